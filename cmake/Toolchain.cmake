@@ -1,0 +1,46 @@
+# Compiler, warnings, ccache, linker and sanitizers: everything that is the same for every target.
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_CXX_VISIBILITY_PRESET hidden)
+set(CMAKE_VISIBILITY_INLINES_HIDDEN ON)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "" FORCE)
+endif()
+
+find_program(HYDROFOIL_CCACHE ccache)
+if(HYDROFOIL_CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER
+      ${CMAKE_COMMAND} -E env CCACHE_BASEDIR=${CMAKE_SOURCE_DIR} CCACHE_NOHASHDIR=1 ${HYDROFOIL_CCACHE})
+endif()
+find_program(HYDROFOIL_MOLD mold)
+if(HYDROFOIL_MOLD)
+  add_link_options(-fuse-ld=mold)
+endif()
+
+add_library(hydrofoil_options INTERFACE)
+target_compile_options(hydrofoil_options INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Werror)
+target_include_directories(hydrofoil_options INTERFACE ${CMAKE_SOURCE_DIR})
+
+# Multiplications and additions fuse only where the source says so: results must not depend on the
+# instruction set the compiler was allowed to use.
+add_compile_options(-ffp-contract=off)
+
+# A debug build poisons released memory and checks invariants that cost time.
+add_compile_definitions($<$<CONFIG:Debug>:HYDROFOIL_DEBUG=1>)
+
+foreach(sanitizer IN LISTS HYDROFOIL_SANITIZE)
+  add_compile_options(-fsanitize=${sanitizer} -fno-omit-frame-pointer -g1)
+  add_link_options(-fsanitize=${sanitizer})
+endforeach()
+if("undefined" IN_LIST HYDROFOIL_SANITIZE)
+  add_compile_options(-fno-sanitize-recover=all)
+endif()
+
+# The compute threads use OpenMP (one runtime with libtorch); ThreadSanitizer cannot see into
+# libgomp, so that build runs them serially.
+if(NOT "thread" IN_LIST HYDROFOIL_SANITIZE)
+  find_package(OpenMP REQUIRED COMPONENTS CXX)
+endif()
