@@ -57,7 +57,13 @@ struct BlockSpec {
 
 // From the text of a HF config.json (model_type gpt2 or llama; others are refused by name with the
 // list of what is known). Error(kConfig) with the key for what is missing or contradictory.
+// An absent key means what it means to HF; the sizes that shape the weights must be there. A
+// setting that would change the model's results and is not implemented is refused by name.
 ModelSpec model_spec_from_hf(const std::string& json_text, const std::string& where);
+// Settings of the same text that are read over and change training only (dropout), one line each,
+// for the log.
+std::vector<std::string> settings_not_applied(const std::string& json_text,
+                                              const std::string& where);
 // The config.json that gives this spec again (architectures, model_type, HF key names).
 std::string hf_config(const ModelSpec& spec);
 
@@ -66,7 +72,9 @@ std::string hf_config(const ModelSpec& spec);
 std::vector<BlockSpec> blocks(const ModelSpec& spec);
 int64_t parameter_count(const ModelSpec& spec);
 // Multiply-adds x 2 of one forward and backward pass for one token at sequence length T:
-// 6 * (matrix parameters) + 12 * layers * hidden * T / 2 (causal), for MFU.
+// 6 * (matrix parameters) + 12 * layers * hidden * T / 2 (causal), for MFU. Matrix parameters are
+// those a token is multiplied by: the head's too where it is tied, not the embedding's rows;
+// hidden is heads * head_dim.
 double flops_per_token(const ModelSpec& spec, int64_t sequence_length);
 
 }  // namespace hydrofoil::spec
