@@ -1,0 +1,28 @@
+# hydrofoil_isa_kernels(ROOM kernel ..)
+#
+# Compiles hydrofoil/ROOM/KERNEL_kernel.inl once per instruction-set tier into the room's library.
+# The three-line source of each tier is generated: the tier's vector header, then the kernel. Those
+# files get their own flags, so they must not emit a weak symbol that other files could share
+# (tools/check_isa_symbols.py): no standard library in a .inl or in what it includes.
+set(HYDROFOIL_ISA_TIERS scalar)
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  list(APPEND HYDROFOIL_ISA_TIERS avx2 avx512)
+endif()
+set(HYDROFOIL_ISA_FLAGS_scalar "")
+set(HYDROFOIL_ISA_FLAGS_avx2 -mavx2 -mfma -mf16c)
+set(HYDROFOIL_ISA_FLAGS_avx512
+    ${HYDROFOIL_ISA_FLAGS_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512)
+
+function(hydrofoil_isa_kernels room)
+  foreach(kernel IN LISTS ARGN)
+    foreach(tier IN LISTS HYDROFOIL_ISA_TIERS)
+      set(source ${CMAKE_CURRENT_BINARY_DIR}/${kernel}_${tier}.cpp)
+      file(CONFIGURE OUTPUT ${source} CONTENT
+           "#define HYDROFOIL_TIER ${tier}\n#include \"hydrofoil/kernels/vec_${tier}.h\"\n#include \"hydrofoil/${room}/${kernel}_kernel.inl\"\n")
+      # -O3 in every build type: a debug build would spend its time here.
+      set_source_files_properties(${source} PROPERTIES
+        COMPILE_OPTIONS "-O3;-fno-math-errno;-fno-trapping-math;${HYDROFOIL_ISA_FLAGS_${tier}}")
+      target_sources(hydrofoil_${room} PRIVATE ${source})
+    endforeach()
+  endforeach()
+endfunction()

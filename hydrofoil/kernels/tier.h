@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a kernel and its callers meet: the kernel is compiled once per tier, each in its own
+// namespace, and the caller picks. Included by the tiers' own files, so no standard library here.
+//
+//   HYDROFOIL_DECLARE_TIERS(void scale(float* data, size_t count, float factor);)   // both sides
+//   HYDROFOIL_PICK_TIER(scale)(data, count, factor);                                // the caller
+#pragma once
+
+#ifdef __x86_64__
+#define HYDROFOIL_DECLARE_TIERS(...) \
+  namespace scalar {                 \
+  __VA_ARGS__                        \
+  }                                  \
+  namespace avx2 {                   \
+  __VA_ARGS__                        \
+  }                                  \
+  namespace avx512 {                 \
+  __VA_ARGS__                        \
+  }
+// Needs hydrofoil/kernels/isa.h.
+#define HYDROFOIL_PICK_TIER(function)              \
+  (active_isa() == Isa::kAvx512 ? avx512::function \
+   : active_isa() == Isa::kAvx2 ? avx2::function   \
+                                : scalar::function)
+#else
+#define HYDROFOIL_DECLARE_TIERS(...) \
+  namespace scalar {                 \
+  __VA_ARGS__                        \
+  }
+#define HYDROFOIL_PICK_TIER(function) (scalar::function)
+#endif

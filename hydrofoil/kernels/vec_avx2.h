@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// AVX2 with FMA and F16C.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace hydrofoil::kernels::avx2 {
+constexpr size_t kVecBytes = 32;
+}
+
+#include "hydrofoil/kernels/vec_pack.h"
+
+namespace hydrofoil::kernels::avx2 {
+
+HYDROFOIL_LANES U16 to_f16(F32 v) {
+  return (U16)_mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT);
+}
+HYDROFOIL_LANES F32 from_f16(U16 v) {
+  return (F32)_mm256_cvtph_ps((__m128i)v);
+}
+
+// `to` aligned to the pack. Streams are ordered before other threads' reads by stream_fence.
+template <class V>
+HYDROFOIL_LANES void stream(void* to, V v) {
+  if constexpr (sizeof(V) == 32)
+    _mm256_stream_si256(static_cast<__m256i*>(to), (__m256i)v);
+  else
+    _mm_stream_si128(static_cast<__m128i*>(to), (__m128i)v);
+}
+HYDROFOIL_LANES void stream_fence() {
+  _mm_sfence();
+}
+
+}  // namespace hydrofoil::kernels::avx2

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+// AVX-512 F, BW, DQ, VL.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace hydrofoil::kernels::avx512 {
+constexpr size_t kVecBytes = 64;
+}
+
+#include "hydrofoil/kernels/vec_pack.h"
+
+namespace hydrofoil::kernels::avx512 {
+
+// The unmasked forms trip a false warning of GCC 12 (bug 105593); the code is the same.
+constexpr __mmask16 kAllLanes = 0xffff;
+
+HYDROFOIL_LANES U16 to_f16(F32 v) {
+  return (U16)_mm512_maskz_cvtps_ph(kAllLanes, (__m512)v, _MM_FROUND_TO_NEAREST_INT);
+}
+HYDROFOIL_LANES F32 from_f16(U16 v) {
+  return (F32)_mm512_maskz_cvtph_ps(kAllLanes, (__m256i)v);
+}
+
+// `to` aligned to the pack. Streams are ordered before other threads' reads by stream_fence.
+template <class V>
+HYDROFOIL_LANES void stream(void* to, V v) {
+  if constexpr (sizeof(V) == 64)
+    _mm512_stream_si512(static_cast<__m512i*>(to), (__m512i)v);
+  else
+    _mm256_stream_si256(static_cast<__m256i*>(to), (__m256i)v);
+}
+HYDROFOIL_LANES void stream_fence() {
+  _mm_sfence();
+}
+
+}  // namespace hydrofoil::kernels::avx512

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tier that every CPU has. Packs of 16 bytes cost nothing there (SSE2 and NEON are part of
+// their architectures); what those lack runs lane by lane.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "hydrofoil/core/dtype.h"
+
+namespace hydrofoil::kernels::scalar {
+constexpr size_t kVecBytes = 16;
+}
+
+#include "hydrofoil/kernels/vec_pack.h"
+
+namespace hydrofoil::kernels::scalar {
+
+HYDROFOIL_LANES U16 to_f16(F32 v) {
+  U16 out;
+  for (size_t i = 0; i < kF32Lanes; ++i) out[i] = hydrofoil::to_f16(v[i]);
+  return out;
+}
+
+HYDROFOIL_LANES F32 from_f16(U16 v) {
+  F32 out;
+  for (size_t i = 0; i < kF32Lanes; ++i) out[i] = hydrofoil::from_f16(v[i]);
+  return out;
+}
+
+// No portable way to bypass the caches: streams are stores.
+template <class V>
+HYDROFOIL_LANES void stream(void* to, V v) {
+  store(to, v);
+}
+HYDROFOIL_LANES void stream_fence() {}
+
+}  // namespace hydrofoil::kernels::scalar
