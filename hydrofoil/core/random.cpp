@@ -28,6 +28,17 @@ double unit(uint64_t bits) {
 
 }  // namespace
 
+std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> c, std::array<uint32_t, 2> key) {
+  for (int round = 0; round < 10; ++round) {
+    const uint64_t p0 = static_cast<uint64_t>(kMul0) * c[0],
+                   p1 = static_cast<uint64_t>(kMul1) * c[2];
+    c = {static_cast<uint32_t>(p1 >> 32) ^ c[1] ^ key[0], static_cast<uint32_t>(p1),
+         static_cast<uint32_t>(p0 >> 32) ^ c[3] ^ key[1], static_cast<uint32_t>(p0)};
+    key[0] += kWeyl0, key[1] += kWeyl1;
+  }
+  return c;
+}
+
 Philox::Philox(uint64_t seed, RandomUse use, uint64_t stream) {
   const uint64_t key = mix(seed ^ mix(static_cast<uint64_t>(use)));
   key_ = {static_cast<uint32_t>(key), static_cast<uint32_t>(key >> 32)};
@@ -35,17 +46,9 @@ Philox::Philox(uint64_t seed, RandomUse use, uint64_t stream) {
 }
 
 std::array<uint32_t, 4> Philox::block(uint64_t position) const {
-  std::array<uint32_t, 4> c{static_cast<uint32_t>(position), static_cast<uint32_t>(position >> 32),
-                            high_[0], high_[1]};
-  uint32_t k0 = key_[0], k1 = key_[1];
-  for (int round = 0; round < 10; ++round) {
-    const uint64_t p0 = static_cast<uint64_t>(kMul0) * c[0],
-                   p1 = static_cast<uint64_t>(kMul1) * c[2];
-    c = {static_cast<uint32_t>(p1 >> 32) ^ c[1] ^ k0, static_cast<uint32_t>(p1),
-         static_cast<uint32_t>(p0 >> 32) ^ c[3] ^ k1, static_cast<uint32_t>(p0)};
-    k0 += kWeyl0, k1 += kWeyl1;
-  }
-  return c;
+  return philox4x32(
+      {static_cast<uint32_t>(position), static_cast<uint32_t>(position >> 32), high_[0], high_[1]},
+      key_);
 }
 
 double Philox::uniform(uint64_t position) const {

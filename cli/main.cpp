@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <CLI/CLI.hpp>
+#include <string>
+#include <vector>
+
+#include "cli/command_line.h"
+#include "cli/torch_library.h"
+#include "hydrofoil/core/error.h"
+
+#if __has_include("cli/config_command.h")
+#include "cli/config_command.h"
+#endif
+#if __has_include("cli/checkpoint_command.h")
+#include "cli/checkpoint_command.h"
+#endif
+#if __has_include("cli/plan_command.h")
+#include "cli/plan_command.h"
+#endif
+#if __has_include("cli/doctor_command.h")
+#include "cli/doctor_command.h"
+#endif
+#if __has_include("cli/bench_command.h")
+#include "cli/bench_command.h"
+#endif
+
+namespace hydrofoil::cli {
+namespace {
+
+void add_commands(CLI::App& app, [[maybe_unused]] Action& action) {
+  add_torch_commands(app);
+#if __has_include("cli/plan_command.h")
+  add_plan_command(app, action);
+#endif
+#if __has_include("cli/checkpoint_command.h")
+  add_checkpoint_command(app, action);
+#endif
+#if __has_include("cli/config_command.h")
+  add_config_command(app, action);
+#endif
+#if __has_include("cli/doctor_command.h")
+  add_doctor_command(app, action);
+#endif
+#if __has_include("cli/bench_command.h")
+  add_bench_command(app, action);
+#endif
+}
+
+void require_known_command(CLI::App& app, const std::string& word) {
+  std::vector<std::string> known;
+  for (const CLI::App* command : app.get_subcommands({})) known.push_back(command->get_name());
+  if (std::find(known.begin(), known.end(), word) != known.end()) return;
+  const std::string meant = nearest(word, known);
+  throw Error(ExitCode::kUsage, "'" + word + "' is no command", {},
+              meant.empty() ? "hydrofoil --help lists them" : "did you mean '" + meant + "'?");
+}
+
+int run(int argc, char** argv) {
+  const Arguments arguments(argv + 1, static_cast<size_t>(argc - 1));
+  const std::string first = arguments.empty() ? "" : arguments.front();
+  if (is_torch_command(first)) return run_torch_command(argc, argv);
+
+  CLI::App app{"Trains, plans, inspects and runs transformer models on any number of ranks."};
+  app.name("hydrofoil");
+  app.set_version_flag("--version", version_line());
+  app.footer("hydrofoil COMMAND --help says more. Exit codes: docs/errors.md.");
+  Action action;
+  add_commands(app, action);
+  if (first.empty())
+    throw Error(ExitCode::kUsage, "no command given", {}, "hydrofoil --help lists them");
+  if (!first.starts_with("-")) require_known_command(app, first);
+  app.require_subcommand(1);
+  return parse_and_run(app, action, arguments);
+}
+
+}  // namespace
+}  // namespace hydrofoil::cli
+
+int main(int argc, char** argv) {
+  using namespace hydrofoil::cli;
+  const Arguments arguments(argv + 1, static_cast<size_t>(argc - 1));
+  return run_reporting_errors(has_flag(arguments, "--json"), [&] { return run(argc, argv); });
+}

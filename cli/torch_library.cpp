@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/torch_library.h"
+
+#include <dlfcn.h>
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <string>
+
+#include "hydrofoil/core/error.h"
+
+namespace hydrofoil::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct TorchCommand {
+  const char *name, *help;
+};
+constexpr std::array kCommands{
+    TorchCommand{"train", "Train a model: pretraining or fine-tuning, on any number of ranks"},
+    TorchCommand{"generate", "Continue a prompt"},
+    TorchCommand{"eval", "Measure the perplexity of a text"},
+    TorchCommand{"chat", "Talk with a model in the terminal"},
+};
+constexpr const char* kLibrary = "libhydrofoil_train.so";
+
+fs::path library_path() {
+  const fs::path folder = fs::read_symlink("/proc/self/exe").parent_path();
+  for (const fs::path& place : {folder, folder / "lib", folder.parent_path() / "lib"})
+    if (fs::exists(place / kLibrary)) return place / kLibrary;
+  throw Error(ExitCode::kError, std::string(kLibrary) + " is not there, and this command needs it",
+              folder.string(), "build with -DHYDROFOIL_TORCH=ON, or copy it beside the program");
+}
+
+}  // namespace
+
+bool is_torch_command(std::string_view name) {
+  return std::any_of(kCommands.begin(), kCommands.end(),
+                     [&](const TorchCommand& command) { return name == command.name; });
+}
+
+void add_torch_commands(CLI::App& app) {
+  for (const auto& [name, help] : kCommands) app.add_subcommand(name, help)->group("Models");
+}
+
+int run_torch_command(int argc, char** argv) {
+  const fs::path path = library_path();
+  void* library = dlopen(path.c_str(), RTLD_LAZY | RTLD_LOCAL);
+  void* entry = library != nullptr ? dlsym(library, "hydrofoil_run") : nullptr;
+  if (entry == nullptr)
+    throw Error(ExitCode::kError, std::string("it cannot be loaded: ") + dlerror(), path.string(),
+                "is libtorch where it was at the build?");
+  return reinterpret_cast<int (*)(int, char**)>(entry)(argc, argv);
+}
+
+}  // namespace hydrofoil::cli

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// The commands that need libtorch: named here for help, run by libhydrofoil_train.so.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string_view>
+
+#include "cli/command_line.h"
+
+namespace hydrofoil::cli {
+
+bool is_torch_command(std::string_view name);
+
+// Lists them in the help of the program.
+void add_torch_commands(CLI::App& app);
+
+// Loads the library (beside the program, in lib/ or ../lib) and hands it the command line. Takes
+// most of a second, which is why other commands do without. Error(kError) when there is none.
+int run_torch_command(int argc, char** argv);
+
+}  // namespace hydrofoil::cli
