@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/memory/buffer_pool.h"
+
+#include <sys/mman.h>
+
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "hydrofoil/core/error.h"
+
+namespace hydrofoil::memory {
+namespace {
+
+// Its own mapping: freeing it gives the pages back whatever the allocator's thresholds are.
+BufferPool::Bytes map_pages(size_t bytes) {
+  void* address = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (address == MAP_FAILED)
+    throw Error(ExitCode::kDoesNotFit, "cannot allocate " + std::to_string(bytes) + " bytes",
+                "host memory", "see `hydrofoil plan` for the smallest change that fits");
+  madvise(address, bytes, MADV_HUGEPAGE);
+  return {static_cast<std::byte*>(address), [bytes](std::byte* p) { munmap(p, bytes); }};
+}
+
+}  // namespace
+
+BufferPool::Bytes BufferPool::take(size_t bytes) {
+  {
+    std::lock_guard lock(mutex_);
+    if (auto it = idle_.find(bytes); it != idle_.end()) {
+      Bytes buffer = std::move(it->second.back());
+      it->second.pop_back();
+      if (it->second.empty()) idle_.erase(it);
+      idle_bytes_ -= bytes;
+      return buffer;
+    }
+  }
+  Bytes buffer = map_pages(bytes);
+  ledger_.add(category_, bytes);
+  return buffer;
+}
+
+void BufferPool::give_back(Bytes buffer, size_t bytes) {
+#ifdef HYDROFOIL_DEBUG
+  std::memset(buffer.get(), 0xff, bytes);
+#endif
+  std::lock_guard lock(mutex_);
+  idle_[bytes].push_back(std::move(buffer));
+  idle_bytes_ += bytes;
+}
+
+void BufferPool::trim(size_t idle_bytes) {
+  std::lock_guard lock(mutex_);
+  while (idle_bytes_ > idle_bytes) {
+    auto largest = std::prev(idle_.end());
+    idle_bytes_ -= largest->first;
+    ledger_.remove(category_, largest->first);
+    largest->second.pop_back();
+    if (largest->second.empty()) idle_.erase(largest);
+  }
+}
+
+size_t BufferPool::idle_bytes() const {
+  std::lock_guard lock(mutex_);
+  return idle_bytes_;
+}
+
+}  // namespace hydrofoil::memory

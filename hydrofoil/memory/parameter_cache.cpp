@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/memory/parameter_cache.h"
+
+#include <algorithm>
+#include <cstring>
+#include <stdexcept>
+#include <utility>
+
+namespace hydrofoil::memory {
+namespace {
+
+constexpr size_t kPage = 4096;
+constexpr size_t round_up(size_t n, size_t multiple) {
+  return (n + multiple - 1) / multiple * multiple;
+}
+
+}  // namespace
+
+ParameterCache::ParameterCache(comm::Communicator group, CacheOptions options, Ledger& ledger)
+    : group_(std::move(group)),
+      options_([&] {
+        // One rank has nobody to share with: it keeps everything, whatever the stage.
+        if (group_.size() == 1) options.partition_updates = options.partition_parameters = false;
+        return options;
+      }()),
+      ledger_(ledger),
+      pool_(ledger, Category::kParameters) {
+  if (options_.partition_parameters && !options_.partition_updates)
+    throw std::logic_error("ParameterCache: sliced parameters need sliced updates");
+  begin_pass("train");
+}
+
+ParameterCache::~ParameterCache() {
+  {
+    std::lock_guard lock(mutex_);
+    stop_ = true;
+  }
+  changed_.notify_all();
+  if (worker_.joinable()) worker_.join();
+  for (auto& unit : units_) {
+    if (unit->copy) pool_.give_back(std::move(unit->copy), unit->full_bytes);
+    if (unit->home) ledger_.remove(Category::kParameters, unit->full_bytes);
+    if (unit->window.bytes()) ledger_.remove(Category::kParameters, unit->window.bytes());
+  }
+}
+
+UnitId ParameterCache::add_unit(std::string name, std::vector<Segment> segments) {
+  auto unit = std::make_unique<Unit>();
+  unit->id = units_.size();
+  unit->name = std::move(name);
+  unit->segments = std::move(segments);
+  for (const auto& segment : unit->segments) {
+    unit->full_offset.push_back(unit->full_bytes);
+    unit->slice_offset.push_back(unit->slice_bytes);
+    unit->full_bytes += segment.layout.numel() * size_of(segment.dtype);
+    unit->slice_bytes += segment.layout.slice_numel() * size_of(segment.dtype);
+  }
+  unit->full_bytes = round_up(std::max<size_t>(unit->full_bytes, 1), kPage);
+  if (options_.partition_updates) {
+    unit->window = group_.window(
+        options_.partition_parameters ? unit->slice_bytes : unit->full_bytes, unit->name);
+    ledger_.add(Category::kParameters, unit->window.bytes());
+  } else {
+    unit->home =
+        BufferPool::Bytes(new (std::align_val_t(kPage)) std::byte[unit->full_bytes](),
+                          [](std::byte* p) { operator delete[](p, std::align_val_t(kPage)); });
+    ledger_.add(Category::kParameters, unit->full_bytes);
+  }
+  units_.push_back(std::move(unit));
+  return units_.back()->id;
+}
+
+size_t ParameterCache::segment_offset_bytes(UnitId unit, size_t segment) const {
+  return at(unit).full_offset[segment];
+}
+
+Range ParameterCache::own_range(UnitId unit, size_t segment) const {
+  const auto& layout = at(unit).segments[segment].layout;
+  return options_.partition_updates ? layout.slice(group_.rank()) : Range{0, layout.numel()};
+}
+
+std::span<std::byte> ParameterCache::own(UnitId id, size_t segment) const {
+  const Unit& unit = at(id);
+  const size_t width = size_of(unit.segments[segment].dtype);
+  const Range range = own_range(id, segment);
+  if (!keeps_whole())
+    return {unit.window.local() + unit.slice_offset[segment], range.size() * width};
+  return {base(unit) + unit.full_offset[segment] + range.begin * width, range.size() * width};
+}
+
+std::byte* ParameterCache::base(const Unit& unit) const {
+  if (!keeps_whole()) return unit.copy.get();
+  return unit.home ? unit.home.get() : unit.window.local();
+}
+
+std::byte* ParameterCache::pin(UnitId id) {
+  std::unique_lock lock(mutex_);
+  Unit& unit = at(id);
+  ++unit.pins;
+  unit.last_use = ++clock_;
+  if (trace_->visit(id)) prefetch();
+  try {
+    make_resident(lock, unit);
+  } catch (...) {
+    if (!lock) lock.lock();
+    --unit.pins;
+    throw;
+  }
+  return base(unit);
+}
+
+void ParameterCache::unpin(UnitId id) {
+  std::lock_guard lock(mutex_);
+  --at(id).pins;
+}
+
+std::byte* ParameterCache::resident(UnitId id) const {
+  std::lock_guard lock(mutex_);
+  return at(id).state == State::kResident ? base(at(id)) : nullptr;
+}
+
+void ParameterCache::begin_pass(const std::string& kind) {
+  std::lock_guard lock(mutex_);
+  trace_ = &traces_[kind];
+  trace_->begin();
+  prefetch();
+}
+
+void ParameterCache::make_resident(std::unique_lock<std::mutex>& lock, Unit& unit) {
+  if (unit.state == State::kFilling) {
+    ++statistics_.stalls;
+    changed_.wait(lock, [&] { return unit.state != State::kFilling; });
+  }
+  if (unit.state == State::kCold) {
+    make_room(unit.full_bytes, nullptr);
+    start_fill(unit);
+    lock.unlock();
+    try {
+      fill(unit);
+    } catch (...) {
+      lock.lock();
+      evict(unit);
+      changed_.notify_all();
+      throw;
+    }
+    lock.lock();
+    unit.state = State::kReady;
+    changed_.notify_all();
+  }
+  // Only the thread that needs the unit publishes it: a front end may be in use elsewhere.
+  if (unit.state == State::kReady) {
+    if (listener_) listener_->attach(unit.id, base(unit));
+    unit.state = State::kResident;
+  }
+}
+
+void ParameterCache::start_fill(Unit& unit) {
+  unit.state = State::kFilling;
+  ++statistics_.gathers;
+  if (keeps_whole()) return;
+  unit.copy = pool_.take(unit.full_bytes);
+  live_bytes_ += unit.full_bytes;
+}
+
+// Runs unlocked: nobody else touches a unit that is filling.
+void ParameterCache::fill(const Unit& unit) const {
+  if (!options_.partition_updates) return;
+  const comm::Label label{comm::Purpose::kParameters, unit.name};
+  std::byte* to = base(unit);
+  for (size_t s = 0; s < unit.segments.size(); ++s) {
+    const size_t part = unit.segments[s].layout.slice_numel() * size_of(unit.segments[s].dtype);
+    for (int i = 0; i < group_.size(); ++i) {
+      const int rank =
+          (group_.rank() + i) % group_.size();  // not all ranks read the same one first
+      const size_t place = unit.full_offset[s] + static_cast<size_t>(rank) * part;
+      if (rank == group_.rank() && keeps_whole()) continue;  // the slice lies in place
+      unit.window.read(rank, unit.version, keeps_whole() ? place : unit.slice_offset[s],
+                       {to + place, part}, label);
+    }
+  }
+}
+
+void ParameterCache::evict(Unit& unit) {
+  if (listener_ && unit.state == State::kResident) listener_->detach(unit.id);
+  unit.state = State::kCold;
+  if (keeps_whole()) return;
+  pool_.give_back(std::move(unit.copy), unit.full_bytes);
+  live_bytes_ -= unit.full_bytes;
+  pool_.trim(std::max(options_.resident_bytes, live_bytes_) - live_bytes_);
+}
+
+// The unit whose next use lies farthest ahead (Belady's rule on the recorded order); least recently
+// used among equals. A prefetch never evicts what is needed before it.
+ParameterCache::Unit* ParameterCache::choose_victim(const Unit* ahead) {
+  Unit* victim = nullptr;
+  size_t victim_next = 0;
+  for (auto& candidate : units_) {
+    Unit& unit = *candidate;
+    if (unit.pins || unit.state == State::kCold || unit.state == State::kFilling) continue;
+    const size_t next = trace_->next_use(unit.id);
+    if (ahead && (unit.last_use == clock_ || next <= trace_->next_use(ahead->id))) continue;
+    if (!victim || next > victim_next ||
+        (next == victim_next && unit.last_use < victim->last_use)) {
+      victim = &unit;
+      victim_next = next;
+    }
+  }
+  return victim;
+}
+
+bool ParameterCache::make_room(size_t bytes, const Unit* ahead) {
+  if (keeps_whole()) return true;
+  while (live_bytes_ + bytes > options_.resident_bytes) {
+    Unit* victim = choose_victim(ahead);
+    if (!victim) return !ahead;  // the budget is soft for the unit in use
+    evict(*victim);
+  }
+  return true;
+}
+
+void ParameterCache::prefetch() {
+  if (options_.prefetch_bytes == 0 || !options_.partition_updates) return;
+  size_t ahead_bytes = 0;
+  for (const UnitId id : trace_->upcoming()) {
+    Unit& unit = at(id);
+    if (ahead_bytes += unit.full_bytes; ahead_bytes > options_.prefetch_bytes) break;
+    if (unit.state != State::kCold) continue;
+    if (!make_room(unit.full_bytes, &unit)) break;
+    start_fill(unit);
+    ++statistics_.prefetched;
+    queue_.push_back(&unit);
+  }
+  if (queue_.empty()) return;
+  if (!worker_.joinable()) worker_ = std::thread([this] { work(); });
+  changed_.notify_all();
+}
+
+void ParameterCache::work() {
+  for (std::unique_lock lock(mutex_);;) {
+    changed_.wait(lock, [&] { return stop_ || !queue_.empty(); });
+    if (stop_) return;
+    Unit& unit = *queue_.front();
+    queue_.pop_front();
+    lock.unlock();
+    bool filled = true;
+    try {
+      fill(unit);
+    } catch (...) {
+      filled = false;  // the thread that needs the unit tries again and meets the error itself
+    }
+    lock.lock();
+    if (filled) {
+      unit.state = State::kReady;
+    } else {
+      evict(unit);
+    }
+    changed_.notify_all();
+  }
+}
+
+void ParameterCache::drain(std::unique_lock<std::mutex>& lock) {
+  for (Unit* unit : queue_) evict(*unit);  // queued, not begun
+  queue_.clear();
+  changed_.wait(lock, [&] {
+    return std::none_of(units_.begin(), units_.end(),
+                        [](auto& u) { return u->state == State::kFilling; });
+  });
+}
+
+void ParameterCache::begin_update() {
+  std::unique_lock lock(mutex_);
+  drain(lock);
+  for (auto& unit : units_) {
+    if (unit->pins)
+      throw std::logic_error("ParameterCache: update while '" + unit->name + "' is in use");
+    if (!options_.partition_updates)
+      continue;  // every rank writes the same values: copies stay valid
+    if (unit->state != State::kCold) evict(*unit);
+    unit->window.retire(unit->version);
+  }
+}
+
+void ParameterCache::await_readers(UnitId id) {
+  if (!options_.partition_updates) return;
+  at(id).window.await_retired(at(id).version, {comm::Purpose::kParameters, at(id).name});
+}
+
+void ParameterCache::publish(UnitId id) {
+  Unit& unit = at(id);
+  ++unit.version;
+  if (options_.partition_updates) unit.window.publish(unit.version);
+}
+
+void ParameterCache::end_update() {
+  std::lock_guard lock(mutex_);
+  prefetch();
+}
+
+std::byte* ParameterCache::begin_edit(UnitId id) {
+  std::byte* data = pin(id);
+  // Nobody writes before everybody has read what it needs of the old values.
+  group_.barrier({comm::Purpose::kParameters, at(id).name});
+  at(id).in_edit = true;
+  return data;
+}
+
+void ParameterCache::finish_edit(UnitId id, int source) {
+  Unit& unit = at(id);
+  unit.in_edit = false;
+  if (group_.size() > 1) {
+    const comm::Buffer all{base(unit), unit.full_bytes, DType::kU8};
+    group_.broadcast(all, source, {comm::Purpose::kParameters, unit.name});
+  }
+  if (!keeps_whole())
+    for (size_t s = 0; s < unit.segments.size(); ++s) {
+      const auto mine = own(id, s);
+      const size_t from =
+          unit.full_offset[s] + own_range(id, s).begin * size_of(unit.segments[s].dtype);
+      std::memcpy(mine.data(), base(unit) + from, mine.size());
+    }
+  publish(id);
+  unpin(id);
+}
+
+CacheStatistics ParameterCache::statistics() const {
+  std::lock_guard lock(mutex_);
+  return statistics_;
+}
+
+void ParameterCache::check_integrity() const {
+  std::lock_guard lock(mutex_);
+  size_t live = 0;
+  for (const auto& unit : units_) {
+    if (unit->pins < 0)
+      throw std::logic_error("'" + unit->name + "' was unpinned more often than pinned");
+    if (unit->copy) live += unit->full_bytes;
+    if (!keeps_whole() && (unit->state == State::kCold) != !unit->copy)
+      throw std::logic_error("'" + unit->name + "': state and copy disagree");
+  }
+  if (live != live_bytes_) throw std::logic_error("ParameterCache: live bytes do not add up");
+}
+
+}  // namespace hydrofoil::memory

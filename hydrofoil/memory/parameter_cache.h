@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+// A parameter is a cache: what a rank keeps, and what an operator sees, are two things.
+//
+// Parameters are grouped into units (a transformer block, the embedding), the grain of gathering. A
+// unit is a list of segments, flat buffers cut into one slice a rank. Two switches make ZeRO's
+// stages:
+//
+//   partition_updates     partition_parameters    at rest a rank holds           to use a unit it
+//   reads no  (stage 0)         no                      the whole unit                 nothing yes
+//   (stages 1, 2)     no                      the whole unit                 peers' slices, once a
+//   step yes (stage 3)         yes                     its slice                      peers'
+//   slices, when not cached
+//
+// Reads are one-sided (comm::Window) and versioned by update: ranks whose control flow differs
+// cannot hang each other inside a step. One instance a rank, no globals; several may live in one
+// process. Knows no tensors: a front end (tensor_adapter.h) listens to what becomes resident and
+// where.
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "hydrofoil/comm/communicator.h"
+#include "hydrofoil/core/dtype.h"
+#include "hydrofoil/memory/buffer_pool.h"
+#include "hydrofoil/memory/ledger.h"
+#include "hydrofoil/memory/segment_layout.h"
+#include "hydrofoil/memory/trace.h"
+
+namespace hydrofoil::memory {
+
+struct CacheOptions {
+  bool partition_updates = false;
+  bool partition_parameters = false;  // needs partition_updates
+  size_t resident_bytes = 0;          // budget of resident copies; soft for the units in use
+  size_t prefetch_bytes = 0;          // units to fetch ahead on a thread of its own; 0: none
+};
+
+struct Segment {
+  SegmentLayout layout;
+  DType dtype = DType::kF32;
+};
+
+// Told, under the cache's lock, when a unit gains or loses its resident copy. Must not call back.
+class ResidencyListener {
+ public:
+  virtual ~ResidencyListener() = default;
+  virtual void attach(UnitId unit, std::byte* base) = 0;
+  virtual void detach(UnitId unit) = 0;
+};
+
+struct CacheStatistics {
+  int64_t gathers = 0;     // units filled from slices
+  int64_t prefetched = 0;  // of these, started ahead of their use
+  int64_t stalls = 0;      // uses that found a fetch still under way
+};
+
+class ParameterCache {
+ public:
+  ParameterCache(comm::Communicator group, CacheOptions options, Ledger& ledger);
+  ~ParameterCache();
+  ParameterCache(const ParameterCache&) = delete;
+  ParameterCache& operator=(const ParameterCache&) = delete;
+
+  const comm::Communicator& group() const { return group_; }
+  const CacheOptions& options() const { return options_; }
+  void listen(ResidencyListener* listener) { listener_ = listener; }
+
+  // Collective; every rank adds the same units in the same order. All memory starts as zeros.
+  UnitId add_unit(std::string name, std::vector<Segment> segments);
+  size_t units() const { return units_.size(); }
+  const std::string& name(UnitId unit) const { return units_[unit]->name; }
+  std::span<const Segment> segments(UnitId unit) const { return units_[unit]->segments; }
+  // Where a segment starts in the unit's resident copy.
+  size_t segment_offset_bytes(UnitId unit, size_t segment) const;
+  size_t unit_bytes(UnitId unit) const { return units_[unit]->full_bytes; }
+
+  // The part of a segment this rank updates: its slice, or all of it when updates are not
+  // partitioned.
+  Range own_range(UnitId unit, size_t segment) const;
+  // Its bytes. Readable any time; writable between begin_update and end_update only.
+  std::span<std::byte> own(UnitId unit, size_t segment) const;
+
+  // Makes a unit resident and keeps it so until the matching unpin. Thread-safe.
+  std::byte* pin(UnitId unit);
+  void unpin(UnitId unit);
+  // The resident copy the listener was told of; null while there is none.
+  std::byte* resident(UnitId unit) const;
+  // A new pass over the model begins (a forward, or a forward with its backward). Passes of one
+  // kind share a recorded order.
+  void begin_pass(const std::string& kind);
+
+  // An update of all units: begin_update, then for each unit await_readers, write own(), publish,
+  // then end_update. Nothing may be pinned. Collective in the sense that all ranks must do it.
+  void begin_update();
+  void await_readers(UnitId unit);
+  void publish(UnitId unit);
+  void end_update();
+
+  // Lets the caller write the resident copies; finish_edit makes the copy of `source` everybody's.
+  // Collective, both.
+  std::byte* begin_edit(UnitId unit);
+  void finish_edit(UnitId unit, int source);
+  bool in_edit(UnitId unit) const { return units_[unit]->in_edit; }
+
+  int64_t version(UnitId unit) const { return static_cast<int64_t>(units_[unit]->version); }
+  CacheStatistics statistics() const;
+  // Invariants that must hold whenever nobody is inside a call; throws std::logic_error.
+  void check_integrity() const;
+
+ private:
+  enum class State { kCold, kFilling, kReady, kResident };
+  struct Unit {
+    UnitId id = 0;
+    std::string name;
+    std::vector<Segment> segments;
+    std::vector<size_t> full_offset, slice_offset;  // bytes, by segment
+    size_t full_bytes = 0, slice_bytes = 0;
+    comm::Window window;           // what peers read: the slices, or the whole unit
+    BufferPool::Bytes home, copy;  // private whole unit; pooled resident copy
+    State state = State::kCold;
+    int pins = 0;
+    bool in_edit = false;
+    uint64_t version = 0, last_use = 0;
+  };
+
+  Unit& at(UnitId unit) const { return *units_[unit]; }
+  bool keeps_whole() const { return !options_.partition_parameters; }
+  std::byte* base(const Unit& unit) const;
+  void make_resident(std::unique_lock<std::mutex>& lock, Unit& unit);
+  void start_fill(Unit& unit);
+  void fill(const Unit& unit) const;
+  void evict(Unit& unit);
+  bool make_room(size_t bytes, const Unit* ahead);
+  Unit* choose_victim(const Unit* ahead);
+  void prefetch();
+  void work();
+  void drain(std::unique_lock<std::mutex>& lock);
+
+  const comm::Communicator group_;
+  const CacheOptions options_;
+  Ledger& ledger_;
+  BufferPool pool_;
+  ResidencyListener* listener_ = nullptr;
+  std::vector<std::unique_ptr<Unit>> units_;
+
+  mutable std::mutex mutex_;  // guards all that follows and the state of every unit
+  std::condition_variable changed_;
+  std::map<std::string, Trace> traces_;
+  Trace* trace_ = nullptr;
+  std::deque<Unit*> queue_;  // to be prefetched
+  size_t live_bytes_ = 0;    // of resident copies
+  uint64_t clock_ = 0;
+  CacheStatistics statistics_;
+  bool stop_ = false;
+  std::thread worker_;
+};
+
+}  // namespace hydrofoil::memory
