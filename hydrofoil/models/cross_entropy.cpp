@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/models/cross_entropy.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "hydrofoil/core/error.h"
+
+namespace hydrofoil::models {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+constexpr int64_t kChunkBytes = 32 << 20;
+constexpr int64_t kLeastRows = 32;  // fewer would starve the matrix products
+
+int64_t chunk_rows(int64_t rows, int64_t vocabulary) {
+  const int64_t most = std::max(kLeastRows, kChunkBytes / (vocabulary * int64_t{sizeof(float)}));
+  const int64_t chunks = std::max<int64_t>(1, (rows + most - 1) / most);
+  return (rows + chunks - 1) / chunks;
+}
+
+struct Result {
+  at::Tensor sum;          // fp32 scalar
+  at::Tensor hidden_grad;  // [N, H], undefined when not wanted
+  at::Tensor weight_grad;  // [V, H], undefined when not wanted
+};
+
+// One chunk: adds its loss to `loss` (fp64), and leaves softmax - one_hot in the returned logits
+// when a gradient is wanted. hidden [n, H], labels [n, 1].
+at::Tensor chunk_loss(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
+                      at::Tensor& loss, bool want_grad) {
+  auto logits = at::linear(hidden, weight).to(at::kFloat);
+  logits.sub_(logits.amax(1, /*keepdim=*/true));
+  const auto picked = logits.gather(1, labels);
+  const auto total = logits.exp_().sum(1, /*keepdim=*/true);
+  loss += (total.log() - picked).sum(at::kDouble);
+  if (!want_grad) return {};
+  logits.div_(total);
+  logits.scatter_add_(1, labels, at::empty_like(picked).fill_(-1));
+  return logits;
+}
+
+// hidden [N, H], labels [N], all of them in [0, V).
+Result run(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
+           bool want_hidden, bool want_weight) {
+  at::NoGradGuard no_grad;
+  Result result;
+  auto loss = at::zeros({}, labels.options().dtype(at::kDouble));
+  if (want_hidden) result.hidden_grad = at::empty_like(hidden);
+  if (want_weight) result.weight_grad = at::zeros(weight.sizes(), hidden.options());
+  const int64_t rows = hidden.size(0), step = chunk_rows(rows, weight.size(0));
+  for (int64_t begin = 0; begin < rows; begin += step) {
+    const auto count = std::min(step, rows - begin);
+    const auto h = hidden.narrow(0, begin, count);
+    auto grad = chunk_loss(h, weight, labels.narrow(0, begin, count).unsqueeze(1), loss,
+                           want_hidden || want_weight);
+    if (grad.defined()) grad = grad.to(hidden.scalar_type());
+    if (want_hidden) {
+      auto out = result.hidden_grad.narrow(0, begin, count);
+      at::mm_out(out, grad, weight);
+    }
+    if (want_weight) result.weight_grad.addmm_(grad.t(), h);
+  }
+  result.sum = loss.to(at::kFloat);
+  return result;
+}
+
+// Hands out the gradients that `run` made, once.
+struct Wire : torch::autograd::Function<Wire> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor&, const at::Tensor&,
+                            const Result& result) {
+    context->saved_data["hidden"] = result.hidden_grad;
+    context->saved_data["weight"] = result.weight_grad;
+    return result.sum;
+  }
+  static variable_list backward(AutogradContext* context, variable_list grads) {
+    auto saved = std::exchange(context->saved_data, {});
+    TORCH_CHECK(!saved.empty(), "linear_cross_entropy: its gradients were already taken");
+    // A scale of 1, the usual case, would cost a pass over [V, H].
+    const auto& scale = grads[0];
+    const bool scales = !scale.device().is_cpu() || scale.item<float>() != 1.0f;
+    const auto take = [&](const char* name) {
+      auto grad = std::move(saved[name]).toTensor();
+      return grad.defined() && scales ? grad.mul_(scale) : grad;
+    };
+    auto hidden = take("hidden"), weight = take("weight");
+    return {std::move(hidden), std::move(weight), {}};
+  }
+};
+
+void check_labels(const at::Tensor& labels, int64_t vocabulary) {
+  if (labels.numel() == 0) return;
+  const auto least = labels.min().item<int64_t>(), most = labels.max().item<int64_t>();
+  if (least < 0 || most >= vocabulary)
+    throw Error(ExitCode::kData,
+                "label " + std::to_string(least < 0 ? least : most) +
+                    " is outside the vocabulary of " + std::to_string(vocabulary),
+                {}, "was the data made with another tokenizer?");
+}
+
+}  // namespace
+
+LossSum linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight,
+                             const at::Tensor& labels) {
+  auto rows = hidden.reshape({-1, hidden.size(-1)});
+  auto targets = labels.reshape({-1});
+  const auto labelled = targets.ne(kIgnoreLabel).nonzero().squeeze(1);
+  if (labelled.numel() != targets.numel()) {  // unlabelled rows cost nothing
+    rows = rows.index_select(0, labelled);
+    targets = targets.index_select(0, labelled);
+  }
+  check_labels(targets, weight.size(0));
+  const bool grad = at::GradMode::is_enabled();
+  const bool want_hidden = grad && rows.requires_grad(),
+             want_weight = grad && weight.requires_grad();
+  auto result = run(rows, weight, targets, want_hidden, want_weight);
+  const auto sum = want_hidden || want_weight ? Wire::apply(rows, weight, result) : result.sum;
+  return {sum, static_cast<double>(labelled.numel())};
+}
+
+}  // namespace hydrofoil::models

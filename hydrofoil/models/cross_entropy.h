@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// The head's matrix product and the cross-entropy in one: the logits of a batch never exist at
+// once.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "hydrofoil/models/program.h"
+
+namespace hydrofoil::models {
+
+// -sum over labelled tokens of log softmax(hidden . weight^T)[label].
+// hidden [.., H], weight [V, H], labels [..] int64 (kIgnoreLabel: no loss). The loss is fp32.
+// Works through rows in chunks of at most 32 MB of logits. When a gradient is wanted, both
+// gradients are made on the way (one extra [.., H] and [V, H]); weight is used by operators only,
+// never saved. Error(kData) for a label outside [0, V).
+LossSum linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight,
+                             const at::Tensor& labels);
+
+}  // namespace hydrofoil::models

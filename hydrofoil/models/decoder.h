@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// Decoder-only language models (GPT-2, Llama) from a ModelSpec, on plain at:: operators.
+//
+//   models::Decoder model(spec::model_spec_from_hf(json, path));
+//   models::initialize(model, /*seed=*/1);
+//   models::LossSum loss = forward_loss(model, {tokens, labels});
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "hydrofoil/models/attention.h"
+#include "hydrofoil/models/layers.h"
+#include "hydrofoil/models/program.h"
+#include "hydrofoil/models/rotary.h"
+#include "hydrofoil/spec/model_spec.h"
+
+namespace hydrofoil::models {
+
+// Makes the tensor of one parameter: full shape, contiguous, a leaf. Called once each, in order.
+using Allocate = std::function<at::Tensor(int block, const spec::ParameterSpec&)>;
+at::Tensor with_memory(int block, const spec::ParameterSpec&);  // fp32, uninitialised
+// fp32 of full shape whose storage has no memory yet: its owner attaches some before the first use.
+at::Tensor without_memory(int block, const spec::ParameterSpec&);
+
+class Decoder final : public Program {
+ public:
+  // Error(kConfig) for what this decoder cannot run.
+  explicit Decoder(const spec::ModelSpec& spec, const Allocate& allocate = with_memory);
+
+  const spec::ModelSpec& spec() const { return spec_; }
+  int blocks() const override { return static_cast<int>(parameters_.size()); }
+  std::span<const NamedTensor> parameters(int block) const override {
+    return parameters_.at(block);
+  }
+
+  at::Tensor forward(int block, const at::Tensor& input, const Batch& batch) const override;
+  LossSum loss(const at::Tensor& hidden, const Batch& batch) const override;
+  at::Tensor logits(const at::Tensor& hidden) const override;
+
+  // Hidden states after the last layer of tokens [B, T] that continue a cache (one entry a layer).
+  at::Tensor forward_cached(const at::Tensor& tokens, std::vector<KeyValues>& cache) const;
+
+ private:
+  struct Layer {
+    Norm attention_norm, mlp_norm;
+    Attention attention;
+    Mlp mlp;
+  };
+  void bind_layer(int block);
+  at::Tensor embed(const at::Tensor& tokens, int64_t first_position) const;
+  at::Tensor run_layer(const Layer& layer, const at::Tensor& x, KeyValues* cache) const;
+
+  spec::ModelSpec spec_;
+  std::vector<std::vector<NamedTensor>> parameters_;  // by block
+  std::unique_ptr<RotaryTable> rotary_;               // null: learned positions
+  at::Tensor token_embedding_, position_embedding_;
+  std::vector<Layer> layers_;
+  Norm final_norm_;
+  Linear head_;  // its weight is the token embedding when tied
+};
+
+// Fills every parameter from `seed` (see initialize.h), in place.
+void initialize(const Decoder& model, uint64_t seed);
+
+}  // namespace hydrofoil::models

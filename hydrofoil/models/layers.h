@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// The small pieces every block is made of. Shapes: B batch, T time, H hidden.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "hydrofoil/spec/model_spec.h"
+
+namespace hydrofoil::models {
+
+struct Linear {
+  at::Tensor weight;        // [out, in], or [in, out] when transposed
+  at::Tensor bias;          // [out] or undefined
+  bool transposed = false;  // GPT-2's Conv1D
+};
+at::Tensor linear(const at::Tensor& x, const Linear& layer);  // [.., in] -> [.., out]
+
+struct Norm {
+  at::Tensor weight;  // [H]
+  at::Tensor bias;    // [H], undefined for RMS norms
+  spec::Norm kind = spec::Norm::kLayerNorm;
+  double epsilon = 1e-5;
+};
+at::Tensor normalize(const at::Tensor& x, const Norm& norm);
+
+at::Tensor activate(const at::Tensor& x, spec::Activation activation);
+
+// down(act(up(x))), or down(act(gate(x)) * up(x)) when there is a gate.
+struct Mlp {
+  Linear gate;  // weight undefined: not gated
+  Linear up, down;
+  spec::Activation activation = spec::Activation::kGeluTanh;
+};
+at::Tensor feed_forward(const at::Tensor& x, const Mlp& mlp);
+
+}  // namespace hydrofoil::models

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the training engine sees of a model: an ordered list of blocks with named parameters.
+//
+//   at::Tensor x = batch.tokens;
+//   for (int b = 0; b + 1 < program.blocks(); ++b) x = program.forward(b, x, batch);
+//   LossSum loss = program.loss(x, batch);
+//   loss.sum.backward();          // unscaled: the engine divides by the global weight, once
+//
+// A block is the grain of gathering, recompute and pipelining. Parameters may be *released* between
+// operators (their memory gone, their shape kept): a program touches them with at:: operators only,
+// never through data_ptr, and keeps no raw copy of them.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+namespace hydrofoil::models {
+
+inline constexpr int64_t kIgnoreLabel = -100;
+
+struct Batch {
+  at::Tensor tokens;  // [B, T] int64
+  at::Tensor labels;  // [B, T] int64: the token that position t should predict, or kIgnoreLabel
+};
+
+// One divisor, applied at the boundary of a step: losses of micro-batches and ranks simply add up.
+struct LossSum {
+  at::Tensor sum;     // scalar fp32, over labelled tokens
+  double weight = 0;  // labelled tokens
+};
+
+struct NamedTensor {
+  std::string name;   // HF name
+  at::Tensor tensor;  // a leaf that requires a gradient
+};
+
+class Program {
+ public:
+  virtual ~Program() = default;
+
+  // Blocks in forward order; the last is the head, which turns hidden states into a loss.
+  virtual int blocks() const = 0;
+  // In the order of spec::blocks. A tied weight is listed once, in the first block that uses it.
+  virtual std::span<const NamedTensor> parameters(int block) const = 0;
+
+  // For every block but the head. Block 0 takes tokens [B, T], the others hidden states [B, T, H].
+  virtual at::Tensor forward(int block, const at::Tensor& input, const Batch& batch) const = 0;
+  virtual LossSum loss(const at::Tensor& hidden, const Batch& batch) const = 0;
+  // Next-token logits, [.., V] from hidden states [.., H].
+  virtual at::Tensor logits(const at::Tensor& hidden) const = 0;
+};
+
+// All blocks in turn, without recompute.
+LossSum forward_loss(const Program& program, const Batch& batch);
+
+}  // namespace hydrofoil::models
