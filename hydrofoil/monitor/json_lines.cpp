@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/monitor/json_lines.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <string_view>
+#include <utility>
+
+#include "hydrofoil/monitor/format.h"
+
+namespace hydrofoil::monitor {
+namespace {
+
+// Length of the valid UTF-8 sequence at the front of text; 0 where there is none.
+size_t utf8_length(std::string_view text) {
+  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned char lead = byte(0);
+  const size_t length = lead < 0x80   ? 1
+                        : lead < 0xc2 ? 0
+                        : lead < 0xe0 ? 2
+                        : lead < 0xf0 ? 3
+                        : lead < 0xf5 ? 4
+                                      : 0;
+  if (length == 0 || length > text.size()) return 0;
+  for (size_t i = 1; i < length; ++i)
+    if ((byte(i) & 0xc0) != 0x80) return 0;
+  const bool overlong = (lead == 0xe0 && byte(1) < 0xa0) || (lead == 0xf0 && byte(1) < 0x90);
+  const bool surrogate = lead == 0xed && byte(1) >= 0xa0;
+  const bool too_large = lead == 0xf4 && byte(1) >= 0x90;
+  return overlong || surrogate || too_large ? 0 : length;
+}
+
+// File names are bytes, JSON is UTF-8: what is not becomes U+FFFD.
+std::string quoted(std::string_view text) {
+  constexpr std::string_view kHex = "0123456789abcdef";
+  std::string result = "\"";
+  while (!text.empty()) {
+    const auto byte = static_cast<unsigned char>(text[0]);
+    const size_t length = utf8_length(text);
+    if (length == 0) {
+      result += "\xef\xbf\xbd";
+    } else if (byte == '"' || byte == '\\') {
+      result += {'\\', text[0]};
+    } else if (byte == '\n') {
+      result += "\\n";
+    } else if (byte < 0x20) {
+      result += {'\\', 'u', '0', '0', kHex[byte >> 4], kHex[byte & 15]};
+    } else {
+      result += text.substr(0, length);
+    }
+    text.remove_prefix(std::max<size_t>(length, 1));
+  }
+  return result + '"';
+}
+
+// Appends members in call order.
+class Object {
+ public:
+  Object& raw(std::string_view name, std::string_view json) {
+    text_ += text_.size() > 1 ? "," : "";
+    text_ += quoted(name) + ":";
+    text_ += json;
+    return *this;
+  }
+  Object& text(std::string_view name, std::string_view value) { return raw(name, quoted(value)); }
+  Object& number(std::string_view name, double value) {
+    return raw(name, std::isfinite(value) ? exact(value) : "null");
+  }
+  Object& whole(std::string_view name, int64_t value) { return raw(name, std::to_string(value)); }
+  Object& bytes(std::string_view name, const NamedBytes& values) {
+    Object inner;
+    for (const auto& [key, value] : values) inner.raw(key, std::to_string(value));
+    return raw(name, inner.take());
+  }
+  std::string take() { return text_ + "}"; }
+
+ private:
+  std::string text_ = "{";
+};
+
+std::string figures(const RunFigures& run) {
+  Object object;
+  object.bytes("memory_bytes", run.memory_bytes).bytes("wire_bytes", run.wire_bytes);
+  if (run.step_seconds) object.number("step_seconds", *run.step_seconds);
+  return object.take();
+}
+
+struct Writer {
+  std::string operator()(const StepRecord& r) const {
+    Object object;
+    object.text("event", "step").whole("step", r.step).whole("steps", r.steps);
+    object.number("loss", r.loss).number("grad_norm", r.grad_norm).number("lr", r.lr);
+    object.number("tokens_per_second", r.tokens_per_second).number("step_seconds", r.step_seconds);
+    if (r.mfu) object.number("mfu", *r.mfu);
+    object.bytes("wire_bytes", r.wire_bytes).bytes("memory_bytes", r.memory_bytes);
+    return object.raw("skipped", r.skipped ? "true" : "false").take();
+  }
+  std::string operator()(const EvalRecord& r) const {
+    Object object;
+    object.text("event", "eval").whole("step", r.step).text("name", r.name);
+    object.number("loss", r.loss).number("perplexity", std::exp(r.loss));
+    return object.whole("tokens", r.tokens).take();
+  }
+  std::string operator()(const SavedRecord& r) const {
+    Object object;
+    object.text("event", "saved").whole("step", r.step);
+    return object.text("checkpoint", r.checkpoint).take();
+  }
+  std::string operator()(const EndRecord& r) const {
+    Object object;
+    object.text("event", "end").whole("steps", r.steps);
+    object.raw("checkpoint", r.checkpoint.empty() ? "null" : quoted(r.checkpoint));
+    if (r.predicted) object.raw("predicted", figures(*r.predicted));
+    if (r.measured) object.raw("measured", figures(*r.measured));
+    return object.take();
+  }
+  std::string operator()(const Error& e) const {
+    Object object;
+    object.text("event", "error").whole("code", static_cast<int>(e.code()));
+    return object.text("message", e.what()).text("where", e.where()).text("hint", e.hint()).take();
+  }
+};
+
+// The step of one of our own lines; lines without one (end, error) belong to what stands before.
+int64_t step_of(std::string_view line) {
+  constexpr std::string_view kKey = "\"step\":";  // inside a string its quotes would be escaped
+  const size_t at = line.find(kKey);
+  int64_t step = std::numeric_limits<int64_t>::min();
+  if (at != line.npos)
+    std::from_chars(line.data() + at + kKey.size(), line.data() + line.size(), step);
+  return step;
+}
+
+}  // namespace
+
+std::string to_json(const Event& event) {
+  return std::visit(Writer{}, event);
+}
+
+std::unique_ptr<Reporter> json_lines_on_stdout() {
+  return std::make_unique<JsonLines>(LineFile::of_descriptor(STDOUT_FILENO, "standard output"));
+}
+
+std::unique_ptr<Reporter> json_lines_file(const std::string& path,
+                                          std::optional<int64_t> resumed_step) {
+  if (!resumed_step) return std::make_unique<JsonLines>(LineFile::create(path));
+  return std::make_unique<JsonLines>(LineFile::resume(
+      path, [&](std::string_view line) { return step_of(line) <= *resumed_step; }));
+}
+
+}  // namespace hydrofoil::monitor

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a run tells about itself, and the one interface that all listeners implement.
+//
+//   monitor::Reporters reporters;
+//   reporters.add(monitor::make_progress());
+//   reporters.add(std::make_unique<monitor::CsvFile>("runs/first/steps.csv", resumed_step));
+//   reporters.report(monitor::StepRecord{.step = 1, .steps = 500, .loss = 3.2});
+//
+// A listener never stops a run: what it cannot write it warns about once. Rank 0 alone reports.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "hydrofoil/core/error.h"
+
+namespace hydrofoil::monitor {
+
+using NamedBytes = std::vector<std::pair<std::string, uint64_t>>;  // in the order to be shown
+
+struct StepRecord {
+  int64_t step = 0;   // optimizer steps finished, from 1
+  int64_t steps = 0;  // of the whole run
+  double loss = 0;
+  double grad_norm = 0;  // before clipping
+  double lr = 0;
+  double tokens_per_second = 0;  // of all ranks
+  double step_seconds = 0;
+  std::optional<double> mfu = {};  // fraction of the machine's peak, where that is known
+  NamedBytes wire_bytes = {};      // this step, by operation
+  NamedBytes memory_bytes = {};    // this rank, by category, and "peak"
+  bool skipped = false;            // the update was not applied (overflow)
+};
+
+struct EvalRecord {
+  int64_t step = 0;
+  std::string name = {};  // the data file
+  double loss = 0;        // mean over tokens
+  int64_t tokens = 0;
+};
+
+struct SavedRecord {
+  int64_t step = 0;
+  std::string checkpoint = {};  // folder
+};
+
+// One side of "predicted against measured".
+struct RunFigures {
+  NamedBytes memory_bytes = {}, wire_bytes = {};  // a rank; wire: a step
+  std::optional<double> step_seconds = {};
+};
+
+struct EndRecord {
+  int64_t steps = 0;
+  std::string checkpoint = {};  // the last one; empty: none
+  std::optional<RunFigures> predicted = {}, measured = {};
+};
+
+using Event = std::variant<StepRecord, EvalRecord, SavedRecord, EndRecord, Error>;
+
+class Reporter {
+ public:
+  virtual ~Reporter() = default;
+  virtual void report(const Event& event) = 0;
+};
+
+// Passes each event to several.
+class Reporters : public Reporter {
+ public:
+  void add(std::unique_ptr<Reporter> reporter) { all_.push_back(std::move(reporter)); }
+  void report(const Event& event) override;
+
+ private:
+  std::vector<std::unique_ptr<Reporter>> all_;
+};
+
+}  // namespace hydrofoil::monitor
