@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// Activation checkpointing: a block keeps only its input and runs again during backward.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+
+namespace hydrofoil::models {
+
+// fn(input), its intermediate results recomputed during backward. Gradients are those of a plain
+// call, bit by bit, and reach the parameters that fn uses in the same way. fn must give the same
+// result twice and is called on the thread that runs backward; it may not return its input.
+//
+// A parameter that is used outside fn too gets its gradient in two parts, each with its own
+// post-accumulate hook. So leave the embedding block alone (its weight may be tied to the head, and
+// it has nothing to save): recompute the layers.
+at::Tensor recompute(std::function<at::Tensor(const at::Tensor&)> fn, const at::Tensor& input);
+
+}  // namespace hydrofoil::models

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+// Oracle: at::cross_entropy_loss on whole logits, in fp64.
+#include "hydrofoil/models/cross_entropy.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/cross_entropy_loss.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/linear.h>
+#include <gmock/gmock.h>
+
+#include <limits>
+
+#include "hydrofoil/core/error.h"
+#include "hydrofoil/core/random.h"
+#include "tests/models/tiny.h"
+
+namespace hydrofoil::models {
+namespace {
+
+struct Problem {
+  at::Tensor hidden;  // [2, N/2, H]
+  at::Tensor weight;  // [V, H]
+  at::Tensor labels;  // [2, N/2]
+};
+
+Problem problem(int64_t rows, int64_t hidden, int64_t vocabulary, double labelled) {
+  Problem p;
+  p.hidden = test::random_normal({2, rows / 2, hidden}, 1).set_requires_grad(true);
+  p.weight = (test::random_normal({vocabulary, hidden}, 2) * 0.3).set_requires_grad(true);
+  p.labels = at::full({2, rows / 2}, kIgnoreLabel, at::TensorOptions().dtype(at::kLong));
+  const Philox random(1, RandomUse::kTest, 3);
+  auto* out = p.labels.mutable_data_ptr<int64_t>();
+  for (int64_t i = 0; i < p.labels.numel(); ++i)
+    if (random.uniform(2 * i) < labelled)
+      out[i] = static_cast<int64_t>(random.below(vocabulary, 2 * i + 1));
+  return p;
+}
+
+struct Answer {
+  at::Tensor loss, hidden_grad, weight_grad;  // fp64
+};
+Answer oracle(const Problem& p, double scale) {
+  const auto h = p.hidden.detach().to(at::kDouble).set_requires_grad(true);
+  const auto w = p.weight.detach().to(at::kDouble).set_requires_grad(true);
+  const auto loss = at::cross_entropy_loss(at::linear(h, w).flatten(0, 1), p.labels.flatten(), {},
+                                           /*reduction: sum=*/2, kIgnoreLabel);
+  (loss * scale).backward();
+  return {loss.detach(), h.grad(), w.grad()};
+}
+
+void expect_matches(const Problem& p, double scale) {
+  const Answer want = oracle(p, scale);
+  const LossSum got = linear_cross_entropy(p.hidden, p.weight, p.labels);
+  EXPECT_EQ(got.weight, p.labels.ne(kIgnoreLabel).sum().item<double>());
+  EXPECT_LT(test::relative_difference(got.sum.detach(), want.loss), 1e-6);
+  (got.sum * scale).backward();
+  EXPECT_LT(test::relative_difference(p.hidden.grad(), want.hidden_grad), 3e-6);
+  EXPECT_LT(test::relative_difference(p.weight.grad(), want.weight_grad), 3e-6);
+}
+
+TEST(LinearCrossEntropy, MatchesWholeLogitsInOneChunk) {
+  expect_matches(problem(34, 36, 97, 1.0), 1.0);
+}
+TEST(LinearCrossEntropy, MatchesWholeLogitsInSeveralChunks) {
+  expect_matches(problem(334, 17, 100003, 1.0), 1.0);  // 83 rows a chunk: 5 chunks of 67
+}
+TEST(LinearCrossEntropy, SkipsUnlabelledRows) {
+  expect_matches(problem(334, 17, 30011, 0.4), 1.0);
+}
+TEST(LinearCrossEntropy, ScalesGradients) {
+  expect_matches(problem(34, 36, 97, 0.9), -2.5);
+}
+
+TEST(LinearCrossEntropy, NoLabelsIsZeroLossAndZeroGradient) {
+  const Problem p = problem(34, 36, 97, 0.0);
+  const LossSum got = linear_cross_entropy(p.hidden, p.weight, p.labels);
+  EXPECT_EQ(got.weight, 0);
+  EXPECT_EQ(got.sum.item<float>(), 0);
+  got.sum.backward();
+  EXPECT_EQ(p.hidden.grad().abs().max().item<float>(), 0);
+  EXPECT_EQ(p.weight.grad().abs().max().item<float>(), 0);
+}
+
+TEST(LinearCrossEntropy, LossAloneKeepsNoGraph) {
+  const Problem p = problem(34, 36, 97, 1.0);
+  const auto with_grad = linear_cross_entropy(p.hidden, p.weight, p.labels);
+  at::NoGradGuard no_grad;
+  const auto without = linear_cross_entropy(p.hidden, p.weight, p.labels);
+  EXPECT_FALSE(without.sum.requires_grad());
+  EXPECT_TRUE(test::same_bits(with_grad.sum.detach(), without.sum));
+}
+
+TEST(LinearCrossEntropy, FrozenWeightGetsNoGradient) {
+  const Problem p = problem(34, 36, 97, 0.8);
+  const auto want = oracle(p, 1.0);
+  linear_cross_entropy(p.hidden, p.weight.detach(), p.labels).sum.backward();
+  EXPECT_LT(test::relative_difference(p.hidden.grad(), want.hidden_grad), 3e-6);
+  EXPECT_FALSE(p.weight.grad().defined());
+}
+
+TEST(LinearCrossEntropy, HugeLogitsDoNotOverflow) {
+  Problem p = problem(34, 36, 97, 1.0);
+  p.hidden = (p.hidden.detach() * 1e4).set_requires_grad(true);
+  expect_matches(p, 1.0);
+}
+
+TEST(LinearCrossEntropy, NotANumberStaysVisible) {
+  const Problem p = problem(34, 36, 97, 1.0);
+  const auto bad = p.hidden.detach().clone();
+  bad.select(0, 0).select(0, 3).fill_(std::numeric_limits<float>::quiet_NaN());
+  EXPECT_TRUE(linear_cross_entropy(bad, p.weight, p.labels).sum.isnan().item<bool>());
+}
+
+TEST(LinearCrossEntropy, RefusesALabelOutsideTheVocabulary) {
+  const Problem p = problem(34, 36, 97, 1.0);
+  for (const int64_t bad : {int64_t{97}, int64_t{-1}}) {
+    const auto labels = p.labels.clone();
+    labels.select(0, 1).select(0, 5).fill_(bad);
+    EXPECT_THAT([&] { linear_cross_entropy(p.hidden, p.weight, labels); },
+                testing::ThrowsMessage<Error>(testing::HasSubstr("label " + std::to_string(bad))));
+  }
+}
+
+TEST(LinearCrossEntropy, GradientsAreHandedOutOnce) {
+  const Problem p = problem(34, 36, 97, 1.0);
+  const auto loss = linear_cross_entropy(p.hidden, p.weight, p.labels).sum;
+  loss.backward({}, /*retain_graph=*/true);
+  EXPECT_ANY_THROW(loss.backward());
+}
+
+}  // namespace
+}  // namespace hydrofoil::models
