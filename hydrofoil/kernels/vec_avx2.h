@@ -22,6 +22,13 @@ HYDROFOIL_LANES F32 from_f16(U16 v) {
   return (F32)_mm256_cvtph_ps((__m128i)v);
 }
 
+HYDROFOIL_LANES F32 fma(F32 a, F32 b, F32 c) {
+  return (F32)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+}
+HYDROFOIL_LANES F32 sqrt(F32 v) {
+  return (F32)_mm256_sqrt_ps((__m256)v);
+}
+
 // `to` aligned to the pack. Streams are ordered before other threads' reads by stream_fence.
 template <class V>
 HYDROFOIL_LANES void stream(void* to, V v) {

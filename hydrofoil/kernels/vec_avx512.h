@@ -25,6 +25,13 @@ HYDROFOIL_LANES F32 from_f16(U16 v) {
   return (F32)_mm512_maskz_cvtph_ps(kAllLanes, (__m256i)v);
 }
 
+HYDROFOIL_LANES F32 fma(F32 a, F32 b, F32 c) {
+  return (F32)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+}
+HYDROFOIL_LANES F32 sqrt(F32 v) {
+  return (F32)_mm512_maskz_sqrt_ps(kAllLanes, (__m512)v);
+}
+
 // `to` aligned to the pack. Streams are ordered before other threads' reads by stream_fence.
 template <class V>
 HYDROFOIL_LANES void stream(void* to, V v) {

@@ -23,6 +23,11 @@ using U16 = typename PackOf<uint16_t, kVecBytes / 2>::type;  // as many lanes as
 
 constexpr size_t kF32Lanes = kVecBytes / sizeof(float);
 
+// v - 0 is v for every v, which the compiler knows; v + 0 is not, for -0.
+HYDROFOIL_LANES F32 splat(float v) {
+  return v - F32{};
+}
+
 template <class V>
 HYDROFOIL_LANES V load(const void* from) {
   V v;

@@ -28,6 +28,18 @@ HYDROFOIL_LANES F32 from_f16(U16 v) {
   return out;
 }
 
+HYDROFOIL_LANES F32 fma(F32 a, F32 b, F32 c) {
+  F32 out;
+  for (size_t i = 0; i < kF32Lanes; ++i) out[i] = __builtin_fmaf(a[i], b[i], c[i]);
+  return out;
+}
+
+HYDROFOIL_LANES F32 sqrt(F32 v) {
+  F32 out;
+  for (size_t i = 0; i < kF32Lanes; ++i) out[i] = __builtin_sqrtf(v[i]);
+  return out;
+}
+
 // No portable way to bypass the caches: streams are stores.
 template <class V>
 HYDROFOIL_LANES void stream(void* to, V v) {
