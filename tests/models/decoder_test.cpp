@@ -2,6 +2,7 @@
 // Oracle: Hugging Face's models and PyTorch's AdamW (golden/, made by make_golden.py).
 #include "hydrofoil/models/decoder.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/zeros_like.h>
@@ -100,8 +101,9 @@ TEST_P(Golden, FiftyStepsFollowPyTorch) {
   }
 }
 
-TEST_P(Golden, SameRunSameBits) {
+TEST_P(Golden, SameThreadsSameBits) {
   const GoldenModel golden = golden_model(GetParam());
+  at::set_num_threads(3);
   std::vector<at::Tensor> first;
   for (int run = 0; run < 3; ++run) {
     forward_loss(golden.model, golden.batch(1)).sum.backward();
@@ -109,6 +111,7 @@ TEST_P(Golden, SameRunSameBits) {
     if (run == 0) first = grads;
     for (size_t i = 0; i < grads.size(); ++i) EXPECT_TRUE(test::same_bits(grads[i], first[i])) << i;
   }
+  at::set_num_threads(1);
 }
 
 TEST_P(Golden, CachedForwardEqualsFullForward) {

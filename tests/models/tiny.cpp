@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/models/tiny.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
+#include <gtest/gtest.h>
 
 #include <cstring>
 #include <utility>
@@ -11,6 +13,15 @@
 #include "hydrofoil/core/random.h"
 
 namespace hydrofoil::test {
+namespace {
+
+// Matrices of 36 gain nothing from a second thread, and on a busy machine lose much to waiting.
+struct OneThread : testing::Environment {
+  void SetUp() override { at::set_num_threads(1); }
+};
+[[maybe_unused]] const auto* const kOneThread = testing::AddGlobalTestEnvironment(new OneThread);
+
+}  // namespace
 
 at::Tensor to_tensor(const GoldenTensor& golden) {
   const auto type = golden.dtype == "F32"   ? at::kFloat
