@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 // The one wire: everything ranks tell each other goes through a Communicator.
 //
-//   Communicator world = ...;                           // comm/world.h, or one rank of a
-//   ThreadWorld world.all_reduce({data, n, DType::kF32}, Reduce::kSum, {Purpose::kGradients,
-//   "layers.3"}); Work work = world.reduce_scatter(in, out, Reduce::kSum, {Purpose::kGradients,
-//   "head"}, Issue::kAsync); work.wait();                                        // rethrows what
-//   went wrong
+//   Communicator world = ...;  // comm/world.h, or one rank of a ThreadWorld
+//   const Label label{Purpose::kGradients, "layers.3"};
+//   world.all_reduce({data, n, DType::kF32}, Reduce::kSum, label);
+//   Work work = world.reduce_scatter(in, out, Reduce::kSum, label, Issue::kAsync);
+//   work.wait();  // rethrows what went wrong
 //
-// Group calls are made in the same order by every rank. Sums run in rank order (0, 1, .. N-1) in
-// fp32 for bf16 and fp16, so a result depends neither on timing nor on the backend. Failures are
+// Group calls are made in the same order by every rank, with the same label; a rank that calls
+// something else is named with both calls. Sums run in rank order (0, 1, .. N-1) in fp32 for bf16
+// and fp16, so a result depends neither on timing nor on the backend. Failures are
 // Error(kPeerFailed) for a dead rank, Error(kTimeout) for one that does not come; the message names
-// the rank, what was waited for and what that rank was last seen doing.
+// the rank, what was waited for and what that rank was last seen doing. After a failure every later
+// call of every rank fails with it. Wrong arguments are Error(kError).
 #pragma once
 
 #include <cstddef>
@@ -25,8 +27,9 @@
 
 namespace hydrofoil::comm {
 
-class Backend;  // comm/backend.h: what a transport implements
-class Meter;    // comm/meter.h: bytes by operation, group and purpose
+class Group;        // comm/group.h: order, queue, meter and record around a transport
+class Meter;        // comm/meter.h: bytes by operation, purpose and group
+struct CallRecord;  // comm/flight_recorder.h: one call as other ranks see it
 
 enum class Reduce : uint8_t { kSum, kMax, kMin };
 enum class Operation : uint8_t {
@@ -38,8 +41,12 @@ enum class Operation : uint8_t {
   kSend,
   kRecv,
   kBarrier,
-  kRead
+  kRead,    // of a window
+  kRetire,  // waiting for the readers of a window
+  kSplit,
+  kWindow,
 };
+constexpr size_t kOperations = 12;
 enum class Purpose : uint8_t {
   kControl,
   kParameters,
@@ -47,8 +54,9 @@ enum class Purpose : uint8_t {
   kNorm,
   kLoss,
   kCheckpoint,
-  kBenchmark
+  kBenchmark,
 };
+constexpr size_t kPurposes = 7;
 std::string_view name_of(Operation op);
 std::string_view name_of(Purpose purpose);
 
@@ -94,12 +102,13 @@ class Work {  // copyable; the buffers of the call must live until it is done
 // system) with the last copy.
 using SharedBytes = std::shared_ptr<std::byte[]>;
 
-// One buffer a rank, all of the same size, readable by all, with versions.
+// One buffer a rank, all of the same size, readable by all, with versions. Starts zeroed.
 //
 // The owner writes its part, then publish(k). A reader of version k calls read(), which waits until
 // the owner has published at least k. After its last read of version k a reader calls retire(k);
 // the owner calls await_retired(k) before it overwrites. Between publish and retire nobody waits
-// for anybody, whatever order the ranks read in. Thread-safe except for local().
+// for anybody, whatever order the ranks read in. Versions only grow; retiring k retires all below.
+// Thread-safe except for what is done to local().
 class Window {
  public:
   struct State;
@@ -112,7 +121,7 @@ class Window {
   void read(int rank, uint64_t version, size_t offset, std::span<std::byte> out, Label label) const;
   void publish(uint64_t version) const;
   void retire(uint64_t version) const;
-  void await_retired(uint64_t version, Label label) const;  // by every rank of the group
+  void await_retired(uint64_t version, Label label) const;  // by every rank, the own one included
 
  private:
   std::shared_ptr<State> state_;
@@ -121,11 +130,11 @@ class Window {
 class Communicator {
  public:
   Communicator() = default;
-  explicit Communicator(std::shared_ptr<Backend> backend) : backend_(std::move(backend)) {}
+  explicit Communicator(std::shared_ptr<Group> group) : group_(std::move(group)) {}
 
   int rank() const;
   int size() const;
-  const std::string& name() const;
+  const std::string& name() const;  // "world", or as given to split
 
   // Ranks of equal color form a group, ordered by (key, rank). Collective.
   Communicator split(int color, int key, std::string_view name) const;
@@ -142,7 +151,8 @@ class Communicator {
                   std::span<const size_t> recv_counts, Label label,
                   Issue issue = Issue::kInline) const;
   Work broadcast(Buffer data, int root, Label label, Issue issue = Issue::kInline) const;
-  // Matched in order for each (source, destination) pair.
+  // Matched in order for each (source, destination) pair, and ordered with nothing else: sending to
+  // a rank and receiving from it at the same time cannot block each other when one is kAsync.
   Work send(ConstBuffer data, int to, Label label, Issue issue = Issue::kInline) const;
   Work recv(Buffer data, int from, Label label, Issue issue = Issue::kInline) const;
   void barrier(Label label = {}) const;
@@ -154,10 +164,14 @@ class Communicator {
   // The text of every rank, in rank order. Collective; for small control data.
   std::vector<std::string> all_gather_text(std::string_view text, Label label = {}) const;
 
-  Meter& meter() const;
+  Meter& meter() const;  // of this rank, over all its groups
+  // The last few hundred calls of a rank of this group, oldest first; also of a dead or stuck one
+  // where the backend shares memory.
+  std::vector<CallRecord> recent_calls(int rank) const;
 
  private:
-  std::shared_ptr<Backend> backend_;
+  Group& group() const;
+  std::shared_ptr<Group> group_;
 };
 
 // Fails on every rank with Error(kConfig) that shows the first difference when `text` is not the

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/comm/flight_recorder.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstring>
+#include <optional>
+
+namespace hydrofoil::comm {
+
+int64_t monotonic_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+std::string describe(const CallRecord& call) {
+  std::string text(name_of(call.op));
+  if (!call.label_name().empty()) text.append(" '").append(call.label_name()).append("'");
+  return text.append(" (").append(name_of(call.purpose)).append(")");
+}
+
+std::string describe_in_full(const CallRecord& call) {
+  std::string text(name_of(call.op));
+  if (!call.label_name().empty()) text.append(" '").append(call.label_name()).append("'");
+  if (call.op != Operation::kBarrier && call.op != Operation::kSplit)
+    text.append(" of ").append(std::to_string(call.count)).append(" ").append(name_of(call.type));
+  text.append(" (").append(name_of(call.purpose)).append(", group ").append(call.group_name());
+  if (call.peer >= 0) text.append(", rank ").append(std::to_string(call.peer));
+  if (call.group_sequence) text.append(", call ").append(std::to_string(call.group_sequence));
+  return text.append(")");
+}
+
+// A sequence lock without fences: words are released and acquired one by one, so a reader that saw
+// a word of a newer state also sees that the version has moved on.
+void FlightRing::put(const CallRecord& call) {
+  Slot& slot = slots_[call.sequence % kCalls];
+  uint64_t version = slot.version.load(std::memory_order_relaxed) & ~uint64_t{1};
+  while (!slot.version.compare_exchange_weak(version, version + 1, std::memory_order_acquire))
+    version &= ~uint64_t{1};
+  if (slot.words[0].load(std::memory_order_relaxed) <= call.sequence) {
+    std::array<uint64_t, kWords> words;
+    std::memcpy(words.data(), &call, sizeof call);
+    for (size_t i = 0; i < kWords; ++i) slot.words[i].store(words[i], std::memory_order_release);
+  }
+  slot.version.store(version + 2, std::memory_order_release);
+}
+
+std::vector<CallRecord> FlightRing::recent() const {
+  constexpr int kTries = 1000;  // a rank that was killed while writing leaves its version odd
+  std::vector<CallRecord> calls;
+  for (const Slot& slot : slots_) {
+    std::array<uint64_t, kWords> words;
+    for (int i = 0; i < kTries; ++i) {
+      const uint64_t before = slot.version.load(std::memory_order_acquire);
+      for (size_t w = 0; w < kWords; ++w) words[w] = slot.words[w].load(std::memory_order_acquire);
+      if (before % 2 || slot.version.load(std::memory_order_relaxed) != before) continue;
+      if (words[0] == 0) break;
+      std::memcpy(static_cast<void*>(&calls.emplace_back()), words.data(), sizeof words);
+      break;
+    }
+  }
+  std::sort(calls.begin(), calls.end(),
+            [](const auto& a, const auto& b) { return a.sequence < b.sequence; });
+  return calls;
+}
+
+const CallRecord* last_seen(const std::vector<CallRecord>& recent) {
+  const auto under_way = std::find_if(recent.rbegin(), recent.rend(), [](const CallRecord& call) {
+    return call.phase == CallPhase::kStarted;
+  });
+  if (under_way != recent.rend()) return &*under_way;
+  return recent.empty() ? nullptr : &recent.back();
+}
+
+std::string last_seen_text(const std::vector<CallRecord>& recent) {
+  const CallRecord* call = last_seen(recent);
+  if (!call) return "it had made no call";
+  if (call->phase == CallPhase::kStarted) return "it was last in " + describe(*call);
+  return "its last call was " + describe(*call);
+}
+
+}  // namespace hydrofoil::comm

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whatever goes wrong on one rank ends every rank, with an error that names the culprit.
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+
+#include "hydrofoil/comm/flight_recorder.h"
+#include "tests/comm/harness.h"
+
+namespace hydrofoil::comm::test {
+namespace {
+
+using std::chrono::milliseconds;
+
+const Label kLabel{Purpose::kGradients, "layers.3"};
+
+void reduce_one(const Communicator& group, Label label = kLabel) {
+  float value = 1;
+  group.all_reduce({&value, 1, DType::kF32}, Reduce::kSum, label);
+}
+
+bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+class Failures : public WithWorld {};
+
+TEST_P(Failures, AbortEndsPendingAndLaterCallsOfAll) {
+  run([](const Communicator& world) {
+    world.barrier();
+    if (world.rank() == 1) world.abort("the disk is full");
+    const auto caught = error_of([&] {
+      for (;;) reduce_one(world);
+    });
+    EXPECT_EQ(caught.code, ExitCode::kPeerFailed);
+    EXPECT_TRUE(contains(caught.line, "the disk is full")) << caught.line;
+    EXPECT_TRUE(contains(caught.line, "rank 1")) << caught.line;
+    EXPECT_EQ(error_of([&] { world.barrier(); }).line, caught.line);
+    EXPECT_EQ(error_of([&] { world.split(0, 0, "late"); }).line, caught.line);
+  });
+}
+
+TEST_P(Failures, AnAsynchronousFailureIsThrownByWait) {
+  run([](const Communicator& world) {
+    world.barrier();
+    float value = 1;
+    const auto caught = error_of([&] {
+      const Work work = world.rank() == 1 ? Work()
+                                          : world.all_reduce({&value, 1, DType::kF32}, Reduce::kSum,
+                                                             kLabel, Issue::kAsync);
+      if (world.rank() == 1) world.abort("no more");
+      work.wait();
+      world.barrier();
+    });
+    EXPECT_TRUE(contains(caught.line, "no more")) << caught.line;
+  });
+}
+
+TEST_P(Failures, DifferentOperationsAreNamedOnBothSides) {
+  run([](const Communicator& world) {
+    reduce_one(world);
+    const auto caught = error_of([&] {
+      if (world.rank() == 1)
+        world.barrier({Purpose::kControl, "end of step"});
+      else
+        reduce_one(world);
+    });
+    EXPECT_EQ(caught.code, ExitCode::kError);
+    EXPECT_TRUE(contains(caught.line, "barrier 'end of step' (control, group world, call 2)"))
+        << caught.line;
+    EXPECT_TRUE(
+        contains(caught.line, "all_reduce 'layers.3' of 1 F32 (gradients, group world, call 2)"))
+        << caught.line;
+  });
+}
+
+TEST_P(Failures, DifferentSizesTypesAndNamesAreNoticed) {
+  using Call = std::function<void(const Communicator&)>;
+  std::vector<float> data(100'000);
+  const auto reduce = [&](size_t count, DType type, std::string_view name) -> Call {
+    return [&data, count, type, name](const Communicator& world) {
+      std::vector<float> own = data;
+      world.all_reduce({own.data(), count, type}, Reduce::kSum, {Purpose::kLoss, name});
+    };
+  };
+  const Call reference = reduce(90'000, DType::kF32, "loss");
+  for (const auto& other : {reduce(89'999, DType::kF32, "loss"), reduce(3, DType::kF32, "loss"),
+                            reduce(90'000, DType::kI32, "loss"), reduce(90'000, DType::kF32, "x")})
+    run([&](const Communicator& world) {
+      const auto caught = error_of([&] { (world.rank() == 1 ? other : reference)(world); });
+      EXPECT_EQ(caught.code, ExitCode::kError);
+      EXPECT_TRUE(contains(caught.line, " where rank ")) << caught.line;
+    });
+}
+
+TEST_P(Failures, AMessageOfAnotherSizeIsNoticed) {
+  run([](const Communicator& world) {
+    if (world.rank() > 1) return;
+    uint8_t data[20] = {};
+    const auto caught = error_of([&] {
+      if (world.rank() == 0)
+        world.send({data, 20, DType::kU8}, 1, kLabel);
+      else
+        world.recv({data, 19, DType::kU8}, 0, kLabel);
+      for (;;) world.send({data, 20, DType::kU8}, 1 - world.rank(), kLabel);
+    });
+    EXPECT_EQ(caught.code, ExitCode::kError);
+    EXPECT_TRUE(contains(caught.line, "sent 20 U8")) << caught.line;
+    EXPECT_TRUE(contains(caught.line, "recv 'layers.3' of 19 U8")) << caught.line;
+  });
+}
+
+TEST_P(Failures, DisagreeingAllToAllCountsAreNoticed) {
+  run([](const Communicator& world) {
+    const auto n = static_cast<size_t>(world.size());
+    std::vector<int64_t> in(3 * n), out(4 * n);
+    const std::vector<size_t> send(n, 3), recv(n, world.rank() == 0 ? 4 : 3);
+    const auto caught = error_of([&] {
+      world.all_to_all({in.data(), in.size(), DType::kI64}, send,
+                       {out.data(), recv[0] * n, DType::kI64}, recv, kLabel);
+      world.barrier();
+    });
+    EXPECT_TRUE(contains(caught.line, "sends 3 elements to rank 0")) << caught.line;
+    EXPECT_TRUE(contains(caught.line, "expects 4")) << caught.line;
+  });
+}
+
+TEST_P(Failures, ARankThatLeftIsNamedWithItsLastCall) {
+  run([](const Communicator& world) {
+    reduce_one(world, {Purpose::kLoss, "last"});
+    if (world.rank() == 1) return;
+    const auto caught = error_of([&] { reduce_one(world); });
+    EXPECT_EQ(caught.code, ExitCode::kPeerFailed);
+    EXPECT_TRUE(contains(caught.line, "rank 1")) << caught.line;
+    EXPECT_TRUE(contains(caught.line, "its last call was all_reduce 'last' (loss)")) << caught.line;
+    EXPECT_TRUE(contains(caught.line, "all_reduce 'layers.3' (gradients)")) << caught.line;
+  });
+}
+
+TEST_P(Failures, ALeftRankIsNotMissedByThoseWhoNeedNothingOfIt) {
+  run([](const Communicator& world) {
+    const Communicator rest = world.split(world.rank() == 1, 0, "rest");
+    if (world.rank() == 1) return;
+    for (int i = 0; i < 100; ++i) reduce_one(rest);
+  });
+}
+
+TEST_P(Failures, TheTimeoutNamesTheRankThatHoldsUpAll) {
+  // Rank 1 waits for rank 0 to publish, which never happens; the others wait for rank 1.
+  run(
+      [](const Communicator& world) {
+        const Window window = world.window(8, "unit");
+        std::byte out[8];
+        const auto caught = error_of([&] {
+          if (world.rank() == 1) window.read(0, 1, 0, out, {Purpose::kParameters, "embedding"});
+          world.barrier({Purpose::kControl, "end"});
+        });
+        EXPECT_EQ(caught.code, ExitCode::kTimeout);
+        EXPECT_TRUE(contains(caught.line, "300 ms")) << caught.line;
+        EXPECT_TRUE(contains(caught.line, "read 'embedding' (parameters)")) << caught.line;
+      },
+      milliseconds(300));
+}
+
+TEST_P(Failures, TheRecordTellsWhatEveryRankDid) {
+  run([](const Communicator& world) {
+    for (int i = 0; i < 300; ++i) reduce_one(world);
+    world.barrier({Purpose::kControl, "here"});
+    world.barrier();
+    for (int r = 0; r < world.size(); ++r) {
+      const auto calls = world.recent_calls(r);
+      ASSERT_GE(calls.size(), FlightRing::kCalls - 1);
+      const auto here = std::find_if(calls.begin(), calls.end(),
+                                     [](const auto& c) { return c.label_name() == "here"; });
+      ASSERT_NE(here, calls.end());
+      EXPECT_EQ(here->phase, CallPhase::kDone);
+      EXPECT_EQ(here->group_sequence, 301u);
+      EXPECT_LE(here->issued_ns, here->started_ns);
+      EXPECT_LE(here->started_ns, here->done_ns);
+    }
+    world.barrier();
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(, Failures, ::testing::ValuesIn(worlds({2, 3, 4})),
+                         ::testing::PrintToStringParamName());
+
+}  // namespace
+}  // namespace hydrofoil::comm::test

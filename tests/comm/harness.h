@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs the same body on N ranks of each backend, and makes the data that the suites compare.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <functional>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "hydrofoil/comm/communicator.h"
+#include "hydrofoil/core/dtype.h"
+#include "hydrofoil/core/error.h"
+#include "tests/support/ranks.h"
+
+namespace hydrofoil::comm::test {
+
+enum class Transport { kThread };
+
+struct World {
+  Transport transport;
+  int ranks;
+  friend std::ostream& operator<<(std::ostream& out, const World& w) {
+    return out << "Thread" << w.ranks;
+  }
+};
+
+using Body = std::function<void(Communicator)>;
+
+// Expectations inside the body count wherever it runs.
+inline void run(const World& world, const Body& body,
+                std::chrono::milliseconds timeout = std::chrono::minutes(2)) {
+  hydrofoil::test::run_ranks(world.ranks, body, timeout);
+}
+
+inline std::vector<World> worlds(const std::vector<int>& sizes) {
+  std::vector<World> all;
+  for (const int n : sizes) all.push_back({Transport::kThread, n});
+  return all;
+}
+
+// A suite named by its backend and number of ranks: "Collectives.AllGatherConcatenates/Shm3".
+class WithWorld : public ::testing::TestWithParam<World> {
+ protected:
+  int ranks() const { return GetParam().ranks; }
+  void run(const Body& body, std::chrono::milliseconds timeout = std::chrono::minutes(2)) const {
+    test::run(GetParam(), body, timeout);
+  }
+};
+
+// The Error that a call ends with; an empty one when it does not.
+struct Caught {
+  ExitCode code = ExitCode::kOk;
+  std::string line;
+};
+inline Caught error_of(const std::function<void()>& call) {
+  try {
+    call();
+  } catch (const Error& error) {
+    return {error.code(), error.line()};
+  }
+  return {};
+}
+
+template <class T>
+struct TypeOf;
+struct BF16 {
+  uint16_t bits;
+};
+template <>
+struct TypeOf<float> {
+  static constexpr DType value = DType::kF32;
+};
+template <>
+struct TypeOf<BF16> {
+  static constexpr DType value = DType::kBF16;
+};
+template <>
+struct TypeOf<_Float16> {
+  static constexpr DType value = DType::kF16;
+};
+template <>
+struct TypeOf<int64_t> {
+  static constexpr DType value = DType::kI64;
+};
+template <>
+struct TypeOf<uint8_t> {
+  static constexpr DType value = DType::kU8;
+};
+
+inline float widen(float v) {
+  return v;
+}
+inline float widen(BF16 v) {
+  return from_bf16(v.bits);
+}
+inline float widen(_Float16 v) {
+  return static_cast<float>(v);
+}
+inline int64_t widen(int64_t v) {
+  return v;
+}
+inline uint8_t widen(uint8_t v) {
+  return v;
+}
+template <class T, class A>
+T narrow(A v) {
+  if constexpr (std::is_same_v<T, BF16>)
+    return {to_bf16(v)};
+  else
+    return static_cast<T>(v);
+}
+
+// Element i of what rank r holds: magnitudes differ, so that the order of a sum shows in its bits.
+template <class T>
+T element(int rank, size_t i) {
+  uint64_t x = (static_cast<uint64_t>(rank) + 1) * 0x9e3779b97f4a7c15 + i * 0xbf58476d1ce4e5b9;
+  x = (x ^ x >> 31) * 0x94d049bb133111eb;
+  x ^= x >> 29;
+  if constexpr (std::is_integral_v<T>) return static_cast<T>(x);
+  const float fraction = static_cast<float>(x >> 40) / static_cast<float>(1 << 24) - 0.5f;
+  return narrow<T>(fraction * static_cast<float>(1 << (x & 7)));
+}
+
+// The reference: one element at a time, ranks in order.
+template <class T>
+T reduced(int ranks, size_t i, Reduce op) {
+  auto sum = widen(element<T>(0, i));
+  for (int r = 1; r < ranks; ++r) {
+    const auto next = widen(element<T>(r, i));
+    if (op == Reduce::kSum)
+      sum = static_cast<decltype(sum)>(sum + next);
+    else
+      sum = op == Reduce::kMax ? std::max(sum, next) : std::min(sum, next);
+  }
+  return narrow<T>(sum);
+}
+
+enum class Memory { kPrivate, kShared };
+
+// `count` elements in memory of either kind.
+template <class T>
+class Values {
+ public:
+  Values(const Communicator& group, Memory memory, size_t count) : count_(count) {
+    if (memory == Memory::kShared)
+      shared_ = group.alloc(count * sizeof(T));
+    else
+      private_.resize(count * sizeof(T) + 1);
+  }
+  T* data() { return reinterpret_cast<T*>(shared_ ? shared_.get() : private_.data()); }
+  T& operator[](size_t i) { return data()[i]; }
+  size_t size() const { return count_; }
+  operator Buffer() { return {data(), count_, TypeOf<T>::value}; }       // NOLINT
+  operator ConstBuffer() { return {data(), count_, TypeOf<T>::value}; }  // NOLINT
+  Buffer part(int rank, size_t count) {
+    return {data() + static_cast<size_t>(rank) * count, count, TypeOf<T>::value};
+  }
+
+ private:
+  size_t count_;
+  SharedBytes shared_;
+  std::vector<std::byte> private_;
+};
+
+// Index of the first element whose bits differ from expected(i); -1 when none does.
+template <class T, class Expected>
+int64_t first_wrong(T* values, size_t count, Expected expected) {
+  for (size_t i = 0; i < count; ++i) {
+    const T want = expected(i);
+    if (std::memcmp(&values[i], &want, sizeof(T)) != 0) return static_cast<int64_t>(i);
+  }
+  return -1;
+}
+
+}  // namespace hydrofoil::comm::test

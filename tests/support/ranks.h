@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// N ranks as threads of the test: run_ranks(4, [](Communicator world) { .. });
+#pragma once
+
+#include <chrono>
+#include <exception>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "hydrofoil/comm/backend/thread/thread_world.h"
+#include "hydrofoil/core/parallel.h"
+
+namespace hydrofoil::test {
+
+// Runs body(rank's communicator) in `ranks` threads with one compute thread each. When one throws,
+// the others are woken; the first error is rethrown here.
+inline void run_ranks(int ranks, const std::function<void(comm::Communicator)>& body,
+                      std::chrono::milliseconds timeout = std::chrono::minutes(2)) {
+  const comm::ThreadWorld world(ranks, timeout);
+  std::mutex mutex;
+  std::exception_ptr first;
+  std::vector<std::thread> threads;
+  for (int r = 0; r < ranks; ++r)
+    threads.emplace_back([&, mine = world.rank(r)]() mutable {
+      set_compute_threads(1);
+      const comm::Communicator handle = mine;
+      try {
+        body(std::move(mine));
+      } catch (...) {
+        {
+          const std::lock_guard lock(mutex);
+          if (!first) first = std::current_exception();
+        }
+        handle.abort("another rank failed");
+      }
+    });
+  for (auto& thread : threads) thread.join();
+  if (first) std::rethrow_exception(first);
+}
+
+}  // namespace hydrofoil::test
