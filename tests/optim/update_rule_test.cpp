@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/optim/update_rule.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+#include <vector>
+
+#include "hydrofoil/core/error.h"
+#include "hydrofoil/optim/clip.h"
+
+namespace hydrofoil::optim {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+constexpr size_t kCount = 97;
+
+struct Group {
+  std::vector<float> param, grad;
+  std::vector<std::vector<float>> states;
+
+  explicit Group(const UpdateRule& rule)
+      : states(rule.state_names().size(), std::vector<float>(kCount)) {
+    for (size_t i = 0; i < kCount; ++i) {
+      param.push_back(0.01f * static_cast<float>(i * 37 % 64) - 0.3f);
+      grad.push_back(0.001f * static_cast<float>(i * 11 % 64) - 0.03f);
+    }
+  }
+  void update(const UpdateRule& rule, const Hyperparameters& hyper, int64_t step, float scale,
+              size_t begin = 0, size_t end = kCount) {
+    std::vector<std::span<float>> views;
+    for (auto& state : states) views.push_back(std::span(state).subspan(begin, end - begin));
+    rule.update({.param = std::span(param).subspan(begin, end - begin),
+                 .grad = std::span<const float>(grad).subspan(begin, end - begin),
+                 .states = views},
+                hyper, step, scale);
+  }
+};
+
+TEST(MakeRule, KnowsAdamAndSgdInAnyCase) {
+  for (const char* name : {"Adam", "AdamW", "adamw"})
+    EXPECT_THAT(make_rule(name)->state_names(), ElementsAre("exp_avg", "exp_avg_sq")) << name;
+  EXPECT_THAT(make_rule("SGD")->state_names(), ElementsAre("momentum_buffer"));
+}
+
+TEST(MakeRule, ListsTheChoicesForAnUnknownName) {
+  try {
+    make_rule("Adamax");
+    FAIL() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kConfig);
+    EXPECT_THAT(error.what(), HasSubstr("\"Adamax\""));
+    EXPECT_THAT(error.hint(), HasSubstr("Adam, AdamW, SGD"));
+  }
+}
+
+// A straight-line AdamW in double over five steps with a scaled gradient.
+TEST(AdamRule, FollowsTheFormulaOverSteps) {
+  for (const bool adam_w : {true, false})
+    for (const bool bias_correction : {true, false}) {
+      const auto rule = make_rule("AdamW");
+      const Hyperparameters hyper{
+          .lr = 1e-2, .weight_decay = 0.1, .adam_w = adam_w, .bias_correction = bias_correction};
+      Group group(*rule);
+      std::vector<double> p(group.param.begin(), group.param.end()), m(kCount), v(kCount);
+      for (int t = 1; t <= 5; ++t) {
+        group.update(*rule, hyper, t, 0.5f);
+        const double c1 = bias_correction ? 1 - std::pow(0.9, t) : 1;
+        const double c2 = bias_correction ? 1 - std::pow(0.999, t) : 1;
+        for (size_t i = 0; i < kCount; ++i) {
+          const double g = 0.5 * group.grad[i] + (adam_w ? 0 : 0.1 * p[i]);
+          m[i] = 0.9 * m[i] + 0.1 * g;
+          v[i] = 0.999 * v[i] + 0.001 * g * g;
+          if (adam_w) p[i] -= 1e-2 * 0.1 * p[i];
+          p[i] -= 1e-2 * (m[i] / c1) / (std::sqrt(v[i] / c2) + 1e-8);
+        }
+      }
+      // Without correction the first steps are ten times as long: errors scale with them.
+      for (size_t i = 0; i < kCount; ++i) EXPECT_NEAR(group.param[i], p[i], 5e-7) << i;
+    }
+}
+
+TEST(SgdRule, KeepsNoMomentumUnlessAsked) {
+  const auto rule = make_rule("sgd");
+  Group plain(*rule), heavy(*rule);
+  const std::vector<float> before = plain.param;
+  for (int t = 1; t <= 2; ++t) {
+    plain.update(*rule, {.lr = 0.1}, t, 2.0f);
+    heavy.update(*rule, {.lr = 0.1, .momentum = 0.5}, t, 2.0f);
+  }
+  for (size_t i = 0; i < kCount; ++i) {
+    // Two steps of 0.1 x 2g; with momentum the second is half as long again.
+    EXPECT_NEAR(plain.param[i], before[i] - 0.4f * plain.grad[i], 1e-7);
+    EXPECT_NEAR(heavy.param[i], before[i] - 0.5f * heavy.grad[i], 1e-7);
+    EXPECT_EQ(plain.states[0][i], 0.0f);
+  }
+}
+
+TEST(UpdateRule, DoesNotDependOnChunks) {
+  for (const char* name : {"adamw", "sgd"}) {
+    const auto rule = make_rule(name);
+    const Hyperparameters hyper{.lr = 1e-2, .weight_decay = 0.1, .momentum = 0.9, .nesterov = true};
+    Group whole(*rule), chunked(*rule);
+    for (int t = 1; t <= 3; ++t) {
+      whole.update(*rule, hyper, t, 0.3f);
+      chunked.update(*rule, hyper, t, 0.3f, 0, 17);
+      chunked.update(*rule, hyper, t, 0.3f, 64, kCount);
+      chunked.update(*rule, hyper, t, 0.3f, 17, 64);
+    }
+    EXPECT_EQ(chunked.param, whole.param) << name;
+    EXPECT_EQ(chunked.states, whole.states) << name;
+  }
+}
+
+TEST(UpdateRule, RefusesTheWrongNumberOfStatesAndStepZero) {
+  const auto adam = make_rule("adam"), sgd = make_rule("sgd");
+  Group group(*adam);
+  EXPECT_THROW(group.update(*adam, {}, 0, 1), std::logic_error);
+  EXPECT_THROW(group.update(*sgd, {}, 1, 1), std::logic_error);
+  group.states.pop_back();
+  EXPECT_THROW(group.update(*adam, {}, 1, 1), std::logic_error);
+}
+
+TEST(ClipCoefficient, ScalesDownToTheLimitAndNeverUp) {
+  EXPECT_DOUBLE_EQ(clip_coefficient(4, 1), 1 / (4 + 1e-6));
+  EXPECT_EQ(clip_coefficient(0.5, 1), 1);
+  EXPECT_EQ(clip_coefficient(0, 1), 1);
+  EXPECT_EQ(clip_coefficient(1e9, 0), 1) << "0 turns clipping off";
+  const double inf = std::numeric_limits<double>::infinity();
+  EXPECT_EQ(clip_coefficient(inf, 1), 0);
+  EXPECT_TRUE(std::isnan(clip_coefficient(std::nan(""), 1)));
+}
+
+}  // namespace
+}  // namespace hydrofoil::optim
