@@ -40,7 +40,7 @@ ParameterCache::~ParameterCache() {
   for (auto& unit : units_) {
     if (unit->copy) pool_.give_back(std::move(unit->copy), unit->full_bytes);
     if (unit->home) ledger_.remove(Category::kParameters, unit->full_bytes);
-    if (unit->window.bytes()) ledger_.remove(Category::kParameters, unit->window.bytes());
+    if (options_.partition_updates) ledger_.remove(Category::kParameters, unit->window.bytes());
   }
 }
 

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/train/engine.h"
+
+#include <ATen/ops/from_blob.h>
+#include <torch/csrc/autograd/grad_mode.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <map>
+#include <stdexcept>
+#include <unordered_set>
+#include <utility>
+
+#include "hydrofoil/core/error.h"
+#include "hydrofoil/zero/gradient_hooks.h"
+
+namespace hydrofoil::train {
+namespace {
+
+using memory::Segment;
+using memory::UnitId;
+
+// One segment for each (dtype, trainable): what is frozen costs neither gradients nor moments.
+struct Plan {
+  std::vector<Segment> segments;
+  std::vector<std::pair<size_t, size_t>> places;  // by parameter: segment, index
+  std::vector<std::vector<size_t>> groups;        // by segment, tensor
+};
+
+Plan plan_unit(const UnitDeclaration& unit, int parts) {
+  Plan plan;
+  std::map<std::pair<DType, bool>, size_t> index;
+  std::vector<std::vector<memory::TensorInfo>> tensors;
+  for (const auto& parameter : unit.parameters) {
+    const auto [it, fresh] =
+        index.try_emplace({parameter.dtype, !parameter.trainable}, tensors.size());
+    if (fresh) {
+      tensors.emplace_back();
+      plan.groups.emplace_back();
+      plan.segments.push_back({.layout = {}, .dtype = parameter.dtype});
+    }
+    plan.places.emplace_back(it->second, tensors[it->second].size());
+    tensors[it->second].push_back({parameter.name, parameter.shape});
+    plan.groups[it->second].push_back(parameter.group);
+  }
+  for (size_t s = 0; s < tensors.size(); ++s)
+    plan.segments[s].layout = {std::move(tensors[s]), parts};
+  return plan;
+}
+
+// The smallest budget that never gathers a unit twice in one direction: the two largest neighbours.
+size_t default_resident_bytes(const std::vector<Plan>& plans) {
+  std::vector<size_t> bytes;
+  for (const auto& plan : plans) {
+    size_t sum = 0;
+    for (const auto& segment : plan.segments)
+      sum += segment.layout.numel() * size_of(segment.dtype);
+    bytes.push_back((sum + 4095) / 4096 * 4096);
+  }
+  size_t largest = bytes.empty() ? 0 : bytes.front();
+  for (size_t i = 1; i < bytes.size(); ++i) largest = std::max(largest, bytes[i - 1] + bytes[i]);
+  return largest;
+}
+
+void check(const EngineOptions& options) {
+  if (options.stage < 0 || options.stage > 3)
+    throw Error(ExitCode::kConfig,
+                "ZeRO stage must be 0, 1, 2 or 3, not " + std::to_string(options.stage));
+  if (options.accumulation < 1)
+    throw Error(ExitCode::kConfig,
+                "accumulation must be at least 1, not " + std::to_string(options.accumulation));
+  if (options.groups.empty())
+    throw Error(ExitCode::kConfig, "an engine needs at least one parameter group");
+}
+
+DType dtype_of(const at::Tensor& tensor, const std::string& name) {
+  if (tensor.scalar_type() == at::kFloat) return DType::kF32;
+  throw Error(
+      ExitCode::kConfig,
+      "parameters must be float32 in this version, not " + std::string(tensor.dtype().name()),
+      name);
+}
+
+}  // namespace
+
+Engine::Engine(comm::Communicator group, const std::vector<UnitDeclaration>& units,
+               EngineOptions options)
+    : group_(std::move(group)), options_(std::move(options)) {
+  check(options_);
+  for (const auto& parameters : options_.groups)
+    schedules_.emplace_back(options_.schedule, parameters.lr);
+  std::vector<Plan> plans;
+  zero::ShardedOptimizer::Groups groups;
+  for (const auto& unit : units) {
+    plans.push_back(plan_unit(unit, group_.size()));
+    groups.push_back(plans.back().groups);
+  }
+  if (options_.resident_bytes == 0) options_.resident_bytes = default_resident_bytes(plans);
+  cache_ = std::make_unique<memory::ParameterCache>(
+      group_,
+      memory::CacheOptions{.partition_updates = options_.stage >= 1,
+                           .partition_parameters = options_.stage == 3,
+                           .resident_bytes = options_.resident_bytes,
+                           .prefetch_bytes = options_.prefetch_bytes},
+      ledger_);
+  for (size_t u = 0; u < units.size(); ++u)
+    cache_->add_unit(units[u].name, std::move(plans[u].segments));
+  adapter_ = std::make_unique<memory::TensorAdapter>(*cache_);
+  reducer_ = std::make_unique<zero::GradientReducer>(*cache_, options_.stage >= 2, ledger_);
+  optimizer_ = std::make_unique<zero::ShardedOptimizer>(
+      *cache_, optim::make_rule(options_.optimizer), std::move(groups), ledger_);
+  for (size_t u = 0; u < units.size(); ++u)
+    for (size_t p = 0; p < units[u].parameters.size(); ++p) {
+      const auto [segment, index] = plans[u].places[p];
+      Slot slot{.tensor = adapter_->create(u, segment, index), .place = {u, segment, index}};
+      slot.tensor.set_requires_grad(units[u].parameters[p].trainable);
+      zero::land_gradients(slot.tensor, *reducer_, u, segment, index);
+      parameters_.emplace_back(units[u].parameters[p].name, std::move(slot));
+    }
+}
+
+std::unique_ptr<Engine> Engine::wrap(comm::Communicator group,
+                                     const std::vector<UnitParameters>& units,
+                                     EngineOptions options) {
+  std::vector<UnitDeclaration> declarations;
+  std::vector<std::vector<at::Tensor>> tensors;
+  std::unordered_set<const c10::TensorImpl*> seen;
+  for (const auto& unit : units) {
+    UnitDeclaration declaration{.name = unit.name, .parameters = {}};
+    tensors.emplace_back();
+    for (const auto& [name, tensor, parameter_group] : unit.parameters) {
+      if (!seen.insert(tensor.unsafeGetTensorImpl()).second) continue;  // tied: owned above
+      declaration.parameters.push_back({.name = name,
+                                        .shape = tensor.sizes().vec(),
+                                        .dtype = dtype_of(tensor, name),
+                                        .trainable = tensor.requires_grad(),
+                                        .group = parameter_group});
+      tensors.back().push_back(tensor);
+    }
+    if (!tensors.back().empty()) {
+      declarations.push_back(std::move(declaration));
+    } else {
+      tensors.pop_back();
+    }
+  }
+  auto engine = std::make_unique<Engine>(std::move(group), declarations, std::move(options));
+  size_t next = 0;
+  for (UnitId unit = 0; unit < tensors.size(); ++unit) {
+    std::byte* base = engine->cache_->begin_edit(unit);
+    for (size_t i = 0; i < tensors[unit].size(); ++i) {
+      auto& [name, slot] = engine->parameters_[next + i];
+      const Segment& segment = engine->cache_->segments(unit)[slot.place.segment];
+      const size_t offset = engine->cache_->segment_offset_bytes(unit, slot.place.segment) +
+                            segment.layout.offset(slot.place.index) * size_of(segment.dtype);
+      const at::Tensor& existing = tensors[unit][i];
+      std::memcpy(base + offset, existing.contiguous().const_data_ptr(), existing.nbytes());
+      engine->adapter_->adopt(existing, unit, slot.place.segment, slot.place.index);
+      zero::land_gradients(existing, *engine->reducer_, unit, slot.place.segment, slot.place.index);
+      slot.tensor = existing;
+    }
+    engine->cache_->finish_edit(unit, 0);
+    next += tensors[unit].size();
+  }
+  return engine;
+}
+
+Engine::~Engine() {
+  for (auto& [name, slot] : parameters_) zero::stop_landing(slot.tensor);
+}
+
+const at::Tensor& Engine::tensor(const std::string& name) const {
+  for (const auto& [known, slot] : parameters_)
+    if (known == name) return slot.tensor;
+  throw std::logic_error("Engine: no parameter named '" + name + "'");
+}
+
+void Engine::for_each_parameter(
+    const std::function<void(const memory::TensorInfo&, Place)>& visit) const {
+  for (const auto& [name, slot] : parameters_) {
+    const auto& [unit, segment, index] = slot.place;
+    visit(cache_->segments(unit)[segment].layout.tensors()[index], slot.place);
+  }
+}
+
+void Engine::fill_parameters(const Filler& fill) {
+  cache_->begin_update();
+  for (UnitId unit = 0; unit < cache_->units(); ++unit) {
+    cache_->await_readers(unit);
+    for (size_t s = 0; s < cache_->segments(unit).size(); ++s) {
+      const auto& layout = cache_->segments(unit)[s].layout;
+      const memory::Range range = cache_->own_range(unit, s);
+      auto* own = reinterpret_cast<float*>(cache_->own(unit, s).data());
+      for (const auto& piece : layout.pieces(range))
+        fill(layout.tensors()[piece.tensor].name, piece.tensor_offset,
+             {own + (piece.flat_offset - range.begin), piece.count});
+    }
+    cache_->publish(unit);
+  }
+  cache_->end_update();
+}
+
+// A parameter may be frozen or thawed between steps: the reducer follows requires_grad.
+void Engine::follow_trainable() {
+  for (const auto& [name, slot] : parameters_)
+    reducer_->set_trainable(slot.place.unit, slot.place.segment, slot.place.index,
+                            slot.tensor.requires_grad());
+}
+
+void Engine::backward(const at::Tensor& loss, double weight) {
+  if (at_boundary())
+    throw Error(ExitCode::kError, "backward was called more often than accumulation allows", {},
+                "call step() after every backward, or raise accumulation");
+  if (micro_ == 0) follow_trainable();
+  ++micro_;
+  reducer_->begin_micro_batch(at_boundary());
+  loss.backward();
+  reducer_->finish_micro_batch();
+  loss_sum_ += loss.item<double>();
+  weight_sum_ += weight;
+  cache_->begin_pass("train");
+}
+
+StepResult Engine::step() {
+  StepResult result{.step = steps_};
+  if (!at_boundary()) return result;
+  std::array<double, 2> sums{loss_sum_, weight_sum_};
+  group_.all_reduce({sums.data(), sums.size(), DType::kF64}, comm::Reduce::kSum,
+                    {comm::Purpose::kLoss, "loss"});
+
+  const auto groups = scheduled_groups();
+  const auto outcome = optimizer_->step(
+      *reducer_, {.divisor = sums[1], .max_norm = options_.gradient_clipping, .groups = groups});
+  reducer_->clear();
+  micro_ = 0;
+  loss_sum_ = weight_sum_ = 0;
+  steps_ += outcome.applied ? 1 : 0;  // the schedule does not advance on a skipped step
+  result.boundary = true;
+  result.applied = outcome.applied;
+  result.loss = sums[0] / sums[1];
+  result.gradient_norm = outcome.gradient_norm;
+  result.learning_rate = groups.front().lr;
+  result.step = steps_;
+  return result;
+}
+
+// Iterations count as DeepSpeed's: -1 before the first update.
+std::vector<optim::Hyperparameters> Engine::scheduled_groups() const {
+  auto groups = options_.groups;
+  for (size_t i = 0; i < groups.size(); ++i) {
+    const auto value = schedules_[i].at(steps_ - 1);
+    groups[i].lr = value.lr;
+    if (!value.betas) continue;
+    groups[i].beta1 = value.betas->beta1;
+    groups[i].beta2 = value.betas->beta2;
+  }
+  return groups;
+}
+
+void Engine::edit(const std::string& unit, int source, const std::function<void()>& edit) {
+  for (UnitId id = 0; id < cache_->units(); ++id) {
+    if (cache_->name(id) != unit) continue;
+    cache_->begin_edit(id);
+    {
+      at::NoGradGuard no_grad;
+      edit();
+    }
+    return cache_->finish_edit(id, source);
+  }
+  throw Error(ExitCode::kError, "no unit named '" + unit + "'");
+}
+
+}  // namespace hydrofoil::train

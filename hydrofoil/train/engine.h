@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+// Sharded training of any list of tensors: DeepSpeed's engine, for libtorch.
+//
+//   auto engine = train::Engine::wrap(world, train::units_of(model), {.stage = 3});   //
+//   train/module.h for (...) {
+//     engine->backward(loss(model, batch));   // a micro-batch; gradients are reduced meanwhile
+//     engine->step();                         // updates at every `accumulation`-th call
+//   }
+//
+// Model code does not change: parameters keep their logical shape and come and go by themselves.
+// All ranks make the same calls. One engine a rank; several engines may live in one process.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "hydrofoil/comm/communicator.h"
+#include "hydrofoil/core/dtype.h"
+#include "hydrofoil/memory/ledger.h"
+#include "hydrofoil/memory/parameter_cache.h"
+#include "hydrofoil/memory/tensor_adapter.h"
+#include "hydrofoil/optim/schedule.h"
+#include "hydrofoil/optim/update_rule.h"
+#include "hydrofoil/zero/gradient_reducer.h"
+#include "hydrofoil/zero/sharded_optimizer.h"
+
+namespace hydrofoil::train {
+
+// A parameter before it has memory.
+struct ParameterDeclaration {
+  std::string name;  // unique in the engine
+  std::vector<int64_t> shape;
+  DType dtype = DType::kF32;
+  bool trainable = true;
+  size_t group = 0;  // index into EngineOptions::groups
+};
+struct UnitDeclaration {
+  std::string name;
+  std::vector<ParameterDeclaration> parameters;
+};
+
+// Parameters that exist. A tensor that appears twice (tied) belongs to the first unit that names
+// it.
+struct NamedParameter {
+  std::string name;
+  at::Tensor tensor;
+  size_t group = 0;
+};
+struct UnitParameters {
+  std::string name;
+  std::vector<NamedParameter> parameters;
+};
+
+struct EngineOptions {
+  int stage = 0;             // ZeRO: 1 slices optimizer states, 2 also gradients, 3 also parameters
+  int64_t accumulation = 1;  // micro-batches (backward calls) a step
+  double gradient_clipping = 1.0;  // by global norm; 0: off
+  std::string optimizer = "adamw";
+  std::vector<optim::Hyperparameters> groups = {{}};
+  optim::ScheduleConfig schedule = optim::ConstantLr{};
+  size_t resident_bytes =
+      0;  // stage 3, budget of resident parameters; 0: the smallest that serves well
+  size_t prefetch_bytes = 0;  // stage 3, fetched ahead of use on a thread of its own
+};
+
+struct StepResult {
+  bool boundary = false;  // false: the call only counted a micro-batch
+  bool applied = false;   // false at a boundary: the gradient was not finite and every rank skipped
+  double loss = 0;        // mean over the step's weight, all ranks
+  double gradient_norm = 0;
+  double learning_rate = 0;  // of group 0
+  int64_t step = 0;          // updates tried so far, this one included
+};
+
+class Engine {
+ public:
+  // Parameters that do not exist yet: tensor() gives each one, without memory; values start as
+  // zeros and come from fill_parameters. Nothing ever holds more than the slices and one unit.
+  Engine(comm::Communicator group, const std::vector<UnitDeclaration>& units,
+         EngineOptions options);
+  // Parameters that exist: rank 0's values become everybody's and their memory is released.
+  static std::unique_ptr<Engine> wrap(comm::Communicator group,
+                                      const std::vector<UnitParameters>& units,
+                                      EngineOptions options);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  const at::Tensor& tensor(const std::string& name) const;
+  // Writes every parameter: fill(name, begin, out) gives elements [begin, begin + out.size()) of
+  // the flattened tensor, asked for the part this rank owns only. Collective.
+  using Filler = std::function<void(const std::string& name, size_t begin, std::span<float> out)>;
+  void fill_parameters(const Filler& fill);
+
+  // One micro-batch. `loss` is a scalar: a mean (weight 1), or a sum over `weight` items (tokens).
+  // The gradient of the step is that of sum(loss) / sum(weight) over micro-batches and ranks.
+  void backward(const at::Tensor& loss, double weight = 1);
+  bool at_boundary() const { return micro_ == options_.accumulation; }
+  StepResult step();
+
+  // Runs `edit` with the unit's tensors writable; the values of rank `source` become everybody's.
+  void edit(const std::string& unit, int source, const std::function<void()>& edit);
+  // The next pass over the model is not a training pass ("eval", "generate"): it gets its own
+  // recorded order of use. backward() goes back to "train" by itself.
+  void begin_pass(const std::string& kind) { cache_->begin_pass(kind); }
+
+  const EngineOptions& options() const { return options_; }
+  const comm::Communicator& group() const { return group_; }
+  memory::ParameterCache& cache() { return *cache_; }
+  memory::Ledger& ledger() { return ledger_; }
+  zero::ShardedOptimizer& optimizer() { return *optimizer_; }
+  int64_t steps() const { return steps_; }
+  void set_steps(int64_t steps) { steps_ = steps; }                       // a checkpoint was loaded
+  double learning_rate() const { return scheduled_groups().front().lr; }  // of the next update
+
+  // Walks the parameters of all units in order: (unit, segment, index within the segment).
+  struct Place {
+    memory::UnitId unit;
+    size_t segment, index;
+  };
+  void for_each_parameter(const std::function<void(const memory::TensorInfo&, Place)>& visit) const;
+
+ private:
+  struct Slot {
+    at::Tensor tensor;
+    Place place;
+  };
+  void follow_trainable();
+  std::vector<optim::Hyperparameters> scheduled_groups() const;  // as of the next update
+
+  const comm::Communicator group_;
+  EngineOptions options_;
+  memory::Ledger ledger_;
+  std::unique_ptr<memory::ParameterCache> cache_;
+  std::unique_ptr<memory::TensorAdapter> adapter_;
+  std::unique_ptr<zero::GradientReducer> reducer_;
+  std::unique_ptr<zero::ShardedOptimizer> optimizer_;
+  std::vector<optim::Schedule> schedules_;  // by group
+  std::vector<std::pair<std::string, Slot>> parameters_;
+  int64_t micro_ = 0, steps_ = 0;
+  double loss_sum_ = 0, weight_sum_ = 0;
+};
+
+}  // namespace hydrofoil::train

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// A ModelSpec as a program whose parameters an engine manages.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "hydrofoil/models/decoder.h"
+#include "hydrofoil/models/program.h"
+#include "hydrofoil/spec/model_spec.h"
+#include "hydrofoil/train/engine.h"
+
+namespace hydrofoil::train {
+
+std::vector<UnitDeclaration> units_of(const spec::ModelSpec& spec);
+
+struct Model {
+  std::unique_ptr<Engine> engine;  // declared first: the program's tensors refer to it
+  std::unique_ptr<models::Decoder> program;
+};
+
+// Values are zeros until initialize or restore. Never holds more than the slices and one unit.
+Model make_model(comm::Communicator group, const spec::ModelSpec& spec, EngineOptions options);
+// From counter-based random numbers: the same model on any number of ranks.
+void initialize(Model& model, uint64_t seed);
+
+// Sum of the losses of a batch; with `recompute`, layers keep their inputs only and run again in
+// backward.
+models::LossSum batch_loss(const models::Program& program, const models::Batch& batch,
+                           bool recompute);
+
+}  // namespace hydrofoil::train

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/zero/gradient_reducer.h"
+
+#include <algorithm>
+#include <cstring>
+#include <stdexcept>
+#include <utility>
+
+#include "hydrofoil/core/error.h"
+#include "hydrofoil/kernels/fill.h"
+
+namespace hydrofoil::zero {
+namespace {
+
+// Whole-unit buffers at a time, where gradients are partitioned: one being filled, one on the wire.
+constexpr ptrdiff_t kBuffers = 2;
+
+}  // namespace
+
+using memory::Category;
+using memory::UnitId;
+
+GradientReducer::GradientReducer(const memory::ParameterCache& cache, bool partition_gradients,
+                                 memory::Ledger& ledger)
+    : cache_(cache),
+      partition_(partition_gradients && cache.options().partition_updates),
+      ledger_(ledger) {
+  units_.resize(cache.units());
+  for (UnitId id = 0; id < cache.units(); ++id) {
+    for (const auto& segment : cache.segments(id))
+      units_[id].slots.emplace_back(segment.layout.tensors().size());
+    lay_out(id, units_[id]);
+  }
+}
+
+GradientReducer::~GradientReducer() {
+  for (auto& unit : units_) {
+    if (unit.full) ledger_.remove(Category::kGradients, unit.full_numel * sizeof(float));
+    ledger_.remove(Category::kGradients, unit.slice.size() * sizeof(float));
+  }
+  for (auto& [numel, buffer] : idle_) ledger_.remove(Category::kGradients, numel * sizeof(float));
+}
+
+void GradientReducer::set_trainable(UnitId id, size_t segment, size_t tensor, bool trainable) {
+  if (open_) throw std::logic_error("GradientReducer: trainable tensors change between steps only");
+  Unit& unit = units_[id];
+  if (std::exchange(unit.slots[segment][tensor].trainable, trainable) == trainable) return;
+  unit.trainable += trainable ? 1 : -1;
+  lay_out(id, unit);
+}
+
+// Places the active segments; a change of their set drops what the buffers held.
+void GradientReducer::lay_out(UnitId id, Unit& unit) {
+  std::vector<char> active;
+  for (const auto& segment : unit.slots)
+    active.push_back(std::ranges::any_of(segment, [](const Slot& slot) { return slot.trainable; }));
+  if (active == unit.active) return;
+  if (unit.full) ledger_.remove(Category::kGradients, unit.full_numel * sizeof(float));
+  unit.full.reset();
+  unit.active = std::move(active);
+  unit.full_numel = unit.slice_numel = 0;
+  unit.full_offset.clear();
+  unit.slice_offset.clear();
+  for (size_t s = 0; s < unit.slots.size(); ++s) {
+    const auto& layout = cache_.segments(id)[s].layout;
+    unit.full_offset.push_back(unit.full_numel);
+    unit.slice_offset.push_back(unit.slice_numel);
+    if (!unit.active[s]) continue;
+    unit.full_numel += layout.numel();
+    unit.slice_numel += layout.slice_numel();
+  }
+  if (!partition_) return;
+  ledger_.remove(Category::kGradients, unit.slice.size() * sizeof(float));
+  unit.slice.assign(unit.slice_numel, 0.0F);
+  ledger_.add(Category::kGradients, unit.slice.size() * sizeof(float));
+}
+
+bool GradientReducer::trainable(UnitId unit, size_t segment, size_t tensor) const {
+  return units_[unit].slots[segment][tensor].trainable;
+}
+
+void GradientReducer::begin_micro_batch(bool boundary) {
+  if (open_) throw std::logic_error("GradientReducer: the last micro-batch was not finished");
+  open_ = true;
+  boundary_ = boundary;
+  next_ = 0;
+  for (auto& unit : units_) {
+    unit.missing = unit.trainable;
+    for (auto& segment : unit.slots)
+      for (auto& slot : segment) slot.landed_now = false;
+  }
+}
+
+GradientReducer::Landing GradientReducer::land(UnitId id, size_t segment, size_t tensor) {
+  if (!open_) throw std::logic_error("GradientReducer: a gradient outside a micro-batch");
+  Unit& unit = units_[id];
+  const bool issued = units_.size() - next_ <= id;
+  if (issued && reduces_now())
+    throw Error(
+        ExitCode::kError, "a second gradient arrived in one backward after its unit was reduced",
+        cache_.segments(id)[segment].layout.tensors()[tensor].name,
+        "a weight that is shared between recomputed blocks must not be in either block's unit");
+  ensure_buffer(id, unit);
+  const Slot& slot = unit.slots[segment][tensor];
+  const size_t at = unit.full_offset[segment] + cache_.segments(id)[segment].layout.offset(tensor);
+  return {full(unit) + at, slot.landed_now || slot.landed_before};
+}
+
+void GradientReducer::landed(UnitId id, size_t segment, size_t tensor) {
+  Unit& unit = units_[id];
+  if (std::exchange(unit.slots[segment][tensor].landed_now, true)) return;
+  if (--unit.missing == 0 && reduces_now()) issue_ready(false);
+}
+
+void GradientReducer::finish_micro_batch() {
+  if (reduces_now()) {
+    issue_ready(true);
+    while (!in_flight_.empty()) complete_oldest();
+  } else if (boundary_) {
+    for (UnitId id = 0; id < units_.size(); ++id) {
+      Unit& unit = units_[id];
+      if (unit.trainable == 0) continue;
+      ensure_buffer(id, unit);
+      zero_missing(id, unit);
+    }
+  }
+  for (auto& unit : units_)
+    for (auto& segment : unit.slots)
+      for (auto& slot : segment) slot.landed_before |= !partition_ && slot.landed_now;
+  open_ = false;
+}
+
+std::span<const float> GradientReducer::own(UnitId id, size_t segment) const {
+  const Unit& unit = units_[id];
+  const memory::Range range = cache_.own_range(id, segment);
+  if (partition_) return {unit.slice.data() + unit.slice_offset[segment], range.size()};
+  return {full(unit) + unit.full_offset[segment] + range.begin, range.size()};
+}
+
+void GradientReducer::clear() {
+  for (auto& unit : units_) {
+    unit.reduced_before = false;
+    for (auto& segment : unit.slots)
+      for (auto& slot : segment) slot.landed_before = false;
+  }
+}
+
+void GradientReducer::ensure_buffer(UnitId id, Unit& unit) {
+  if (unit.full) return;
+  acquire(unit);
+  zero_gaps(id, unit);
+}
+
+void GradientReducer::acquire(Unit& unit) {
+  const auto lent = [&] {
+    return std::ranges::count_if(units_, [](const Unit& u) { return u.full != nullptr; });
+  };
+  // Waiting helps only while a reduction is under way; a unit held for its turn is not.
+  while (partition_ && lent() >= kBuffers && !in_flight_.empty()) complete_oldest();
+  const auto fits = [&](const auto& buffer) { return buffer.first == unit.full_numel; };
+  if (const auto buffer = std::ranges::find_if(idle_, fits); buffer != idle_.end()) {
+    unit.full = std::move(buffer->second);
+    idle_.erase(buffer);
+    return;
+  }
+  while (!idle_.empty() &&
+         lent() + std::ssize(idle_) >= kBuffers) {  // of the wrong size: make room
+    ledger_.remove(Category::kGradients, idle_.back().first * sizeof(float));
+    idle_.pop_back();
+  }
+  unit.full = cache_.group().alloc(unit.full_numel * sizeof(float));
+  ledger_.add(Category::kGradients, unit.full_numel * sizeof(float));
+}
+
+void GradientReducer::release(Unit& unit) {
+  idle_.emplace_back(unit.full_numel, std::move(unit.full));
+}
+
+// Padding takes part in reductions and norms: it must be zero, whatever the buffer held before.
+void GradientReducer::zero_gaps(UnitId id, Unit& unit) {
+  for (size_t s = 0; s < unit.slots.size(); ++s) {
+    if (!unit.active[s]) continue;
+    const auto& layout = cache_.segments(id)[s].layout;
+    float* segment = full(unit) + unit.full_offset[s];
+    for (size_t t = 0; t < layout.tensors().size(); ++t) {
+      const size_t end = layout.offset(t) + layout.tensors()[t].numel();
+      const size_t next = t + 1 < layout.tensors().size() ? layout.offset(t + 1) : layout.numel();
+      std::fill(segment + end, segment + next, 0.0F);
+    }
+  }
+}
+
+// Tensors without a gradient in this step so far count as zeros.
+void GradientReducer::zero_missing(UnitId id, Unit& unit) {
+  for (size_t s = 0; s < unit.slots.size(); ++s)
+    for (size_t t = 0; t < unit.slots[s].size(); ++t) {
+      const Slot& slot = unit.slots[s][t];
+      if (!unit.active[s] || slot.landed_now || slot.landed_before) continue;
+      const auto& layout = cache_.segments(id)[s].layout;
+      float* to = full(unit) + unit.full_offset[s] + layout.offset(t);
+      std::fill(to, to + layout.tensors()[t].numel(), 0.0F);
+    }
+}
+
+void GradientReducer::issue_ready(bool everything) {
+  while (next_ < units_.size()) {
+    const UnitId id = units_.size() - 1 - next_;
+    Unit& unit = units_[id];
+    if (unit.missing > 0 && !everything) return;
+    ++next_;
+    if (unit.trainable == 0) continue;
+    ensure_buffer(id, unit);
+    zero_missing(id, unit);
+    issue(id);
+  }
+}
+
+void GradientReducer::issue(UnitId id) {
+  Unit& unit = units_[id];
+  const auto& group = cache_.group();
+  const comm::Label label{comm::Purpose::kGradients, cache_.name(id)};
+  InFlight job{.unit = &unit, .works = {}, .incoming = {}};
+  if (partition_ && unit.reduced_before) job.incoming.resize(unit.slice_numel);
+  for (size_t s = 0; s < unit.slots.size(); ++s) {
+    if (!unit.active[s]) continue;
+    const auto& layout = cache_.segments(id)[s].layout;
+    const comm::Buffer whole{full(unit) + unit.full_offset[s], layout.numel(), DType::kF32};
+    if (!cache_.options().partition_updates) {
+      job.works.push_back(group.all_reduce(whole, comm::Reduce::kSum, label, comm::Issue::kAsync));
+      continue;
+    }
+    float* out = full(unit) + unit.full_offset[s] + layout.slice(group.rank()).begin;
+    if (partition_)
+      out = (unit.reduced_before ? job.incoming.data() : unit.slice.data()) + unit.slice_offset[s];
+    const comm::Buffer slice{out, layout.slice_numel(), DType::kF32};
+    job.works.push_back(
+        group.reduce_scatter(whole, slice, comm::Reduce::kSum, label, comm::Issue::kAsync));
+  }
+  in_flight_.push_back(std::move(job));
+}
+
+void GradientReducer::complete_oldest() {
+  InFlight job = std::move(in_flight_.front());
+  in_flight_.pop_front();
+  for (const auto& work : job.works) work.wait();
+  if (!partition_) return;
+  Unit& unit = *job.unit;
+  if (!job.incoming.empty()) kernels::add(unit.slice, job.incoming);
+  unit.reduced_before = true;
+  release(unit);
+}
+
+}  // namespace hydrofoil::zero

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+// From the gradients of one rank's micro-batches to the summed gradient of its own range.
+//
+// Gradients land in fp32, unit by unit, unscaled. What is kept between micro-batches is
+//   partition_gradients = no  (ZeRO 0, 1): the whole unit; summed over the ranks at the boundary
+//                                          (all-reduce at stage 0, reduce-scatter at stage 1)
+//   partition_gradients = yes (ZeRO 2, 3): this rank's slice; every micro-batch is reduce-scattered
+// A reduction starts as soon as a unit is complete and runs beside the rest of backward. Reductions
+// are issued in one fixed order on all ranks (reverse forward order): a unit that is complete
+// early, or never on this rank, waits for its turn, at the latest for the end of backward, where
+// what did not come counts as zeros. So ranks that use different parameters cannot hang each other.
+// Sums run over ranks 0..N-1 in order: the result equals one rank's accumulation of N
+// micro-batches.
+#pragma once
+
+#include <cstddef>
+#include <deque>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "hydrofoil/comm/communicator.h"
+#include "hydrofoil/memory/ledger.h"
+#include "hydrofoil/memory/parameter_cache.h"
+
+namespace hydrofoil::zero {
+
+class GradientReducer {
+ public:
+  // Every tensor starts as not trainable.
+  GradientReducer(const memory::ParameterCache& cache, bool partition_gradients,
+                  memory::Ledger& ledger);
+  ~GradientReducer();
+  GradientReducer(const GradientReducer&) = delete;
+  GradientReducer& operator=(const GradientReducer&) = delete;
+
+  // Between steps only, and the same on all ranks.
+  void set_trainable(memory::UnitId unit, size_t segment, size_t tensor, bool trainable);
+  bool trainable(memory::UnitId unit, size_t segment, size_t tensor) const;
+
+  // One backward: begin, land for each gradient, finish. `boundary`: the last before a step.
+  void begin_micro_batch(bool boundary);
+  // Where to put (add = false) or add a gradient: fp32, numel of the tensor, contiguous.
+  struct Landing {
+    float* data;
+    bool add;
+  };
+  Landing land(memory::UnitId unit, size_t segment, size_t tensor);
+  void landed(memory::UnitId unit, size_t segment, size_t tensor);
+  void finish_micro_batch();
+
+  // After the boundary's finish: the summed gradient of cache.own_range(unit, segment).
+  std::span<const float> own(memory::UnitId unit, size_t segment) const;
+  // Whether any tensor of the segment is trainable; only such segments hold gradients.
+  bool active(memory::UnitId unit, size_t segment) const { return units_[unit].active[segment]; }
+  // After the step: the next gradients start from nothing.
+  void clear();
+
+ private:
+  struct Slot {
+    bool trainable = false, landed_now = false, landed_before = false;
+  };
+  struct Unit {
+    std::vector<std::vector<Slot>> slots;           // by segment, tensor
+    std::vector<char> active;                       // by segment
+    std::vector<size_t> full_offset, slice_offset;  // elements, by segment; active ones only
+    size_t full_numel = 0, slice_numel = 0;
+    size_t trainable = 0, missing = 0;
+    comm::SharedBytes full;       // whole unit, peer-readable
+    std::vector<float> slice;     // accumulated own slices (partition_gradients)
+    bool reduced_before = false;  // the slice holds earlier micro-batches of this step
+  };
+  struct InFlight {
+    Unit* unit;
+    std::vector<comm::Work> works;
+    std::vector<float> incoming;  // when it must be added to the slice
+  };
+
+  float* full(const Unit& unit) const { return reinterpret_cast<float*>(unit.full.get()); }
+  void lay_out(memory::UnitId id, Unit& unit);
+  void ensure_buffer(memory::UnitId id, Unit& unit);
+  void acquire(Unit& unit);
+  void release(Unit& unit);
+  void zero_gaps(memory::UnitId id, Unit& unit);
+  void zero_missing(memory::UnitId id, Unit& unit);
+  void issue_ready(bool everything);
+  void issue(memory::UnitId id);
+  void complete_oldest();
+  bool reduces_now() const { return cache_.group().size() > 1 && (partition_ || boundary_); }
+
+  const memory::ParameterCache& cache_;
+  const bool partition_;
+  memory::Ledger& ledger_;
+  std::vector<Unit> units_;
+  std::vector<std::pair<size_t, comm::SharedBytes>> idle_;  // whole-unit buffers by numel
+  std::deque<InFlight> in_flight_;
+  memory::UnitId next_ = 0;  // counts units issued in this micro-batch
+  bool boundary_ = false, open_ = false;
+};
+
+}  // namespace hydrofoil::zero

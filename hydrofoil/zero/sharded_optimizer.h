@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// One optimizer step over the slices this rank owns: norm, clip, update, publish.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "hydrofoil/memory/ledger.h"
+#include "hydrofoil/memory/parameter_cache.h"
+#include "hydrofoil/optim/update_rule.h"
+#include "hydrofoil/zero/gradient_reducer.h"
+
+namespace hydrofoil::zero {
+
+struct StepInputs {
+  double divisor = 1;   // micro-batches x ranks, or the global token weight
+  double max_norm = 0;  // gradient clipping; 0: off
+  std::span<const optim::Hyperparameters> groups;
+};
+
+struct StepOutcome {
+  double gradient_norm = 0;  // after the divisor, before clipping
+  bool applied = false;  // false: the gradient was not finite, and every rank skipped the update
+};
+
+class ShardedOptimizer {
+ public:
+  // `group_of[unit][segment][tensor]`: the parameter group whose hyperparameters apply.
+  using Groups = std::vector<std::vector<std::vector<size_t>>>;
+  ShardedOptimizer(memory::ParameterCache& cache, std::unique_ptr<optim::UpdateRule> rule,
+                   Groups group_of, memory::Ledger& ledger);
+  ~ShardedOptimizer();
+  ShardedOptimizer(const ShardedOptimizer&) = delete;
+  ShardedOptimizer& operator=(const ShardedOptimizer&) = delete;
+
+  // Collective. Reads the reducer's summed gradients, writes cache.own(), publishes the new
+  // version.
+  StepOutcome step(const GradientReducer& gradients, const StepInputs& inputs);
+
+  const optim::UpdateRule& rule() const { return *rule_; }
+  // State `which` (in rule().state_names() order) of cache.own_range(unit, segment); empty for
+  // segments that were never trained.
+  std::span<float> state(memory::UnitId unit, size_t segment, size_t which);
+  // Allocates (as zeros) what a checkpoint is about to fill.
+  void ensure_state(memory::UnitId unit, size_t segment);
+  // Updates a tensor has seen: the t of Adam's bias correction.
+  int64_t& updates(memory::UnitId unit, size_t segment, size_t tensor);
+
+ private:
+  struct SegmentState {
+    std::vector<std::vector<float>> states;
+    std::vector<int64_t> updates;  // by tensor
+  };
+  double gradient_norm(const GradientReducer& gradients, double divisor) const;
+  void update_segment(const GradientReducer& gradients, memory::UnitId unit, size_t segment,
+                      const StepInputs& inputs, float gradient_scale);
+
+  memory::ParameterCache& cache_;
+  const std::unique_ptr<optim::UpdateRule> rule_;
+  const Groups group_of_;
+  memory::Ledger& ledger_;
+  std::vector<std::vector<SegmentState>> states_;
+};
+
+}  // namespace hydrofoil::zero

@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: Apache-2.0
+// Equal training whatever the stage, the number of ranks and how often a unit comes and goes.
+#include "hydrofoil/train/engine.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/linear.h>
+#include <ATen/ops/mse_loss.h>
+#include <ATen/ops/randint.h>
+#include <ATen/ops/randn.h>
+#include <ATen/ops/tanh.h>
+#include <ATen/ops/zeros.h>
+#include <gtest/gtest.h>
+#include <torch/csrc/autograd/grad_mode.h>
+
+#include <cstring>
+#include <mutex>
+
+#include "hydrofoil/core/error.h"
+#include "hydrofoil/core/random.h"
+#include "hydrofoil/train/model.h"
+#include "tests/support/ranks.h"
+
+namespace hydrofoil::train {
+namespace {
+
+spec::ModelSpec tiny_gpt2() {
+  return spec::model_spec_from_hf(
+      R"({"model_type":"gpt2","vocab_size":97,"n_embd":36,"n_layer":2,"n_head":3,"n_positions":24})",
+      "test");
+}
+spec::ModelSpec tiny_llama() {
+  return spec::model_spec_from_hf(
+      R"({"model_type":"llama","vocab_size":97,"hidden_size":36,"num_hidden_layers":3,
+      "num_attention_heads":6,"num_key_value_heads":2,"intermediate_size":50,"max_position_embeddings":24,
+      "tie_word_embeddings":false})",
+      "test");
+}
+
+constexpr int64_t kSequences = 2, kLength = 17;
+
+// The batch of (step, micro-batch, rank): the same global order whatever the number of ranks.
+models::Batch batch_at(int64_t index) {
+  at::Tensor tokens = at::zeros({kSequences, kLength + 1}, at::kLong);
+  const Philox random(7, RandomUse::kTest);
+  auto* values = tokens.mutable_data_ptr<int64_t>();
+  for (int64_t i = 0; i < tokens.numel(); ++i)
+    values[i] =
+        static_cast<int64_t>(random.below(97, static_cast<uint64_t>(index * tokens.numel() + i)));
+  return {tokens.slice(1, 0, kLength).contiguous(), tokens.slice(1, 1).contiguous()};
+}
+
+struct Run {
+  int ranks = 1, stage = 0;
+  int64_t accumulation = 1;
+  size_t resident_bytes = 0, prefetch_bytes = 0;
+  bool recompute = false;
+  int64_t steps = 6;
+};
+struct Outcome {
+  std::vector<double> losses, norms;
+  std::vector<std::vector<float>> weights;
+};
+
+std::vector<float> values_of(Engine& engine, const Engine::Place& place,
+                             const memory::TensorInfo& info) {
+  const std::byte* base = engine.cache().pin(place.unit);
+  const auto& layout = engine.cache().segments(place.unit)[place.segment].layout;
+  const auto* from = reinterpret_cast<const float*>(
+      base + engine.cache().segment_offset_bytes(place.unit, place.segment));
+  std::vector<float> values(from + layout.offset(place.index),
+                            from + layout.offset(place.index) + info.numel());
+  engine.cache().unpin(place.unit);
+  return values;
+}
+
+Outcome train(const spec::ModelSpec& spec, const Run& run) {
+  Outcome outcome;
+  test::run_ranks(run.ranks, [&](const comm::Communicator& group) {
+    at::set_num_threads(1);
+    EngineOptions options{.stage = run.stage,
+                          .accumulation = run.accumulation,
+                          .gradient_clipping = 0.5,
+                          .groups = {{.lr = 1e-2, .weight_decay = 0.1}},
+                          .resident_bytes = run.resident_bytes,
+                          .prefetch_bytes = run.prefetch_bytes};
+    Model model = make_model(group, spec, options);
+    initialize(model, 3);
+    for (int64_t step = 0; step < run.steps; ++step) {
+      StepResult result;
+      for (int64_t micro = 0; micro < run.accumulation; ++micro) {
+        const int64_t index = (step * run.accumulation + micro) * group.size() + group.rank();
+        const auto loss = batch_loss(*model.program, batch_at(index), run.recompute);
+        model.engine->backward(loss.sum, loss.weight);
+        result = model.engine->step();
+      }
+      EXPECT_TRUE(result.applied);
+      if (group.rank() == 0) {
+        outcome.losses.push_back(result.loss);
+        outcome.norms.push_back(result.gradient_norm);
+      }
+    }
+    model.engine->for_each_parameter([&](const memory::TensorInfo& info, Engine::Place place) {
+      auto values = values_of(*model.engine, place, info);
+      if (group.rank() == 0) outcome.weights.push_back(std::move(values));
+    });
+    model.engine->cache().check_integrity();
+    group.barrier();
+  });
+  return outcome;
+}
+
+void expect_bit_equal(const Outcome& a, const Outcome& b, const std::string& what) {
+  EXPECT_EQ(a.losses, b.losses) << what;
+  EXPECT_EQ(a.norms, b.norms) << what;
+  EXPECT_TRUE(a.weights == b.weights) << what << ": weights differ";
+}
+
+void expect_close(const Outcome& a, const Outcome& b, double bound, const std::string& what) {
+  ASSERT_EQ(a.losses.size(), b.losses.size());
+  for (size_t i = 0; i < a.losses.size(); ++i)
+    EXPECT_NEAR(a.losses[i], b.losses[i], bound * a.losses[i]) << what;
+}
+
+TEST(Engine, StagesAreBitEqualOnEqualRanks) {
+  for (const auto& spec : {tiny_gpt2(), tiny_llama()})
+    for (const int ranks : {1, 2, 3, 4}) {
+      const Outcome reference = train(spec, {.ranks = ranks, .stage = 0});
+      for (const int stage : {1, 2, 3})
+        expect_bit_equal(
+            reference, train(spec, {.ranks = ranks, .stage = stage}),
+            spec.family + " stage " + std::to_string(stage) + " ranks " + std::to_string(ranks));
+    }
+}
+
+TEST(Engine, RanksWithOneMicroBatchEqualOneRankWithMany) {
+  for (const int ranks : {2, 3, 4}) {
+    const Outcome one = train(tiny_gpt2(), {.ranks = 1, .stage = 0, .accumulation = ranks});
+    for (const int stage : {0, 1, 2, 3})
+      expect_bit_equal(one, train(tiny_gpt2(), {.ranks = ranks, .stage = stage}),
+                       "stage " + std::to_string(stage) + " ranks " + std::to_string(ranks));
+  }
+}
+
+TEST(Engine, StagesAgreeWithAccumulation) {
+  const Outcome reference = train(tiny_llama(), {.ranks = 3, .stage = 0, .accumulation = 3});
+  expect_bit_equal(reference, train(tiny_llama(), {.ranks = 3, .stage = 1, .accumulation = 3}),
+                   "stage 1");
+  const Outcome two = train(tiny_llama(), {.ranks = 3, .stage = 2, .accumulation = 3});
+  expect_close(reference, two, 1e-6, "stage 2");
+  expect_bit_equal(two, train(tiny_llama(), {.ranks = 3, .stage = 3, .accumulation = 3}),
+                   "stage 3");
+}
+
+TEST(Engine, ResidencyPrefetchAndRecomputeDoNotChangeAnything) {
+  const Outcome reference = train(tiny_gpt2(), {.ranks = 2, .stage = 0});
+  for (const size_t resident : {size_t{1}, size_t{64} << 10, size_t{1} << 30})
+    for (const size_t prefetch : {size_t{0}, size_t{1} << 20})
+      for (const bool recompute : {false, true})
+        expect_bit_equal(reference,
+                         train(tiny_gpt2(), {.ranks = 2,
+                                             .stage = 3,
+                                             .resident_bytes = resident,
+                                             .prefetch_bytes = prefetch,
+                                             .recompute = recompute}),
+                         "resident " + std::to_string(resident) + " prefetch " +
+                             std::to_string(prefetch) + (recompute ? " recompute" : ""));
+}
+
+// --- any list of tensors ------------------------------------------------------------------------
+
+struct Pair {  // two layers, of which ranks may use only one
+  at::Tensor a, b;
+};
+Pair make_pair(uint64_t seed) {
+  at::manual_seed(seed);
+  return {at::randn({17, 5}).set_requires_grad(true), at::randn({17, 5}).set_requires_grad(true)};
+}
+std::vector<UnitParameters> units_of_pair(const Pair& pair) {
+  return {{"a", {{"a", pair.a}}}, {"b", {{"b", pair.b}}}};
+}
+
+TEST(Engine, ParametersUnusedOnSomeRanksCountAsZeros) {
+  for (const int stage : {0, 1, 2, 3})
+    test::run_ranks(3, [&](const comm::Communicator& group) {
+      at::set_num_threads(1);
+      static std::mutex generator;  // libtorch has one CPU generator for all threads
+      std::unique_lock lock(generator);
+      Pair pair = make_pair(5), plain = make_pair(5);
+      const at::Tensor x = at::randn({4, 5});
+      lock.unlock();
+      auto engine = Engine::wrap(
+          group, units_of_pair(pair),
+          {.stage = stage, .gradient_clipping = 0, .optimizer = "sgd", .groups = {{.lr = 0.5}}});
+      const bool uses_a = group.rank() != 1, uses_b = group.rank() == 1;
+      at::Tensor loss = at::zeros({});
+      if (uses_a) loss = loss + at::linear(x, pair.a).sum();
+      if (uses_b) loss = loss + at::linear(x, pair.b).sum();
+      engine->backward(loss);
+      EXPECT_TRUE(engine->step().applied);
+      at::NoGradGuard no_grad;
+      const at::Tensor gradient = x.sum(0).expand({17, 5});
+      EXPECT_TRUE(at::linear(x, pair.a).allclose(at::linear(x, plain.a - 0.5 * gradient * 2 / 3),
+                                                 1e-5, 1e-5));
+      EXPECT_TRUE(
+          at::linear(x, pair.b).allclose(at::linear(x, plain.b - 0.5 * gradient / 3), 1e-5, 1e-5));
+      group.barrier();
+    });
+}
+
+TEST(Engine, FrozenParametersStayAndThawedOnesMove) {
+  test::run_ranks(2, [](const comm::Communicator& group) {
+    Pair pair{at::zeros({17, 5}).set_requires_grad(true),
+              at::zeros({17, 5}).set_requires_grad(true)};
+    pair.b.set_requires_grad(false);
+    const at::Tensor x = at::zeros({4, 5}) + 1.0;
+    auto engine = Engine::wrap(group, units_of_pair(pair), {.stage = 3, .groups = {{.lr = 0.1}}});
+    const auto step = [&] {
+      engine->backward((at::linear(x, pair.a) + at::linear(x, pair.b)).sum());
+      engine->step();
+    };
+    step();
+    EXPECT_EQ(at::linear(x, pair.b).abs().sum().item<float>(), 0.0F);
+    EXPECT_NE(at::linear(x, pair.a).abs().sum().item<float>(), 0.0F);
+    pair.b.set_requires_grad(true);
+    step();
+    EXPECT_NE(at::linear(x, pair.b).abs().sum().item<float>(), 0.0F);
+    group.barrier();
+  });
+}
+
+TEST(Engine, TiedWeightsHaveOneOwner) {
+  for (const int stage : {0, 3})
+    test::run_ranks(2, [&](const comm::Communicator& group) {
+      const at::Tensor w = (at::zeros({6, 6}) + 0.25).set_requires_grad(true);
+      auto engine = Engine::wrap(
+          group, {{"in", {{"in.w", w}}}, {"out", {{"out.w", w}}}},
+          {.stage = stage, .gradient_clipping = 0, .optimizer = "sgd", .groups = {{.lr = 0.1}}});
+      EXPECT_EQ(engine->cache().units(), 1U);
+      const at::Tensor x = at::zeros({1, 6}) + 1.0;
+      engine->backward(at::linear(at::linear(x, w), w).sum());
+      engine->step();
+      at::NoGradGuard no_grad;
+      // d/dW of sum(W W x) at a constant matrix: W^T 1 x^T + 1 (W x)^T = 1.5 + 1.5.
+      EXPECT_TRUE((w + 0.0).allclose(at::zeros({6, 6}) + (0.25 - 0.1 * 3.0), 1e-5, 1e-6));
+      group.barrier();
+    });
+}
+
+TEST(Engine, SeveralEnginesLiveInOneProcess) {
+  test::run_ranks(2, [](const comm::Communicator& group) {
+    Pair first{at::zeros({17, 5}).set_requires_grad(true),
+               at::zeros({17, 5}).set_requires_grad(true)};
+    Pair second{(at::zeros({17, 5}) + 1.0).set_requires_grad(true),
+                at::zeros({17, 5}).set_requires_grad(true)};
+    auto a = Engine::wrap(group, units_of_pair(first), {.stage = 3});
+    auto b = Engine::wrap(group, units_of_pair(second), {.stage = 2});
+    const at::Tensor x = at::zeros({4, 5}) + 1.0;
+    a->backward((at::linear(x, first.a) - at::linear(x, second.a.detach())).square().sum());
+    a->step();
+    b->backward(at::linear(x, second.a).sum());
+    b->step();
+    EXPECT_NE(at::linear(x, first.a).sum().item<float>(), 0.0F);
+    group.barrier();
+  });
+}
+
+TEST(Engine, WritesOutsideAnEditAreRefusedAndInsideAreShared) {
+  test::run_ranks(2, [](const comm::Communicator& group) {
+    Pair pair{at::zeros({17, 5}).set_requires_grad(true),
+              at::zeros({17, 5}).set_requires_grad(true)};
+    auto engine = Engine::wrap(group, units_of_pair(pair), {.stage = 3});
+    {
+      at::NoGradGuard no_grad;
+      EXPECT_THROW(pair.a.add_(1.0), std::exception);
+    }
+    engine->edit("a", 1, [&] { pair.a.fill_(group.rank() == 1 ? 3.0 : 9.0); });
+    engine->backward(at::linear(at::zeros({1, 5}), pair.a).sum());
+    engine->step();
+    EXPECT_THROW(pair.a.data_ptr<float>(), std::exception) << "released by the step";
+    EXPECT_EQ((pair.a.detach() + 0.0).max().item<float>(), 3.0F);
+    EXPECT_EQ(pair.a.sizes().vec(), (std::vector<int64_t>{17, 5}));
+    group.barrier();
+  });
+}
+
+TEST(Engine, ANonFiniteGradientSkipsTheUpdateOnEveryRank) {
+  for (const int stage : {0, 2, 3})
+    test::run_ranks(2, [&](const comm::Communicator& group) {
+      Pair pair{(at::zeros({17, 5}) + 1.0).set_requires_grad(true),
+                at::zeros({17, 5}).set_requires_grad(true)};
+      auto engine = Engine::wrap(group, units_of_pair(pair), {.stage = stage});
+      const double factor = group.rank() == 1 ? std::numeric_limits<double>::infinity() : 1.0;
+      engine->backward(at::linear(at::zeros({1, 5}) + 1.0, pair.a).sum() * factor);
+      const auto result = engine->step();
+      EXPECT_TRUE(result.boundary);
+      EXPECT_FALSE(result.applied);
+      EXPECT_EQ((pair.a.detach() + 0.0).max().item<float>(), 1.0F);
+      group.barrier();
+    });
+}
+
+TEST(Engine, StepOffTheBoundaryOnlyCounts) {
+  test::run_ranks(1, [](const comm::Communicator& group) {
+    Pair pair{(at::zeros({17, 5}) + 1.0).set_requires_grad(true),
+              at::zeros({17, 5}).set_requires_grad(true)};
+    auto engine = Engine::wrap(group, units_of_pair(pair), {.accumulation = 2});
+    engine->backward(at::linear(at::zeros({1, 5}) + 1.0, pair.a).sum());
+    EXPECT_FALSE(engine->step().boundary);
+    EXPECT_EQ((pair.a.detach() + 0.0).max().item<float>(), 1.0F);
+    engine->backward(at::linear(at::zeros({1, 5}) + 1.0, pair.a).sum());
+    EXPECT_THROW(engine->backward(pair.a.sum()), Error);
+    EXPECT_TRUE(engine->step().applied);
+  });
+}
+
+}  // namespace
+}  // namespace hydrofoil::train

@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/zero/gradient_reducer.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "hydrofoil/comm/meter.h"
+#include "hydrofoil/core/error.h"
+#include "tests/support/ranks.h"
+
+namespace hydrofoil::zero {
+namespace {
+
+using memory::CacheOptions;
+using memory::Ledger;
+using memory::ParameterCache;
+using memory::UnitId;
+
+constexpr int kUnits = 6;
+
+struct Fixture {
+  Ledger ledger;
+  ParameterCache cache;
+  GradientReducer reducer;
+  Fixture(const comm::Communicator& group, int stage)
+      : cache(group,
+              CacheOptions{.partition_updates = stage >= 1, .partition_parameters = stage == 3},
+              ledger),
+        reducer((add_units(), cache), stage >= 2, ledger) {
+    for (UnitId unit = 0; unit < kUnits; ++unit)
+      for (size_t t = 0; t < 2; ++t) reducer.set_trainable(unit, 0, t, true);
+  }
+  void add_units() {
+    for (int u = 0; u < kUnits; ++u)
+      cache.add_unit(
+          "unit" + std::to_string(u),
+          {{memory::SegmentLayout({{"w", {97, 5}}, {"b", {17}}}, cache.group().size())}});
+  }
+  // Gradient of every element of a tensor.
+  static float value(int rank, int micro, UnitId unit, size_t tensor) {
+    return static_cast<float>(rank + 1) + static_cast<float>(10 * micro) +
+           static_cast<float>(unit) * 0.25F + static_cast<float>(tensor) * 100.0F;
+  }
+  void land(UnitId unit, size_t tensor, float value) {
+    const auto landing = reducer.land(unit, 0, tensor);
+    const size_t count = cache.segments(unit)[0].layout.tensors()[tensor].numel();
+    for (size_t i = 0; i < count; ++i)
+      landing.data[i] = (landing.add ? landing.data[i] : 0.0F) + value;
+    reducer.landed(unit, 0, tensor);
+  }
+};
+
+void expect_sums(Fixture& f, const std::function<float(UnitId, size_t)>& expected) {
+  for (UnitId unit = 0; unit < kUnits; ++unit) {
+    const auto& layout = f.cache.segments(unit)[0].layout;
+    const auto range = f.cache.own_range(unit, 0);
+    std::vector<float> want(range.size(), 0.0F);  // padding must be zero
+    for (const auto& piece : layout.pieces(range))
+      std::fill_n(want.begin() + static_cast<ptrdiff_t>(piece.flat_offset - range.begin),
+                  piece.count, expected(unit, piece.tensor));
+    const auto own = f.reducer.own(unit, 0);
+    ASSERT_TRUE(std::equal(own.begin(), own.end(), want.begin(), want.end())) << "unit " << unit;
+  }
+}
+
+TEST(GradientReducer, SumsOverRanksAndMicroBatchesAtEveryStage) {
+  for (const int stage : {0, 1, 2, 3})
+    for (const int ranks : {1, 2, 3, 4})
+      test::run_ranks(ranks, [&](const comm::Communicator& group) {
+        Fixture f(group, stage);
+        for (int step = 0; step < 2; ++step) {
+          for (int micro = 0; micro < 3; ++micro) {
+            f.reducer.begin_micro_batch(micro == 2);
+            for (int u = kUnits - 1; u >= 0; --u)
+              for (const size_t t : {1, 0})
+                f.land(static_cast<UnitId>(u), t,
+                       Fixture::value(group.rank(), micro, static_cast<UnitId>(u), t));
+            f.reducer.finish_micro_batch();
+          }
+          expect_sums(f, [&](UnitId unit, size_t tensor) {
+            float sum = 0;
+            for (int rank = 0; rank < ranks; ++rank)
+              for (int micro = 0; micro < 3; ++micro)
+                sum += Fixture::value(rank, micro, unit, tensor);
+            return sum;
+          });
+          f.reducer.clear();
+        }
+      });
+}
+
+TEST(GradientReducer, RanksMayUseDifferentParametersInDifferentOrder) {
+  for (const int stage : {0, 1, 2, 3})
+    test::run_ranks(3, [&](const comm::Communicator& group) {
+      Fixture f(group, stage);
+      f.reducer.begin_micro_batch(true);
+      // Rank r lands units in an order of its own and leaves out unit r.
+      for (int i = 0; i < kUnits; ++i) {
+        const auto unit = static_cast<UnitId>((i * 5 + group.rank()) % kUnits);
+        if (unit != static_cast<UnitId>(group.rank())) f.land(unit, 0, 1.0F);
+      }
+      f.reducer.finish_micro_batch();
+      expect_sums(f, [](UnitId unit, size_t tensor) {
+        return tensor == 1 ? 0.0F : unit < 3 ? 2.0F : 3.0F;
+      });
+    });
+}
+
+TEST(GradientReducer, WireBytesFollowTheStage) {
+  constexpr int kRanks = 3, kMicros = 2;
+  for (const int stage : {0, 1, 2, 3})
+    test::run_ranks(kRanks, [&](const comm::Communicator& group) {
+      Fixture f(group, stage);
+      const uint64_t bytes = kUnits * f.cache.segments(0)[0].layout.numel() * sizeof(float);
+      const auto before = group.meter().snapshot();
+      for (int micro = 0; micro < kMicros; ++micro) {
+        f.reducer.begin_micro_batch(micro + 1 == kMicros);
+        for (int u = kUnits - 1; u >= 0; --u)
+          for (const size_t t : {0, 1}) f.land(static_cast<UnitId>(u), t, 1.0F);
+        f.reducer.finish_micro_batch();
+      }
+      const auto used = (group.meter().snapshot() - before).of({}, comm::Purpose::kGradients).bytes;
+      const uint64_t once = bytes / kRanks * (kRanks - 1);
+      EXPECT_EQ(used, stage == 0   ? 2 * once
+                      : stage == 1 ? once
+                                   : kMicros * once)
+          << "stage " << stage;
+    });
+}
+
+TEST(GradientReducer, PartitionedGradientsHoldSlicesAndTwoUnits) {
+  test::run_ranks(3, [](const comm::Communicator& group) {
+    Fixture f(group, 2);
+    const size_t unit_bytes = f.cache.segments(0)[0].layout.numel() * sizeof(float);
+    for (int micro = 0; micro < 2; ++micro) {
+      f.reducer.begin_micro_batch(micro == 1);
+      for (int u = kUnits - 1; u >= 0; --u)
+        for (const size_t t : {0, 1}) f.land(static_cast<UnitId>(u), t, 1.0F);
+      f.reducer.finish_micro_batch();
+    }
+    EXPECT_LE(f.ledger.peak_bytes(memory::Category::kGradients),
+              kUnits * unit_bytes / 3 + 2 * unit_bytes);
+  });
+}
+
+TEST(GradientReducer, ASecondGradientAfterTheReductionIsRefusedByName) {
+  test::run_ranks(2, [](const comm::Communicator& group) {
+    Fixture f(group, 2);
+    f.reducer.begin_micro_batch(true);
+    f.land(kUnits - 1, 0, 1.0F);
+    f.land(kUnits - 1, 1, 1.0F);
+    try {
+      f.land(kUnits - 1, 1, 1.0F);
+      ADD_FAILURE() << "accepted";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.where(), "b");
+    }
+    f.reducer.finish_micro_batch();
+  });
+}
+
+}  // namespace
+}  // namespace hydrofoil::zero
