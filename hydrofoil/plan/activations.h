@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// What one micro-batch needs beside parameters, gradients and optimizer state.
+#pragma once
+
+#include <cstdint>
+
+#include "hydrofoil/spec/model_spec.h"
+
+namespace hydrofoil::plan {
+
+// Elements a token that autograd keeps of one layer until its backward. H hidden, A = heads *
+// head_dim, K = kv_heads * head_dim, I intermediate:
+//   two norms        LayerNorm 2 H + 2 (input, mean and deviation, output), RMS norm 3 H + 1
+//   attention        A + 2 K (queries, keys, values), A (output), heads (log-sum-exp)
+//   feed-forward     2 I (before and after the activation), gated 4 I (gate, up, activated,
+//   product)
+// GPT-2: 4 H + 4 A + 2 I + heads + 4.
+int64_t layer_elements_per_token(const spec::ModelSpec& spec);
+
+// Largest sum at one time of saved activations and what the running operator makes, fp32. It lies
+// at the loss (one chunk of logits, gradients of the head's input and of its matrix), at the start
+// of the backward of the last layer, or at its end (the embedding's gradient, with a tied head
+// beside the head's). Logits are never held as a whole.
+uint64_t activation_bytes(const spec::ModelSpec& spec, int64_t micro_batch, int64_t sequence_length,
+                          bool recompute);
+
+}  // namespace hydrofoil::plan

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/plan/memory_plan.h"
+
+#include <algorithm>
+
+#include "hydrofoil/plan/activations.h"
+#include "hydrofoil/plan/gathers.h"
+
+namespace hydrofoil::plan {
+namespace {
+
+constexpr uint64_t kMaster = 4, kState = 4;  // bytes an element
+// comm's shared-memory transport: two stages a rank and a ring of messages a peer.
+constexpr uint64_t kStageBytes = 2 * (256 << 10), kRingBytes = 4 * (128 << 10);
+// A rank's share of a process with libtorch loaded that has run a step of a tiny model.
+constexpr uint64_t kRuntimeBytes = uint64_t{160} << 20;
+
+// Whole-unit gradient buffers where gradients are slices: one is being filled while another is on
+// the wire, in backward order.
+uint64_t two_neighbours(const std::vector<UnitSize>& sizes) {
+  uint64_t most = sizes.empty() ? 0 : sizes.front().numel;
+  for (size_t i = 1; i < sizes.size(); ++i)
+    most = std::max<uint64_t>(most, sizes[i - 1].numel + sizes[i].numel);
+  return most;
+}
+
+}  // namespace
+
+monitor::NamedBytes MemoryPlan::by_category() const {
+  return {{"parameters", parameters()},
+          {"gradients", gradients},
+          {"optimizer", optimizer},
+          {"communication", communication},
+          {"activations", activations},
+          {"runtime", runtime},
+          {"peak", peak()}};
+}
+
+MemoryPlan plan_memory(const Model& model, const RunShape& run) {
+  const auto sizes = unit_sizes(model, run.ranks);
+  const auto resident = resident_unit_bytes(model, run);
+  const int stage = run.effective_stage();
+  uint64_t whole = 0, slices = 0, largest_slice = 0;
+  for (const auto& size : sizes) {
+    whole += size.numel;
+    slices += size.slice_numel;
+    largest_slice = std::max<uint64_t>(largest_slice, size.slice_numel);
+  }
+  MemoryPlan plan;
+  if (stage == 3) {
+    plan.parameters_owned = slices * run.parameter_bytes;
+    plan.parameters_gathered =
+        simulate_gathers(resident, model.uses, run.accumulation,
+                         run.resident_bytes.value_or(smallest_resident_bytes(model, run)))
+            .peak_bytes;
+  } else {
+    for (const uint64_t bytes : resident) plan.parameters_owned += bytes;
+  }
+  plan.gradients = (stage >= 2 ? slices + two_neighbours(sizes) : whole) * run.gradient_bytes;
+  const uint64_t states = kState * static_cast<uint64_t>(run.optimizer_states) +
+                          (run.parameter_bytes < kMaster ? kMaster : 0);
+  plan.optimizer = (stage >= 1 ? slices : whole) * states;
+  if (run.ranks > 1)
+    plan.communication = kStageBytes + kRingBytes * static_cast<uint64_t>(run.ranks - 1);
+  // From the second micro-batch on, a reduced slice arrives beside the accumulated one.
+  if (stage >= 2 && run.accumulation > 1) plan.communication += largest_slice * run.gradient_bytes;
+  if (model.spec)
+    plan.activations =
+        activation_bytes(*model.spec, run.micro_batch, run.sequence_length, run.recompute);
+  plan.runtime = kRuntimeBytes;
+  return plan;
+}
+
+}  // namespace hydrofoil::plan

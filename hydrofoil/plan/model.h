@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is planned: a model as units with sizes, and a run as a few numbers. No tensors.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "hydrofoil/spec/model_spec.h"
+
+namespace hydrofoil::plan {
+
+struct Unit {
+  std::string name;
+  std::vector<size_t> numels;  // of its tensors, in order
+};
+
+struct Model {
+  std::vector<Unit> units = {};   // in forward order
+  std::vector<size_t> uses = {};  // units in the order in which one micro-batch touches them
+  size_t largest_layer = 0;       // elements of the largest single layer (DeepSpeed's estimator)
+  // Where it is known, so are activations and FLOPs.
+  std::optional<spec::ModelSpec> spec = {};
+
+  size_t parameters() const;  // elements, without padding
+};
+
+// Uses: the embedding, the layers, the head; with a tied head the embedding again; then backward,
+// which multiplies by every weight again but for the embedding's and, the head's gradients being
+// made together with the loss, the head's matrix.
+Model model_of(const spec::ModelSpec& spec);
+// Any list of units, used in order and in reverse.
+Model model_of(std::vector<Unit> units);
+
+struct RunShape {
+  int ranks = 1;
+  int stage = 0;             // ZeRO
+  int64_t micro_batch = 1;   // sequences, a rank
+  int64_t accumulation = 1;  // micro-batches of a step
+  int64_t sequence_length = 256;
+  bool recompute = false;      // layers keep their inputs only
+  size_t parameter_bytes = 4;  // an element at rest and on the wire
+  size_t gradient_bytes = 4;   // an element, accumulated and on the wire
+  int optimizer_states = 2;  // fp32 values an element; a master copy where parameters are narrower
+  // Stage 3: budget of gathered parameters. None: smallest_resident_bytes.
+  std::optional<uint64_t> resident_bytes = {};
+
+  // One rank has nobody to share with: it keeps everything, whatever the stage.
+  int effective_stage() const { return ranks == 1 ? 0 : stage; }
+  double tokens_per_step() const;  // a rank
+};
+
+// Elements of a unit with all padding, and of the slice each rank owns of it.
+struct UnitSize {
+  size_t numel = 0, slice_numel = 0;
+};
+std::vector<UnitSize> unit_sizes(const Model& model, int ranks);
+
+// Bytes of each unit's resident copy (whole pages).
+std::vector<uint64_t> resident_unit_bytes(const Model& model, const RunShape& run);
+
+// The smallest budget with which no unit is gathered twice in one direction: the most that any two
+// consecutive uses need, and where the head is tied, the embedding beside the head and the last
+// layer.
+uint64_t smallest_resident_bytes(const Model& model, const RunShape& run);
+
+}  // namespace hydrofoil::plan

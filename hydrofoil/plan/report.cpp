@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/plan/report.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+
+#include "hydrofoil/monitor/format.h"
+
+namespace hydrofoil::plan {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using monitor::human_bytes;
+
+std::string row(const std::string& name, const std::string& value, const std::string& note = {}) {
+  std::array<char, 160> line;
+  std::snprintf(line.data(), line.size(), "  %-26s %12s", name.c_str(), value.c_str());
+  return line.data() + (note.empty() ? "" : "   " + note) + "\n";
+}
+std::string row(const std::string& name, uint64_t bytes, const std::string& note = {}) {
+  return row(name, human_bytes(bytes), note);
+}
+
+std::string times(int64_t count) {
+  return count == 1 ? "once" : std::to_string(count) + " times";
+}
+
+std::string heading(const Report& r) {
+  const RunShape& run = r.run;
+  return (r.family.empty() ? "model" : r.family) + ": " +
+         monitor::human_count(static_cast<double>(r.parameters)) + " parameters (" +
+         std::to_string(r.parameters) + ") in " + std::to_string(r.units) + " units\n" +
+         std::to_string(run.ranks) + (run.ranks == 1 ? " rank" : " ranks") + ", ZeRO stage " +
+         std::to_string(run.stage) + ", " + std::to_string(run.accumulation) + " x " +
+         std::to_string(run.micro_batch) + " sequences of " + std::to_string(run.sequence_length) +
+         " tokens a rank and step" + (run.recompute ? ", layers recomputed" : "") + "\n";
+}
+
+std::string memory_text(const Report& r) {
+  const MemoryPlan& m = r.memory;
+  std::string text = "\nmemory of a rank\n";
+  text +=
+      row("parameters", m.parameters_owned, r.run.effective_stage() == 3 ? "own slices" : "whole");
+  if (m.parameters_gathered) text += row("", m.parameters_gathered, "gathered, at most at a time");
+  text += row("gradients", m.gradients,
+              r.run.effective_stage() >= 2 ? "own slices, two units in full" : "whole");
+  text += row("optimizer", m.optimizer, r.run.effective_stage() >= 1 ? "own slices" : "whole");
+  if (m.communication) text += row("communication", m.communication);
+  text += row("activations", m.activations, "one micro-batch, at its peak");
+  text += row("runtime", m.runtime, "program and libraries");
+  text += row("peak", m.peak());
+  text += row("on this host", r.fit.needed_bytes, "x " + std::to_string(r.ranks_on_host));
+  text += row("usable", r.fit.usable_bytes, r.fit.fits() ? "it fits" : "IT DOES NOT FIT");
+  return text;
+}
+
+std::string change_text(const Report& r) {
+  if (r.fit.fits()) return {};
+  if (!r.fit.change)
+    return "\nno recompute, stage, micro-batch or number of ranks tried here makes it fit\n";
+  const Change& change = *r.fit.change;
+  std::string text =
+      "\nthe smallest change that fits (" + human_bytes(change.needed_bytes) + "):\n ";
+  for (const auto& setting : change.settings) text += " --set " + setting;
+  if (change.ranks > r.run.ranks)
+    text += " --ranks " + std::to_string(change.ranks) + ", " + std::to_string(r.ranks_on_host) +
+            " on each host";
+  return text + "\n";
+}
+
+std::string wire_text(const Report& r) {
+  std::string text = "\nreceived by a rank in a step\n";
+  for (const auto& [name, bytes] : r.wire.by_operation()) {
+    std::string note;
+    if (name == "read") {
+      const auto [least, most] = std::minmax_element(r.wire.gathers.begin(), r.wire.gathers.end());
+      note = "each unit gathered " + times(*least);
+      if (*least != *most) note += " to " + times(*most);
+    }
+    text += row(name, bytes, note);
+  }
+  return text + row("in all", r.wire.total(), human_bytes(r.wire.padding) + " of it is padding");
+}
+
+std::string time_text(const Report& r) {
+  const TimePlan& t = r.time;
+  if (t.bottleneck().empty()) return {};
+  std::string text = "\ntime of a step, if nothing overlapped\n";
+  for (const auto& [name, seconds] : {std::pair{"compute", t.compute_seconds},
+                                      {"wire", t.wire_seconds},
+                                      {"update", t.update_seconds}})
+    if (seconds > 0)
+      text += row(name, monitor::human_duration(seconds), t.bottleneck() == name ? "most" : "");
+  text += row("in all", monitor::human_duration(t.total_seconds()));
+  if (t.tokens_per_second > 0)
+    text += row("tokens/s", monitor::human_count(t.tokens_per_second), "all ranks");
+  return text;
+}
+
+std::string deepspeed_text(const Report& r) {
+  const DeepSpeedView& d = r.deepspeed;
+  std::string text = "\nDeepSpeed's own figures for this model (mixed precision, state only)\n";
+  text += row("table of 2 + 2 + 12 bytes", d.parameters + d.gradients + d.optimizer,
+              human_bytes(d.parameters) + " + " + human_bytes(d.gradients) + " + " +
+                  human_bytes(d.optimizer));
+  if (d.estimated_device)
+    text += row("its estimator", d.estimated_device,
+                "a device, and " + human_bytes(d.estimated_host) + " of the host");
+  return text;
+}
+
+Json bytes_json(const monitor::NamedBytes& values) {
+  Json object = Json::object();
+  for (const auto& [name, bytes] : values) object[name] = bytes;
+  return object;
+}
+
+Json seconds_json(const TimePlan& t) {
+  Json object = Json::object();
+  if (t.compute_seconds > 0) object["compute"] = t.compute_seconds;
+  if (t.wire_seconds > 0) object["wire"] = t.wire_seconds;
+  if (t.update_seconds > 0) object["update"] = t.update_seconds;
+  if (!object.empty()) object["total"] = t.total_seconds();
+  return object;
+}
+
+}  // namespace
+
+Report make_report(const Model& model, const RunShape& run, const Machine& machine,
+                   const host::Memory& memory, int ranks_on_host) {
+  return {.run = run,
+          .ranks_on_host = ranks_on_host,
+          .family = model.spec ? model.spec->family : "",
+          .parameters = model.parameters(),
+          .units = model.units.size(),
+          .memory = plan_memory(model, run),
+          .wire = plan_wire(model, run),
+          .time = plan_time(model, run, machine),
+          .deepspeed = deepspeed_view(model, run, ranks_on_host),
+          .fit = fit(model, run, memory, ranks_on_host)};
+}
+
+std::string to_text(const Report& report) {
+  return heading(report) + memory_text(report) + change_text(report) + wire_text(report) +
+         time_text(report) + deepspeed_text(report);
+}
+
+std::string to_json(const Report& r) {
+  Json json{{"parameters", r.parameters},
+            {"units", r.units},
+            {"ranks", r.run.ranks},
+            {"ranks_on_host", r.ranks_on_host},
+            {"stage", r.run.stage},
+            {"micro_batch", r.run.micro_batch},
+            {"accumulation", r.run.accumulation},
+            {"sequence_length", r.run.sequence_length},
+            {"recompute", r.run.recompute},
+            {"memory_bytes", bytes_json(r.memory.by_category())},
+            {"gathered_bytes", r.memory.parameters_gathered},
+            {"wire_bytes", bytes_json(r.wire.by_operation())},
+            {"wire_padding_bytes", r.wire.padding},
+            {"gathers", r.wire.gathers},
+            {"seconds", seconds_json(r.time)},
+            {"bottleneck", r.time.bottleneck()},
+            {"host", {{"needed_bytes", r.fit.needed_bytes}, {"usable_bytes", r.fit.usable_bytes}}},
+            {"fits", r.fit.fits()},
+            {"change", nullptr},
+            {"deepspeed",
+             {{"parameters", r.deepspeed.parameters},
+              {"gradients", r.deepspeed.gradients},
+              {"optimizer", r.deepspeed.optimizer},
+              {"estimated_device", r.deepspeed.estimated_device},
+              {"estimated_host", r.deepspeed.estimated_host}}}};
+  if (r.fit.change)
+    json["change"] = {{"set", r.fit.change->settings},
+                      {"ranks", r.fit.change->ranks},
+                      {"needed_bytes", r.fit.change->needed_bytes}};
+  return json.dump();
+}
+
+monitor::RunFigures figures(const Report& report) {
+  monitor::RunFigures result{.memory_bytes = report.memory.by_category(),
+                             .wire_bytes = report.wire.by_operation()};
+  if (report.time.total_seconds() > 0) result.step_seconds = report.time.total_seconds();
+  return result;
+}
+
+}  // namespace hydrofoil::plan

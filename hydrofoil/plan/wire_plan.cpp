@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/plan/wire_plan.h"
+
+#include <numeric>
+
+#include "hydrofoil/plan/gathers.h"
+
+namespace hydrofoil::plan {
+namespace {
+
+std::vector<int64_t> gathers(const Model& model, const RunShape& run) {
+  const int stage = run.effective_stage();
+  if (stage < 3) return std::vector<int64_t>(model.units.size(), stage == 0 ? 0 : 1);
+  const uint64_t budget = run.resident_bytes.value_or(smallest_resident_bytes(model, run));
+  return simulate_gathers(resident_unit_bytes(model, run), model.uses, run.accumulation, budget)
+      .counts;
+}
+
+}  // namespace
+
+monitor::NamedBytes WirePlan::by_operation() const {
+  monitor::NamedBytes result;
+  if (all_reduce) result.emplace_back("all_reduce", all_reduce);
+  if (reduce_scatter) result.emplace_back("reduce_scatter", reduce_scatter);
+  if (read) result.emplace_back("read", read);
+  return result;
+}
+
+WirePlan plan_wire(const Model& model, const RunShape& run) {
+  const int stage = run.effective_stage();
+  const auto peers = static_cast<uint64_t>(run.ranks - 1);
+  const auto reductions = static_cast<uint64_t>(stage >= 2 ? run.accumulation : 1);
+  WirePlan plan{.gathers = gathers(model, run)};
+  double payload = 0;  // bytes, a fraction: what would travel without padding
+  const auto sizes = unit_sizes(model, run.ranks);
+  for (size_t u = 0; u < sizes.size(); ++u) {
+    const uint64_t received = peers * sizes[u].slice_numel;
+    const auto times = static_cast<uint64_t>(plan.gathers[u]);
+    const uint64_t before = plan.total();
+    if (stage == 0) {
+      plan.all_reduce += 2 * received * run.gradient_bytes;
+    } else {
+      plan.reduce_scatter += reductions * received * run.gradient_bytes;
+    }
+    plan.read += times * received * run.parameter_bytes;
+    const auto& numels = model.units[u].numels;
+    const double own =
+        static_cast<double>(std::accumulate(numels.begin(), numels.end(), size_t{0}));
+    payload += static_cast<double>(plan.total() - before) * own /
+               static_cast<double>(sizes[u].numel ? sizes[u].numel : 1);
+  }
+  plan.padding = plan.total() - static_cast<uint64_t>(payload);
+  return plan;
+}
+
+}  // namespace hydrofoil::plan

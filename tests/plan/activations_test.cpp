@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/plan/activations.h"
+
+#include <gtest/gtest.h>
+
+#include "specs.h"
+
+namespace hydrofoil::plan {
+namespace {
+
+spec::ModelSpec untied(spec::ModelSpec spec) {
+  spec.tied_head = false;
+  return spec;
+}
+
+// Counted with autograd's saved-tensor hooks on the same operators (PyTorch 2.13, CPU).
+TEST(Activations, KeepWhatAutogradKeepsOfALayer) {
+  EXPECT_EQ(layer_elements_per_token(gpt2({64, 2, 4, 4, 256, 97, 64})), 1032);
+  EXPECT_EQ(layer_elements_per_token(llama({64, 2, 4, 2, 192, 97, 64})), 1350);
+}
+
+struct Measured {
+  spec::ModelSpec spec;
+  int64_t micro_batch, sequence_length;
+  uint64_t plain_bytes, recompute_bytes;
+};
+
+// Highest running sum of PyTorch's own allocations during forward and backward of one micro-batch,
+// from its profiler (2.13, CPU): the peak lies at the loss in some and in backward in others.
+TEST(Activations, PeakAsPyTorchMeasuresIt) {
+  const Measured cases[] = {
+      {gpt2({256, 4, 4, 4, 1024, 1000, 128}), 2, 128, 20194312, 8635400},
+      {llama({256, 4, 8, 2, 704, 1000, 128}), 2, 128, 23590928, 8898568},
+      {gpt2({128, 2, 4, 4, 512, 50257, 64}), 1, 64, 51495944, 51495944},
+      {llama({96, 3, 3, 1, 256, 20000, 256}), 4, 256, 59491784, 37803464},
+      {gpt2({768, 12, 12, 12, 3072, 50257, 256}), 2, 256, 487229456, 310351880},
+      {untied(gpt2({128, 2, 4, 4, 512, 50257, 64})), 1, 64, 39750160, 38763024},
+      {untied(llama({256, 4, 8, 2, 704, 1000, 128})), 2, 128, 23590928, 7874568},
+      {untied(gpt2({256, 4, 4, 4, 1024, 1000, 128})), 2, 128, 19651600, 7611400},
+  };
+  for (const auto& c : cases)
+    for (const bool recompute : {false, true}) {
+      const double measured = static_cast<double>(recompute ? c.recompute_bytes : c.plain_bytes);
+      EXPECT_NEAR(static_cast<double>(
+                      activation_bytes(c.spec, c.micro_batch, c.sequence_length, recompute)),
+                  measured, 0.001 * measured)
+          << c.spec.family << " " << c.spec.vocab_size << " recompute " << recompute;
+    }
+}
+
+TEST(Activations, RecomputeCostsOneLayerInsteadOfAll) {
+  const auto spec = llama2_7b();
+  EXPECT_LT(activation_bytes(spec, 8, 4096, true), activation_bytes(spec, 8, 4096, false) / 8);
+}
+
+}  // namespace
+}  // namespace hydrofoil::plan

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/plan/wire_plan.h"
+
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+#include "hydrofoil/plan/time_plan.h"
+#include "specs.h"
+
+namespace hydrofoil::plan {
+namespace {
+
+Model odd_model() {
+  return model_of({{"a", {17, 97}}, {"b", {1000003}}, {"c", {65, 1}}});
+}
+
+// f P b of the formulas, summed over ranks that each receive what the others own.
+uint64_t one_pass(const Model& model, int ranks) {
+  uint64_t received = 0;
+  for (const auto& size : unit_sizes(model, ranks))
+    for (int other = 1; other < ranks; ++other) received += 4 * size.slice_numel;
+  return received;
+}
+
+TEST(WirePlan, FollowsTheFormulasOnAnyNumberOfRanks) {
+  const Model model = odd_model();
+  for (int ranks = 1; ranks <= 4; ++ranks)
+    for (const int64_t g : {1, 3}) {
+      const uint64_t pass = one_pass(model, ranks);
+      const auto plan = [&](int stage) {
+        return plan_wire(model, {.ranks = ranks, .stage = stage, .accumulation = g});
+      };
+      SCOPED_TRACE(testing::Message() << ranks << " ranks, " << g << " micro-batches");
+      EXPECT_EQ(plan(0).all_reduce, 2 * pass);
+      EXPECT_EQ(plan(0).total(), 2 * pass);
+      if (ranks == 1) continue;
+      EXPECT_EQ(plan(1).reduce_scatter, pass);
+      EXPECT_EQ(plan(1).read, pass);
+      EXPECT_EQ(plan(1).total(), 2 * pass);
+      EXPECT_EQ(plan(2).reduce_scatter, static_cast<uint64_t>(g) * pass);
+      EXPECT_EQ(plan(2).read, pass);
+      EXPECT_EQ(plan(3).reduce_scatter, static_cast<uint64_t>(g) * pass);
+      EXPECT_LE(plan(3).read, 2 * static_cast<uint64_t>(g) * pass);
+      EXPECT_GE(plan(3).read, pass);
+    }
+}
+
+TEST(WirePlan, OneRankReceivesNothingAtAnyStage) {
+  for (int stage = 0; stage <= 3; ++stage) {
+    const auto plan = plan_wire(odd_model(), {.ranks = 1, .stage = stage, .accumulation = 2});
+    EXPECT_EQ(plan.total(), 0u);
+    EXPECT_TRUE(plan.by_operation().empty());
+  }
+}
+
+TEST(WirePlan, ABudgetForAllReadsOnceAStepAndNoneTwiceAMicroBatch) {
+  const Model model = odd_model();
+  RunShape run{.ranks = 3, .stage = 3, .accumulation = 4, .resident_bytes = uint64_t{1} << 40};
+  EXPECT_EQ(plan_wire(model, run).read, one_pass(model, 3));
+  run.resident_bytes = 0;
+  const auto sizes = unit_sizes(model, 3);
+  // The last unit is used once, between the two directions; the first one at the end of a
+  // micro-batch and at the start of the next.
+  const uint64_t expected =
+      4 * 2 *
+      ((8 - 3) * sizes[0].slice_numel + 8 * sizes[1].slice_numel + 4 * sizes[2].slice_numel);
+  EXPECT_EQ(plan_wire(model, run).read, expected);
+}
+
+TEST(WirePlan, StatesPaddingApart) {
+  const Model model = odd_model();
+  const double payload = 17 + 97 + 1000003 + 65 + 1;
+  for (int ranks = 2; ranks <= 4; ++ranks) {
+    const auto plan = plan_wire(model, {.ranks = ranks, .stage = 1});
+    const double ideal = 2.0 * (ranks - 1) / ranks * payload * 4;
+    EXPECT_NEAR(static_cast<double>(plan.total() - plan.padding), ideal, 1.5);
+  }
+}
+
+TEST(WirePlan, OfGpt2IsWhatTheParameterCountSays) {
+  const auto plan = plan_wire(model_of(gpt2_small()), {.ranks = 4, .stage = 2, .accumulation = 2});
+  EXPECT_NEAR(static_cast<double>(plan.reduce_scatter), 2 * 0.75 * 124439808.0 * 4, 1e6);
+  EXPECT_LT(plan.padding, plan.total() / 1000);
+}
+
+TEST(TimePlan, AddsUpItsCausesAndNamesTheLargest) {
+  const Model model = model_of(gpt2_small());
+  const RunShape run{
+      .ranks = 2, .stage = 1, .micro_batch = 4, .accumulation = 2, .sequence_length = 256};
+  EXPECT_EQ(plan_time(model, run, {}).bottleneck(), "");
+  EXPECT_EQ(plan_time(model, run, {}).tokens_per_second, 0);
+  const auto plan = plan_time(model, run, {.flops_per_second = 1e11, .wire_bytes_per_second = 1e9});
+  const double flops = spec::flops_per_token(*model.spec, 256) * 4 * 2 * 256;
+  EXPECT_DOUBLE_EQ(plan.compute_seconds, flops / 1e11);
+  EXPECT_DOUBLE_EQ(plan.wire_seconds, static_cast<double>(plan_wire(model, run).total()) / 1e9);
+  EXPECT_EQ(plan.update_seconds, 0);
+  EXPECT_EQ(plan.bottleneck(), "compute");
+  EXPECT_DOUBLE_EQ(plan.tokens_per_second, 4096 / plan.total_seconds());
+  EXPECT_EQ(
+      plan_time(model, run, {.flops_per_second = 1e15, .wire_bytes_per_second = 1e6}).bottleneck(),
+      "wire");
+}
+
+// Forward of the layers once more: a third of their forward and backward.
+TEST(TimePlan, RecomputeCostsAnotherForwardOfTheLayers) {
+  const Model model = model_of(gpt2_small());
+  RunShape run{.sequence_length = 1024};
+  const double head = 6.0 * 50257 * 768 * 1024;
+  const double plain = flops_per_step(model, run);
+  run.recompute = true;
+  EXPECT_NEAR(flops_per_step(model, run), head + (plain - head) * 4 / 3, plain * 1e-12);
+}
+
+}  // namespace
+}  // namespace hydrofoil::plan
