@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// DeepSpeed launchers pass whole configurations as url-safe base64.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace hydrofoil::config {
+
+// Url-safe or plain alphabet, padding optional. Nothing when `text` is not base64.
+std::optional<std::string> decode_base64(std::string_view text);
+
+}  // namespace hydrofoil::config

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// What keys say together: the rules no single key can state.
+#include <string>
+
+#include "hydrofoil/config/deepspeed.h"
+
+namespace hydrofoil::config {
+namespace {
+
+class Rules {
+ public:
+  Rules(const DeepSpeedConfig& config, Report& report, std::string path)
+      : config_(config), report_(report), path_(path.empty() ? "" : path + ".") {}
+
+  void check() {
+    check_precision();
+    check_schedule();
+  }
+
+ private:
+  const Row* row(const std::string& name) const { return report_.find(path_ + name); }
+  bool is_set(const std::string& name) const {
+    const Row* r = row(name);
+    return r != nullptr && r->set;
+  }
+  bool is_true(const std::string& name) const {
+    return is_set(name) && dump_json(row(name)->value, 0) == "true";
+  }
+  void problem(const std::string& at, std::string message, std::string hint) {
+    report_.add(std::move(message), row(at)->place, std::move(hint));
+  }
+
+  void check_precision() {
+    if (is_true("fp16.enabled") && is_true("bf16.enabled")) {
+      problem("bf16.enabled", "fp16 and bf16 are both enabled", "enable one of them at most");
+    }
+  }
+
+  void check_schedule() {
+    const SchedulerConfig& s = config_.scheduler;
+    if (s.total_num_steps && s.warmup_num_steps > *s.total_num_steps) {
+      const std::string at = "scheduler.params.total_num_steps";
+      problem(at,
+              path_ + at + ": " + std::to_string(*s.total_num_steps) +
+                  " steps end before the warm-up of " + std::to_string(s.warmup_num_steps),
+              "make total_num_steps at least warmup_num_steps");
+    }
+    if (s.type == SchedulerType::kOneCycle && s.one_cycle.cycle_momentum &&
+        config_.optimizer.type == OptimizerType::kSgd) {
+      problem("scheduler.type", path_ + "scheduler: OneCycle moves beta 1, which SGD does not have",
+              "set scheduler.params.cycle_momentum to false, or use AdamW");
+    }
+    if (s.type == SchedulerType::kOneCycle && s.one_cycle.max_lr < s.one_cycle.min_lr) {
+      problem("scheduler.type", path_ + "scheduler: cycle_max_lr is below cycle_min_lr",
+              "swap them");
+    }
+  }
+
+  const DeepSpeedConfig& config_;
+  Report& report_;
+  std::string path_;
+};
+
+}  // namespace
+
+void check_combinations(const DeepSpeedConfig& config, Report& report, const std::string& path) {
+  Rules(config, report, path).check();
+}
+
+}  // namespace hydrofoil::config

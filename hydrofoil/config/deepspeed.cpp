@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/config/deepspeed.h"
+
+#include <filesystem>
+
+#include "hydrofoil/config/base64.h"
+#include "hydrofoil/config/sections.h"
+#include "hydrofoil/core/error.h"
+
+namespace hydrofoil::config {
+namespace {
+
+constexpr Status kNoEffect = Status::kNoEffect;
+constexpr Status kRefused = Status::kRefused;
+
+std::vector<Choice> fp32_only(const std::string& why_fp32, const std::string& why_not) {
+  return {{"fp32", kNoEffect, why_fp32, {"float32", "torch.float32", "float"}},
+          {"bf16", kRefused, why_not, {"bfloat16", "torch.bfloat16"}},
+          {"fp16", kRefused, why_not, {"float16", "torch.float16", "half"}}};
+}
+
+}  // namespace
+
+void DeepSpeedConfig::visit(Reader& f) {
+  visit_batch(f);
+  visit_gradients(f);
+  optimizer.visit(f);
+  scheduler.visit(f);
+  f.section({.name = "zero_optimization", .help = "how state is sharded over the ranks"}, zero);
+  visit_precision(f);
+  visit_activation_checkpointing(f);
+  visit_checkpoint(f);
+  visit_bookkeeping(f);
+  f.section({.name = "csv_monitor", .help = "one CSV file for each figure"}, csv_monitor);
+  visit_monitors(f);
+  f.section({.name = "mesh", .help = "axes of the ranks; may stand in the run file instead"}, mesh);
+  visit_unbuilt_sections(f);
+}
+
+void DeepSpeedConfig::visit_batch(Reader& f) {
+  for (const char* name :
+       {"train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps"}) {
+    if (batch_place.empty() && f.given(name)) batch_place = f.place_of(name).text();
+  }
+  f.field({.name = "train_batch_size",
+           .help = "sequences of one optimizer step over all ranks: micro-batch x accumulation "
+                   "steps x ranks",
+           .unit = "sequences",
+           .min = 1,
+           .default_text = "derived"},
+          train_batch_size);
+  f.field({.name = "train_micro_batch_size_per_gpu",
+           .help = "sequences of one forward and backward pass on one rank",
+           .unit = "sequences",
+           .min = 1,
+           .default_text = "derived"},
+          train_micro_batch_size_per_gpu);
+  f.field({.name = "gradient_accumulation_steps",
+           .help = "micro-batches of one optimizer step on one rank",
+           .unit = "micro-batches",
+           .min = 1,
+           .default_text = "derived, else 1"},
+          gradient_accumulation_steps);
+  f.unstored({.name = "managed_gradient_accumulation",
+              .help = "the trainer counts micro-batches",
+              .status = kRefused,
+              .why = "steps are always counted by the trainer; remove it"},
+             "true");
+}
+
+void DeepSpeedConfig::visit_gradients(Reader& f) {
+  f.field({.name = "gradient_clipping",
+           .help = "largest global L2 norm of the gradient; 0 turns clipping off",
+           .unit = "norm",
+           .min = 0},
+          gradient_clipping);
+  const std::string one_divisor =
+      "gradients are summed unscaled in fp32 and divided once, so the result is the same";
+  f.unstored({.name = "prescale_gradients", .status = kNoEffect, .why = one_divisor}, "false");
+  f.unstored({.name = "gradient_predivide_factor", .status = kNoEffect, .why = one_divisor}, "1.0");
+  f.unstored({.name = "gradient_allreduce_op",
+              .help = "how gradients of ranks are combined",
+              .choices = {{"mean", kNoEffect, "always the mean"},
+                          {"sum", kRefused, "gradients are averaged; scale lr instead"}}},
+             "\"mean\"");
+  f.unstored({.name = "sparse_gradients",
+              .status = kNoEffect,
+              .why = "gradients of embeddings travel dense; results are equal"},
+             "false");
+  f.unstored({.name = "communication_data_type",
+              .choices = fp32_only("gradients travel in fp32",
+                                   "gradients travel in fp32 only; remove it or write \"fp32\"")},
+             "null");
+  f.unstored({.name = "seq_parallel_communication_data_type",
+              .status = kNoEffect,
+              .why = "there is no sequence parallelism"},
+             "\"fp32\"");
+  const std::string chosen = "collectives are chosen by the library";
+  f.unstored({.name = "disable_allgather", .status = kNoEffect, .why = chosen}, "false");
+  f.unstored({.name = "allgather_size", .status = kNoEffect, .why = chosen}, "500000000");
+  f.unstored({.name = "fp32_allreduce", .status = kNoEffect, .why = "gradients travel in fp32"},
+             "false");
+  f.unstored({.name = "check_overflow",
+              .status = kNoEffect,
+              .why = "every step checks its gradients for NaN and infinity"},
+             "null", Type::kBool);
+}
+
+void DeepSpeedConfig::visit_precision(Reader& f) {
+  const std::string off = "16-bit training is off";
+  f.enter({.name = "fp16", .help = "half precision with loss scaling"});
+  f.unstored({.name = "enabled",
+              .status = kRefused,
+              .why = "fp16 is not built yet; train in fp32: remove the section"},
+             "false");
+  f.unstored({.name = "auto_cast", .status = kNoEffect, .why = off}, "false");
+  f.unstored({.name = "loss_scale", .min = 0, .status = kNoEffect, .why = off}, "0.0");
+  f.unstored({.name = "initial_scale_power", .status = kNoEffect, .why = off}, "16");
+  f.unstored({.name = "loss_scale_window", .min = 1, .status = kNoEffect, .why = off}, "1000");
+  f.unstored({.name = "hysteresis", .status = kNoEffect, .why = off}, "2");
+  f.unstored({.name = "consecutive_hysteresis", .status = kNoEffect, .why = off}, "false");
+  f.unstored({.name = "min_loss_scale", .min = 0, .status = kNoEffect, .why = off}, "1.0");
+  f.unstored({.name = "fp16_opt_level", .status = kNoEffect, .why = off}, "\"O2\"");
+  f.unstored({.name = "fp16_master_weights_and_grads",
+              .status = kRefused,
+              .why = "master weights and gradients are fp32; remove it"},
+             "false");
+  f.leave();
+
+  f.enter({.name = "bf16", .help = "bfloat16 with fp32 master weights", .aliases = {"bfloat16"}});
+  // Training in bf16 is turned on by removing status and why here.
+  f.field({.name = "enabled",
+           .status = kRefused,
+           .why = "bf16 is not built yet; train in fp32: remove the section"},
+          bf16);
+  f.unstored({.name = "immediate_grad_update", .status = kNoEffect, .why = off}, "false");
+  f.unstored({.name = "check_grad_overflow", .status = kNoEffect, .why = off}, "true");
+  f.unstored({.name = "bf16_master_weights_and_grads",
+              .status = kRefused,
+              .why = "master weights and gradients are fp32; remove it"},
+             "false");
+  f.unstored({.name = "bf16_optimizer_states",
+              .status = kRefused,
+              .why = "optimizer state is fp32; remove it"},
+             "false");
+  f.leave();
+
+  const std::string only = "everything is fp32 for now; remove it or write \"fp32\"";
+  f.enter({.name = "data_types", .help = "element types"});
+  f.unstored({.name = "grad_accum_dtype",
+              .choices = fp32_only("micro-batch gradients always accumulate in fp32", only)},
+             "null");
+  f.unstored({.name = "param_dtype", .choices = fp32_only("parameters are fp32", only)}, "null");
+  f.unstored({.name = "buffer_dtype", .choices = fp32_only("buffers are fp32", only)}, "null");
+  f.leave();
+}
+
+void DeepSpeedConfig::visit_bookkeeping(Reader& f) {
+  f.field({.name = "steps_per_print",
+           .help = "a progress line every so many steps",
+           .unit = "steps",
+           .min = 1},
+          steps_per_print);
+  const auto ignored = [&](const char* name, const char* standard, const char* why,
+                           Type type = Type::kAny) {
+    f.unstored({.name = name, .status = kNoEffect, .why = why}, standard, type);
+  };
+  ignored("wall_clock_breakdown", "false",
+          "there are no timers of phases yet; step records give tokens per second");
+  ignored("memory_breakdown", "false", "every step record gives bytes by category");
+  ignored("dump_state", "false", "'hydrofoil config explain' prints everything");
+  ignored("log_level", "null", "use the program's own flags", Type::kString);
+  ignored("dataloader_drop_last", "false", "sequences are packed: every batch is full");
+  ignored("vocabulary_size", "null", "the model's own config says it", Type::kInteger);
+  ignored("graph_harvesting", "false", "there are no device graphs");
+  ignored("zero_allow_untested_optimizer", "false", "every optimizer works at every stage");
+  ignored("zero_force_ds_cpu_optimizer", "true", "there is one implementation of each optimizer");
+  ignored("use_data_before_expert_parallelism", "false", "there is no expert parallelism");
+  f.unstored({.name = "sequence_parallel_size",
+              .status = kRefused,
+              .why = "sequence parallelism is not built yet; remove it"},
+             "1");
+  f.enter({.name = "timers", .help = "throughput timers"});
+  f.enter({.name = "throughput"});
+  ignored("enabled", "true", "throughput is always measured");
+  ignored("synchronized", "true", "CPU ranks have nothing to synchronise");
+  f.leave();
+  f.leave();
+}
+
+void CsvMonitorConfig::visit(Reader& f) {
+  f.field({.name = "enabled", .help = "write the files"}, enabled);
+  f.field({.name = "output_path",
+           .help = "folder of the files",
+           .default_text = "the run's output folder",
+           .path = true},
+          output_path);
+  f.field({.name = "job_name", .help = "subfolder"}, job_name);
+}
+
+void MeshConfig::visit(Reader& f) {
+  f.field({.name = "dp",
+           .help = "data-parallel ranks; checked against the ranks that start",
+           .unit = "ranks",
+           .min = 1,
+           .default_text = "all ranks"},
+          dp);
+  const auto single = [&](const char* name, const std::string& what) {
+    f.unstored(
+        {.name = name,
+         .help = what,
+         .unit = "ranks",
+         .min = 1,
+         .status = kRefused,
+         .why = what + " is not built yet; use 1 and let ZeRO shard (zero_optimization.stage)"},
+        "1");
+  };
+  single("pp", "pipeline parallelism");
+  single("ep", "expert parallelism");
+  single("sp", "sequence parallelism");
+  single("tp", "tensor parallelism");
+}
+
+DeepSpeedConfig read_deepspeed(Value document, Report& report, const std::string& path) {
+  modernise(document, report, path);
+  DeepSpeedConfig config;
+  read(config, document, report, path);
+  check_combinations(config, report, path);
+  report.sort_problems();
+  return config;
+}
+
+Value load_deepspeed_string(const Value& text) {
+  const std::string& given = text.string();
+  std::filesystem::path path = given;
+  if (text.place.in_text()) path = std::filesystem::path(*text.place.source).parent_path() / path;
+  std::error_code ignored;
+  if (std::filesystem::is_regular_file(path, ignored)) {
+    return read_json_file(path.lexically_normal().string());
+  }
+  if (const auto decoded = decode_base64(given)) {
+    // A mistyped file name may be base64 by its letters, but does not decode to an object.
+    if (decoded->find('{') != std::string::npos) return parse_json(*decoded, "deepspeed (base64)");
+  }
+  throw Error(ExitCode::kConfig, "no such file: " + path.lexically_normal().string(),
+              text.place.text(),
+              "expected a DeepSpeed JSON file, its base64, or the section itself");
+}
+
+}  // namespace hydrofoil::config

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+// DeepSpeed's JSON as users have it: every key is known, and each is honoured, mapped, without
+// effect here, or refused by name. What this version honours has a member below.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "hydrofoil/config/fields.h"
+
+namespace hydrofoil::config {
+
+enum class Device : uint8_t { kNone, kCpu };
+
+struct ZeroConfig {
+  int64_t stage =
+      0;  // what is kept as slices: 1 optimizer state, 2 and gradients, 3 and parameters
+  Device offload_param = Device::kNone;
+  Device offload_optimizer = Device::kNone;
+  int64_t max_live_parameters = 1'000'000'000;  // elements gathered at once, stage 3
+  int64_t prefetch_elements = 50'000'000;       // gathered ahead of their use, stage 3
+  void visit(Reader& f);
+};
+
+enum class OptimizerType : uint8_t { kAdamW, kAdam, kSgd };
+
+struct OptimizerConfig {
+  OptimizerType type = OptimizerType::kAdamW;
+  double lr = 3e-4;
+  std::array<double, 2> betas{0.9, 0.999};
+  double eps = 1e-8;
+  double weight_decay = 0.0;
+  bool bias_correction = true;
+  bool adam_w_mode = true;  // Adam: decoupled weight decay, as DeepSpeed has it
+  double momentum = 0.0;    // SGD
+  bool nesterov = false;    // SGD
+  // Weight decay is applied to the parameter itself, not added to its gradient.
+  bool decoupled_weight_decay() const {
+    return type == OptimizerType::kAdamW || (type == OptimizerType::kAdam && adam_w_mode);
+  }
+  void visit(Reader& f);
+  void visit_parameters(Reader& f);
+};
+
+enum class SchedulerType : uint8_t {
+  kConstant,
+  kWarmupLR,
+  kWarmupDecayLR,
+  kWarmupCosineLR,
+  kOneCycle,
+  kLRRangeTest,
+  kCosine,  // ours: linear warm-up, then half a cosine
+};
+enum class WarmupType : uint8_t { kLog, kLinear };
+
+struct OneCycleConfig {
+  double min_lr = 0.0, max_lr = 1e-3;
+  double decay_lr_rate = 0.0;
+  int64_t first_step_size = 2000;           // steps
+  std::optional<int64_t> second_step_size;  // steps; none: as the first
+  std::optional<int64_t> first_stair_count, second_stair_count;
+  int64_t decay_step_size = 0;  // steps; 0: no decay
+  bool cycle_momentum = true;
+  double min_mom = 0.8, max_mom = 0.9;
+  double decay_mom_rate = 0.0;
+  void visit(Reader& f, const std::string& not_here);
+};
+
+struct RangeTestConfig {
+  double min_lr = 1e-3;
+  int64_t step_size = 2000;  // steps
+  double step_rate = 1.0;
+  bool staircase = false;
+  void visit(Reader& f, const std::string& not_here);
+};
+
+struct SchedulerConfig {
+  SchedulerType type = SchedulerType::kConstant;
+  double warmup_min_lr = 0.0;
+  std::optional<double> warmup_max_lr;  // none: the optimizer's lr
+  int64_t warmup_num_steps = 1000;
+  WarmupType warmup_type = WarmupType::kLog;
+  std::optional<int64_t> total_num_steps;  // none: the steps of the run
+  double warmup_min_ratio = 0.0;
+  double cos_min_ratio = 1e-4;
+  OneCycleConfig one_cycle;
+  RangeTestConfig range_test;
+  void visit(Reader& f);
+  void visit_parameters(Reader& f);
+};
+
+struct CsvMonitorConfig {
+  bool enabled = false;
+  std::string output_path;  // empty: the output folder of the run
+  std::string job_name = "DeepSpeedJobName";
+  void visit(Reader& f);
+};
+
+// How ranks are laid out. Axes other than data parallelism exist with one rank only.
+struct MeshConfig {
+  std::optional<int64_t> dp;  // none: all ranks
+  void visit(Reader& f);
+};
+
+struct DeepSpeedConfig {
+  std::optional<int64_t> train_batch_size;                // sequences, all ranks, one step
+  std::optional<int64_t> train_micro_batch_size_per_gpu;  // sequences
+  std::optional<int64_t> gradient_accumulation_steps;
+  std::string batch_place;         // where the first of the three was written
+  double gradient_clipping = 1.0;  // largest global L2 norm; 0: none
+  int64_t steps_per_print = 10;
+  OptimizerConfig optimizer;
+  SchedulerConfig scheduler;
+  ZeroConfig zero;
+  bool bf16 = false;
+  CsvMonitorConfig csv_monitor;
+  MeshConfig mesh;
+
+  void visit(Reader& f);
+
+ private:
+  void visit_batch(Reader& f);
+  void visit_gradients(Reader& f);
+  void visit_precision(Reader& f);
+  void visit_bookkeeping(Reader& f);
+};
+
+// Structural legacy of DeepSpeed, rewritten to today's keys before reading: zero_optimization as a
+// bool, cpu_offload and its kin. `path` is that of `document` ("" or "deepspeed").
+void modernise(Value& document, Report& report, const std::string& path);
+
+// A DeepSpeed configuration: `document` is normalised and read, combinations are checked, problems
+// are sorted in `report`.
+DeepSpeedConfig read_deepspeed(Value document, Report& report, const std::string& path = {});
+// What keys say together; both sides must have been read.
+void check_combinations(const DeepSpeedConfig& config, Report& report, const std::string& path);
+
+// The text of a "config string" as DeepSpeed accepts it: a file name, or base64 of the text itself.
+// Relative names are looked up beside the file in which `text` is written.
+Value load_deepspeed_string(const Value& text);
+
+}  // namespace hydrofoil::config

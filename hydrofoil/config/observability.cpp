@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+// Monitors, profilers, activation checkpointing and checkpoint keys.
+#include "hydrofoil/config/sections.h"
+
+namespace hydrofoil::config {
+namespace {
+
+constexpr Status kNoEffect = Status::kNoEffect;
+constexpr Status kRefused = Status::kRefused;
+
+const char* const kUseCsv = "use csv_monitor, or 'train --json'";
+
+void visit_comms_logger(Reader& f) {
+  const std::string why = "bytes by operation are in every step record";
+  f.enter({.name = "comms_logger", .status = kNoEffect, .why = why});
+  for (const char* name : {"enabled", "verbose", "debug"}) {
+    f.unstored({.name = name, .status = kNoEffect, .why = why}, "false");
+  }
+  f.unstored({.name = "prof_all", .status = kNoEffect, .why = why}, "true");
+  f.unstored({.name = "prof_ops", .status = kNoEffect, .why = why}, "[]");
+  f.leave();
+}
+
+}  // namespace
+
+void visit_monitors(Reader& f) {
+  const std::string job = "\"DeepSpeedJobName\"";
+  visit_unbuilt(f, {.name = "tensorboard",
+                    .what = "writing TensorBoard files",
+                    .instead = kUseCsv,
+                    .gate = "enabled",
+                    .keys = {{"enabled", "false"}, {"output_path", "\"\""}, {"job_name", job}}});
+  visit_unbuilt(f, {.name = "wandb",
+                    .what = "writing to Weights & Biases",
+                    .instead = kUseCsv,
+                    .gate = "enabled",
+                    .keys = {{"enabled", "false"},
+                             {"group", "null"},
+                             {"team", "null"},
+                             {"project", "\"deepspeed\""}}});
+  visit_unbuilt(f, {.name = "comet",
+                    .what = "writing to Comet",
+                    .instead = kUseCsv,
+                    .gate = "enabled",
+                    .keys = {{"enabled", "false"},
+                             {"samples_log_interval", "100", "samples"},
+                             {"project", "null"},
+                             {"workspace", "null"},
+                             {"api_key", "null"},
+                             {"experiment_name", "null"},
+                             {"experiment_key", "null"},
+                             {"online", "null"},
+                             {"mode", "null"}}});
+  visit_unbuilt(f, {.name = "flops_profiler",
+                    .what = "the flops profiler",
+                    .instead = "step records give tokens per second; remove the section",
+                    .gate = "enabled",
+                    .keys = {{"enabled", "false"},
+                             {"recompute_fwd_factor", "0.0"},
+                             {"profile_step", "1"},
+                             {"module_depth", "-1"},
+                             {"top_modules", "1"},
+                             {"detailed", "true"},
+                             {"output_file", "null"}}});
+  visit_comms_logger(f);
+}
+
+void visit_activation_checkpointing(Reader& f) {
+  const std::string why = "recompute is by block: turn it on with 'recompute' of the run file";
+  f.enter({.name = "activation_checkpointing", .status = kNoEffect, .why = why});
+  f.unstored({.name = "partition_activations",
+              .status = kRefused,
+              .why = "there is no tensor parallelism to split activations over; use 'recompute'"},
+             "false");
+  f.unstored({.name = "cpu_checkpointing",
+              .status = kRefused,
+              .why = "offloading activations is not built yet; use 'recompute'"},
+             "false");
+  f.unstored({.name = "contiguous_memory_optimization", .status = kNoEffect, .why = why}, "false");
+  f.unstored({.name = "number_checkpoints", .status = kNoEffect, .why = why}, "null",
+             Type::kInteger);
+  f.unstored({.name = "synchronize_checkpoint_boundary", .status = kNoEffect, .why = why}, "false");
+  f.unstored({.name = "profile", .status = kNoEffect, .why = why}, "false");
+  f.leave();
+}
+
+void visit_checkpoint(Reader& f) {
+  const auto ignored = [&](const char* name, const char* standard, const char* why) {
+    f.unstored({.name = name, .status = kNoEffect, .why = why}, standard);
+  };
+  const char* one = "a checkpoint is written once, by all ranks together";
+  f.enter({.name = "checkpoint", .help = "how checkpoints are written"});
+  f.unstored({.name = "tag_validation",
+              .help = "what to do when ranks disagree on the name of a checkpoint",
+              .choices = {{"Warn", kNoEffect, "ranks cannot disagree: the name is the step"},
+                          {"Ignore", kNoEffect, "ranks cannot disagree: the name is the step"},
+                          {"Fail", kNoEffect, "ranks cannot disagree: the name is the step"}}},
+             "\"Warn\"");
+  ignored("load_universal", "false", "every checkpoint loads on any number of ranks");
+  f.unstored({.name = "use_node_local_storage",
+              .status = kRefused,
+              .why = "a checkpoint is one folder that all ranks see; remove it"},
+             "false");
+  ignored("checkpoint_serialization", "true", one);
+  f.enter({.name = "parallel_write", .status = kNoEffect, .why = one});
+  ignored("pipeline_stage", "false", one);
+  f.leave();
+  f.enter({.name = "writer", .status = kNoEffect, .why = one});
+  ignored("type", "\"FAST\"", one);
+  ignored("io_buffer_size", "67108864", one);
+  ignored("io_buffer_double", "true", one);
+  ignored("io_multiplier", "1", one);
+  ignored("show_statistics", "false", one);
+  f.unstored({.name = "data_parallel", .status = kNoEffect, .why = one}, "null", Type::kString);
+  ignored("decoupled", "false", one);
+  f.leave();
+  f.leave();
+}
+
+}  // namespace hydrofoil::config

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/config/run.h"
+
+#include <filesystem>
+
+#include "hydrofoil/config/overrides.h"
+#include "hydrofoil/config/tree.h"
+#include "hydrofoil/core/error.h"
+
+namespace hydrofoil::config {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int64_t kBytesPerElement = 4;
+
+void embed_files(Value& document) {
+  if (Value* deepspeed = document.find("deepspeed"); deepspeed && deepspeed->is_string()) {
+    *deepspeed = load_deepspeed_string(*deepspeed);
+  }
+  Value* model = document.find("model");
+  Value* config = model != nullptr ? model->find("config") : nullptr;
+  if (config != nullptr && config->is_string()) {
+    fs::path path = config->string();
+    if (config->place.in_text()) path = fs::path(*config->place.source).parent_path() / path;
+    *config = read_json_file(path.lexically_normal().string());
+  }
+}
+
+// Keys that must say something, and what they say together.
+void check_run(const RunConfig& run, Report& report, const Place& place) {
+  const bool both = !run.model.path.empty() && !run.model.config.is_null();
+  const Row* config = report.find("model.config");
+  if (both) {
+    report.add("model.path and model.config are both set", config->place,
+               "path continues a model, config starts from scratch: keep one of them");
+  } else if (run.model.path.empty() && run.model.config.is_null()) {
+    report.add("the run has no model", place, "set model.path or model.config");
+  } else if (run.model.path.empty() && !run.model.config.is_object()) {
+    report.add("model.config: expected a Hugging Face config {..} or the name of one, got " +
+                   describe(run.model.config),
+               config->place);
+  }
+  if (run.data.train.empty()) {
+    report.add("the run has no data", place, "set data.train to a list of text files");
+  }
+}
+
+// `mesh` may stand in the run file or in its DeepSpeed section, not in both.
+void merge_mesh(RunConfig& run, Report& report) {
+  const Row* inner = report.find("deepspeed.mesh");
+  const Row* outer = report.find("mesh");
+  if (inner->set && outer->set) {
+    report.add("\"mesh\" is set twice", inner->place,
+               "first at " + outer->place.text() + "; keep one of the two");
+  } else if (inner->set) {
+    run.mesh = run.deepspeed.mesh;
+  }
+  run.deepspeed.mesh = run.mesh;
+}
+
+// Keys of DeepSpeed that stand beside "deepspeed" are a frequent slip; say where they belong.
+void hint_at_section(Report& report) {
+  const Report known = describe_fields(DeepSpeedConfig());
+  for (Problem& problem : report.problems) {
+    constexpr std::string_view kUnknown = "unknown key ";
+    if (!problem.message.starts_with(kUnknown)) continue;
+    const std::string key =
+        problem.message.substr(kUnknown.size() + 1, problem.message.size() - kUnknown.size() - 2);
+    if (known.find(key) != nullptr) problem.hint = "it belongs into the section \"deepspeed\"";
+  }
+}
+
+std::string default_output(const Value& document, const RunConfig& run) {
+  if (document.place.in_text()) {
+    const fs::path file = *document.place.source;
+    return (file.parent_path() / "runs" / file.stem()).lexically_normal().string();
+  }
+  fs::path model = fs::path(run.model.path).lexically_normal();
+  if (!model.has_filename()) model = model.parent_path();
+  return (fs::path("runs") / (model.empty() ? fs::path("run") : model.filename())).string();
+}
+
+}  // namespace
+
+void ModelConfig::visit(Reader& f) {
+  f.field(
+      {.name = "path", .help = "a Hugging Face folder or a checkpoint to go on from", .path = true},
+      path);
+  f.field({.name = "config",
+           .help = "a Hugging Face config, inline or a file name: start from scratch"},
+          config);
+}
+
+void DataConfig::visit(Reader& f) {
+  f.field({.name = "train", .help = "text files to train on", .path = true}, train);
+  f.field({.name = "eval", .help = "text files to evaluate on", .path = true}, eval);
+  f.field({.name = "sequence_length",
+           .help = "length of one packed sequence",
+           .unit = "tokens",
+           .min = 1,
+           .max = 1 << 24},
+          sequence_length);
+}
+
+void RunConfig::visit(Reader& f) {
+  f.field({.name = "version", .help = "freezes the defaults", .min = 1, .max = 1}, version);
+  f.section({.name = "model", .help = "what is trained"}, model);
+  f.field({.name = "tokenizer",
+           .help = "a folder or tokenizer.json",
+           .default_text = "the model's, else one trained on data.train",
+           .path = true},
+          tokenizer);
+  f.section({.name = "data", .help = "what it is trained on"}, data);
+  f.field({.name = "steps", .help = "optimizer steps", .unit = "steps", .min = 0}, steps);
+  f.field({.name = "seed", .help = "of initial weights and of the order of the data", .min = 0},
+          seed);
+  f.field({.name = "output",
+           .help = "folder of checkpoints, figures and the resolved configuration",
+           .default_text = "runs/<name of the run file>, beside it",
+           .path = true},
+          output);
+  f.field({.name = "save_every",
+           .help = "a checkpoint every so many steps; 0: at the end only",
+           .unit = "steps",
+           .min = 0},
+          save_every);
+  f.field({.name = "keep", .help = "newest checkpoints that stay", .unit = "checkpoints", .min = 1},
+          keep);
+  f.field({.name = "eval_every",
+           .help = "evaluate every so many steps; 0: at the end only",
+           .unit = "steps",
+           .min = 0},
+          eval_every);
+  f.field({.name = "recompute",
+           .help = "keep only the inputs of blocks and run their forward again in backward"},
+          recompute);
+  f.field({.name = "threads",
+           .help = "compute threads of a rank; 0: cores / local ranks",
+           .unit = "threads",
+           .min = 0,
+           .max = 4096},
+          threads);
+  f.field({.name = "resident_parameter_bytes",
+           .help = "stage 3: parameters a rank may hold gathered at once",
+           .unit = "bytes",
+           .min = 0,
+           .idle = deepspeed.zero.stage == 3 ? "" : "used at stage 3",
+           .default_text = "4 x stage3_max_live_parameters"},
+          resident_parameter_bytes);
+  f.section({.name = "mesh", .help = "axes of the ranks"}, mesh);
+  f.section({.name = "deepspeed", .help = "DeepSpeed's JSON, inline or a file name"}, deepspeed);
+}
+
+int64_t RunConfig::resident_parameter_elements() const {
+  if (resident_parameter_bytes) return *resident_parameter_bytes / kBytesPerElement;
+  return deepspeed.zero.max_live_parameters;
+}
+
+FileKind kind_of(const Value& document) {
+  for (const char* key : {"version", "model", "data", "deepspeed", "steps", "output"}) {
+    if (document.find(key) != nullptr) return FileKind::kRun;
+  }
+  const bool empty = !document.is_object() || document.object().empty();
+  return empty ? FileKind::kRun : FileKind::kDeepSpeed;
+}
+
+Value load_document(const std::string& path, std::span<const std::string> overrides) {
+  Value document = read_json_file(path);
+  const std::vector<Override> parsed = parse_overrides(overrides);
+  // A new "deepspeed" or "model.config" first, then keys inside of what they name.
+  apply_overrides(document, parsed, [](const std::string& key) {
+    return key == "deepspeed" || key == "model.config";
+  });
+  embed_files(document);
+  apply_overrides(document, parsed, [](const std::string& key) {
+    return key != "deepspeed" && key != "model.config";
+  });
+  return document;
+}
+
+RunConfig read_run(Value document, Report& report) {
+  if (Value* deepspeed = document.find("deepspeed")) modernise(*deepspeed, report, "deepspeed");
+  RunConfig run;
+  read(run, document, report);
+  merge_mesh(run, report);
+  check_run(run, report, document.place);
+  check_combinations(run.deepspeed, report, "deepspeed");
+  hint_at_section(report);
+  if (run.output.empty()) run.output = default_output(document, run);
+  report.sort_problems();
+  return run;
+}
+
+RunConfig load_run(const std::string& path, std::span<const std::string> overrides) {
+  const Value document = load_document(path, overrides);
+  if (kind_of(document) == FileKind::kDeepSpeed) {
+    throw Error(ExitCode::kConfig, "this is a DeepSpeed file, not a run file", path,
+                "use --model M --data T --deepspeed " + path +
+                    ", or name it as \"deepspeed\" in a run file");
+  }
+  Report report;
+  const RunConfig run = read_run(document, report);
+  report.throw_first();
+  return run;
+}
+
+RunConfig run_from_flags(const RunFlags& flags, std::span<const std::string> overrides) {
+  const Place place = command_line_place();
+  Value document = make_object();
+  document.place = place;
+  Value model = make_object();
+  model.set("path", make_string(flags.model, place));
+  document.set("model", std::move(model));
+  Value files;
+  Value::Array names;
+  for (const std::string& name : flags.data) names.push_back(make_string(name, place));
+  files.data = std::move(names);
+  Value data = make_object();
+  data.set("train", std::move(files));
+  document.set("data", std::move(data));
+  if (!flags.deepspeed.empty()) document.set("deepspeed", make_string(flags.deepspeed, place));
+  embed_files(document);
+  apply_overrides(document, parse_overrides(overrides), [](const std::string&) { return true; });
+  Report report;
+  const RunConfig run = read_run(document, report);
+  report.throw_first();
+  return run;
+}
+
+std::string resolved_json(const RunConfig& run) {
+  RunConfig copy = run;
+  copy.deepspeed.mesh = {};  // one place for it: the run's own
+  Value tree = make_object();
+  for (const Row& row : describe_fields(copy).rows) {
+    if (!row.stored || !row.key.not_here.empty() || row.value.is_null()) continue;
+    set_path(tree, row.path, row.value);
+  }
+  return dump_json(tree);
+}
+
+}  // namespace hydrofoil::config

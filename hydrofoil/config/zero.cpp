@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+// zero_optimization.
+#include <functional>
+
+#include "hydrofoil/config/deepspeed.h"
+#include "hydrofoil/config/sections.h"
+
+namespace hydrofoil::config {
+namespace {
+
+constexpr Status kNoEffect = Status::kNoEffect;
+constexpr Status kRefused = Status::kRefused;
+
+void visit_offload(Reader& f, const char* name, const char* help, Device& device,
+                   const std::function<void()>& rest) {
+  const std::string why = "there is no offloading to tune";
+  f.enter({.name = name, .help = help});
+  f.field({.name = "device",
+           .help = "where it is kept",
+           .choices = {{"none"},
+                       {"cpu", kNoEffect, "ranks run on the CPU: host memory is the device's"},
+                       {"nvme", kRefused, "files are not built yet; use \"none\""}}},
+          device);
+  f.unstored({.name = "nvme_path", .status = kNoEffect, .why = why}, "null", Type::kString);
+  f.unstored({.name = "pin_memory", .status = kNoEffect, .why = why}, "true");
+  rest();
+  f.leave();
+}
+
+void visit_buckets(Reader& f) {
+  const auto ignored = [&](const char* name, const char* standard, const std::string& why,
+                           const char* unit = "") {
+    f.unstored({.name = name, .unit = unit, .status = kNoEffect, .why = why}, standard);
+  };
+  const std::string blocks = "the unit of reducing and gathering is the block of the model";
+  ignored("reduce_bucket_size", "500000000", blocks, "elements");
+  ignored("allgather_bucket_size", "500000000", blocks, "elements");
+  ignored("contiguous_gradients", "true", "gradients always lie in flat buffers");
+  f.unstored({.name = "overlap_comm", .status = kNoEffect, .why = "what can overlap does"}, "null",
+             Type::kBool);
+  ignored("reduce_scatter", "true", "gradients are always reduce-scattered at stages 1 to 3");
+  ignored("allgather_partitions", "true", "parameters are always all-gathered");
+  ignored("use_multi_rank_bucket_allreduce", "true", blocks);
+  ignored("round_robin_gradients", "false", blocks);
+  ignored("grad_hooks", "true", blocks);
+  ignored("sub_group_size", "1000000000", blocks, "elements");
+}
+
+void visit_checks(Reader& f) {
+  const auto ignored = [&](const char* name, const char* standard, const std::string& why) {
+    f.unstored({.name = name, .status = kNoEffect, .why = why}, standard);
+  };
+  const std::string any = "a checkpoint holds fp32 tensors and loads on any number of ranks";
+  ignored("load_from_fp32_weights", "true", any);
+  ignored("elastic_checkpoint", "false", any);
+  ignored("pipeline_loading_checkpoint", "false", any);
+  ignored("ignore_unused_parameters", "true", "the models use every parameter in every step");
+  ignored("enable_sanity_checks", "false", "collectives are always compared between ranks");
+  ignored("override_module_apply", "true", "there are no Python modules");
+  ignored("memory_efficient_linear", "true", "a released weight is never saved for backward");
+  // Rewritten by modernise() before reading: here for the documentation.
+  const auto rewritten = [&](const char* name, std::vector<std::string> aliases, const char* to) {
+    f.unstored({.name = name, .aliases = std::move(aliases), .status = Status::kMapped, .why = to},
+               "false");
+  };
+  rewritten("cpu_offload", {}, "offload_optimizer.device \"cpu\"");
+  rewritten("cpu_offload_param", {"cpu_offload_params"}, "offload_param.device \"cpu\"");
+  ignored("cpu_offload_use_pin_memory", "false", "there is no offloading to tune");
+  f.unstored({.name = "legacy_stage1",
+              .status = kRefused,
+              .why = "DeepSpeed removed it too; stage 1 needs no flag"},
+             "false");
+  f.unstored({.name = "save_muon_momentum_buffer_in_memory",
+              .status = kRefused,
+              .why = "Muon is not built yet; use AdamW"},
+             "false");
+}
+
+void visit_compression(Reader& f) {
+  const auto refused = [&](const char* name, const char* standard, std::vector<std::string> off,
+                           const std::string& why) {
+    f.unstored({.name = name,
+                .status = kRefused,
+                .why = why + " is not built yet; remove it",
+                .off = std::move(off)},
+               standard);
+  };
+  refused("zero_hpz_partition_size", "1", {"0"}, "hpZ (a secondary partition)");
+  refused("zero_quantized_weights", "false", {}, "qwZ (quantised gathers)");
+  refused("zero_quantized_nontrainable_weights", "false", {},
+          "quantised storage of frozen weights");
+  refused("zero_quantized_gradients", "false", {}, "qgZ (quantised reduction)");
+  refused("zeropp_loco_param", "null", {"{}"}, "LoCo (error feedback)");
+  refused("mics_shard_size", "-1", {"0"}, "MiCS (sharding over sub-groups)");
+  refused("mics_hierarchical_params_gather", "false", {}, "MiCS (sharding over sub-groups)");
+  visit_unbuilt(f, {.name = "zenflow",
+                    .what = "ZenFlow",
+                    .instead = "remove the section",
+                    .gate = "",
+                    .keys = {{"topk_ratio", "0.1"},
+                             {"select_strategy", "\"auto\""},
+                             {"select_interval", "null"},
+                             {"update_interval", "null"},
+                             {"overlap_step", "false"},
+                             {"offload", "false"},
+                             {"auto_ratio", "0.99"},
+                             {"full_warm_up_rounds", "0"},
+                             {"pt_reserved_cores_perc", "0.5"},
+                             {"steps_per_epoch", "null"}}});
+}
+
+// Stage 3's own keys: two are budgets we have too, the rest tunes hooks on modules.
+void visit_stage3(Reader& f, ZeroConfig& zero) {
+  const std::string idle = zero.stage == 3 ? "" : "used at stage 3";
+  f.field({.name = "stage3_max_live_parameters",
+           .help = "parameters a rank may hold gathered at once",
+           .unit = "elements",
+           .min = 0,
+           .aliases = {"max_live_parameters"},
+           .status = Status::kMapped,
+           .why = "resident_parameter_bytes (4 bytes an element)",
+           .idle = idle},
+          zero.max_live_parameters);
+  f.field({.name = "stage3_prefetch_bucket_size",
+           .help = "parameters gathered ahead of their use",
+           .unit = "elements",
+           .min = 0,
+           .aliases = {"prefetch_bucket_size"},
+           .status = Status::kMapped,
+           .why = "whole blocks ahead, as many as fit into it",
+           .idle = idle},
+          zero.prefetch_elements);
+  const auto ignored = [&](const char* name, const char* standard, const char* alias,
+                           const char* why, const char* unit = "") {
+    f.unstored({.name = name, .unit = unit, .aliases = {alias}, .status = kNoEffect, .why = why},
+               standard);
+  };
+  const char* block = "the unit of gathering is the block of the model";
+  const char* budget = "what stays gathered is decided by the budget of live parameters";
+  ignored("stage3_param_persistence_threshold", "100000", "param_persistence_threshold", block,
+          "elements");
+  ignored("stage3_model_persistence_threshold", "9223372036854775807",
+          "model_persistence_threshold", block, "elements");
+  ignored("stage3_max_reuse_distance", "1000000000", "max_reuse_distance", budget, "elements");
+  ignored("stage3_module_granularity_threshold", "0", "module_granularity_threshold", block);
+  ignored("stage3_use_all_reduce_for_fetch_params", "false", "use_all_reduce_for_fetch_params",
+          block);
+  ignored("stage3_allgather_sequential", "false", "allgather_sequential", block);
+  f.unstored({.name = "stage3_gather_16bit_weights_on_model_save",
+              .aliases = {"gather_16bit_weights_on_model_save",
+                          "stage3_gather_fp16_weights_on_model_save"},
+              .status = kNoEffect,
+              .why = "'hydrofoil checkpoint export' writes whole weights from any checkpoint"},
+             "false");
+  f.unstored({.name = "log_trace_cache_warnings",
+              .status = kNoEffect,
+              .why = "the order of use is known, not traced"},
+             "false");
+  f.enter({.name = "leaf_module", .status = kNoEffect, .why = block});
+  for (const char* name : {"classes", "names", "name_suffixes"}) {
+    f.unstored({.name = name, .status = kNoEffect, .why = block}, "[]");
+  }
+  f.leave();
+}
+
+}  // namespace
+
+void ZeroConfig::visit(Reader& f) {
+  f.field({.name = "stage",
+           .help = "each rank keeps only a slice of: 1 the optimizer state, 2 and the gradients, 3 "
+                   "and the parameters; 0 nothing is sliced",
+           .min = 0,
+           .max = 3},
+          stage);
+  visit_offload(f, "offload_optimizer", "where optimizer state is kept", offload_optimizer, [&] {
+    const std::string why = "there is no offloading to tune";
+    f.unstored({.name = "buffer_count", .status = kNoEffect, .why = why}, "4");
+    f.unstored({.name = "buffer_size", .status = kNoEffect, .why = why}, "100000000");
+    f.unstored({.name = "pipeline", .status = kNoEffect, .why = why}, "false");
+    f.unstored({.name = "pipeline_read", .status = kNoEffect, .why = why}, "false");
+    f.unstored({.name = "pipeline_write", .status = kNoEffect, .why = why}, "false");
+    f.unstored({.name = "fast_init", .status = kNoEffect, .why = why}, "false");
+    f.unstored({.name = "ratio", .min = 0, .max = 1, .status = kNoEffect, .why = why}, "1.0");
+    f.unstored({.name = "cpuadam_cores_perc", .min = 0, .max = 1, .status = kNoEffect, .why = why},
+               "0.8");
+    f.unstored({.name = "super_offload",
+                .status = kRefused,
+                .why = "SuperOffload is for superchips and not built; remove it"},
+               "false");
+  });
+  visit_offload(f, "offload_param", "where slices of parameters are kept", offload_param, [&] {
+    const std::string why = "there is no offloading to tune";
+    f.unstored({.name = "buffer_count", .status = kNoEffect, .why = why}, "5");
+    f.unstored({.name = "buffer_size", .unit = "elements", .status = kNoEffect, .why = why},
+               "100000000");
+    f.unstored({.name = "max_in_cpu", .unit = "elements", .status = kNoEffect, .why = why},
+               "1000000000");
+  });
+  visit_stage3(f, *this);
+  visit_buckets(f);
+  visit_checks(f);
+  visit_compression(f);
+}
+
+}  // namespace hydrofoil::config

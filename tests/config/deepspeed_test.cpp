@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/config/deepspeed.h"
+
+#include <filesystem>
+
+#include "tests/config/support.h"
+
+namespace hydrofoil::config {
+namespace {
+
+using testing::AllOf;
+using testing::Contains;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+TEST(DeepSpeed, DefaultsAreDeepSpeeds) {
+  const DeepSpeedConfig c = deepspeed_of("{}");
+  EXPECT_EQ(c.gradient_clipping, 1.0);
+  EXPECT_EQ(c.zero.stage, 0);
+  EXPECT_EQ(c.zero.max_live_parameters, 1'000'000'000);
+  EXPECT_EQ(c.zero.prefetch_elements, 50'000'000);
+  EXPECT_EQ(c.scheduler.type, SchedulerType::kConstant);
+  EXPECT_EQ(c.optimizer.type, OptimizerType::kAdamW);
+  EXPECT_EQ(c.optimizer.lr, 3e-4);  // ours: there is no optimizer section
+  EXPECT_FALSE(c.train_batch_size);
+}
+
+TEST(DeepSpeed, ReadsWhatIsHonoured) {
+  const DeepSpeedConfig c = deepspeed_of(R"({
+    "train_batch_size": 32, "train_micro_batch_size_per_gpu": 4, "gradient_accumulation_steps": 2,
+    "gradient_clipping": 0.5, "steps_per_print": 100,
+    "optimizer": {"type": "Adam", "params": {"lr": 1e-4, "betas": [0.8, 0.99], "eps": 1e-6,
+      "weight_decay": 0.01, "bias_correction": false, "adam_w_mode": false, "torch_adam": true}},
+    "scheduler": {"type": "WarmupLR", "params": {"warmup_min_lr": 0.001, "warmup_max_lr": 0.01,
+      "warmup_num_steps": 10, "warmup_type": "linear"}},
+    "zero_optimization": {"stage": 3, "stage3_max_live_parameters": 1e6,
+      "stage3_prefetch_bucket_size": 5e5},
+    "csv_monitor": {"enabled": true, "output_path": "logs", "job_name": "j"}})");
+  EXPECT_EQ(c.train_batch_size, 32);
+  EXPECT_EQ(c.batch_place, "ds.json:2:25");
+  EXPECT_EQ(c.gradient_clipping, 0.5);
+  EXPECT_EQ(c.optimizer.type, OptimizerType::kAdam);
+  EXPECT_FALSE(c.optimizer.decoupled_weight_decay());
+  EXPECT_EQ(c.optimizer.betas[1], 0.99);
+  EXPECT_EQ(c.scheduler.warmup_type, WarmupType::kLinear);
+  EXPECT_EQ(c.scheduler.warmup_max_lr, 0.01);
+  EXPECT_EQ(c.zero.stage, 3);
+  EXPECT_EQ(c.zero.max_live_parameters, 1'000'000);
+  EXPECT_EQ(c.csv_monitor.output_path, "logs");
+}
+
+TEST(DeepSpeed, AdamMeansAdamWUnlessSaidOtherwise) {
+  EXPECT_TRUE(
+      deepspeed_of(R"({"optimizer": {"type": "adam"}})").optimizer.decoupled_weight_decay());
+  EXPECT_EQ(deepspeed_of(R"({"optimizer": {"type": "AdamW", "params": {}}})").optimizer.lr, 1e-3);
+  EXPECT_EQ(deepspeed_of(R"({"optimizer": {"params": {"lr": "auto"}}})").optimizer.lr, 1e-3);
+}
+
+TEST(DeepSpeed, SchedulersHaveTheirOwnDefaultsAndKeys) {
+  EXPECT_EQ(deepspeed_of(
+                R"({"scheduler": {"type": "WarmupDecayLR", "params": {"total_num_steps": 2000}}})")
+                .scheduler.warmup_max_lr,
+            0.001);
+  EXPECT_EQ(deepspeed_of(R"({"scheduler": {"type": "Cosine"}})").scheduler.warmup_num_steps, 0);
+  EXPECT_EQ(deepspeed_of(R"({"scheduler": {"type": "WarmupCosineLR"}})").scheduler.warmup_num_steps,
+            1000);
+  const SchedulerConfig cycle =
+      deepspeed_of(R"({"scheduler": {"type": "OneCycle", "params": {"cycle_min_lr": 1e-5,
+        "cycle_max_lr": 1e-2, "cycle_first_step_size": 7, "cycle_second_step_size": 9}}})")
+          .scheduler;
+  EXPECT_EQ(cycle.one_cycle.second_step_size, 9);
+  EXPECT_THAT(
+      deepspeed_problems(R"({"scheduler": {"type": "WarmupLR", "params": {"cycle_min_lr": 1}}})"),
+      ElementsAre("ds.json:1:63: scheduler.params.cycle_min_lr does not apply: it belongs to "
+                  "OneCycle, the scheduler is WarmupLR (remove it)"));
+}
+
+TEST(DeepSpeed, OptimizerKeysBelongToTheirRule) {
+  EXPECT_THAT(
+      deepspeed_problems(R"({"optimizer": {"type": "SGD", "params": {"betas": [0.9, 0.99]}}})"),
+      ElementsAre(HasSubstr("the optimizer is SGD")));
+  EXPECT_THAT(
+      deepspeed_problems(R"({"optimizer": {"type": "AdamW", "params": {"momentum": 0.9}}})"),
+      ElementsAre(HasSubstr("it belongs to SGD")));
+  EXPECT_THAT(
+      deepspeed_problems(R"({"optimizer": {"type": "AdamW", "params": {"max_grad_norm": 1.0}}})"),
+      ElementsAre(HasSubstr("set gradient_clipping instead")));
+  EXPECT_THAT(
+      deepspeed_problems(R"({"optimizer": {"type": "Lamb", "params": {"max_coeff": 0.3}}})"),
+      ElementsAre("ds.json:1:24: optimizer.type: the string \"Lamb\" is refused: not built yet "
+                  "(use AdamW)"));
+}
+
+// The inputs of the issue trackers: each is found, placed and answered.
+TEST(DeepSpeed, BadInputsPointAtThePlaceAndSuggest) {
+  EXPECT_THAT(deepspeed_problems("{\n  \"gradient_clipp1ng\": 1.0\n}"),
+              ElementsAre("ds.json:2:3: unknown key \"gradient_clipp1ng\" (did you mean "
+                          "\"gradient_clipping\"?)"));
+  EXPECT_THAT(deepspeed_problems("{\n  \"zero_optimization\": {\"stgae\": 2}\n}"),
+              ElementsAre("ds.json:2:25: unknown key \"zero_optimization.stgae\" (did you mean "
+                          "\"stage\"?)"));
+  EXPECT_THAT(
+      deepspeed_problems(R"({"zero_optimization": {"stage": "3"}})"),
+      ElementsAre("ds.json:1:33: zero_optimization.stage: expected an integer of 0 to 3, got "
+                  "the string \"3\""));
+  EXPECT_THAT(deepspeed_problems(R"({"train_batch_size": 0})"),
+              ElementsAre(HasSubstr("an integer of at least 1 (sequences), got the number 0")));
+  EXPECT_EQ(
+      error_of([] { deepspeed_of("{\"fp16\": {},\n \"fp16\": {}}"); }),
+      "ds.json:2:2: the key \"fp16\" appears twice (first at ds.json:1:2; keep one of the two)");
+}
+
+TEST(DeepSpeed, UnsupportedFeaturesAreRefusedByName) {
+  const char* const texts[] = {
+      R"({"fp16": {"enabled": true}})",
+      R"({"bf16": {"enabled": true}})",
+      R"({"bfloat16": {"enabled": true}})",
+      R"({"amp": {"enabled": true}})",
+      R"({"torch_autocast": {"enabled": true}})",
+      R"({"tensorboard": {"enabled": true}})",
+      R"({"wandb": {"enabled": true}})",
+      R"({"comet": {"enabled": true}})",
+      R"({"flops_profiler": {"enabled": true}})",
+      R"({"elasticity": {"enabled": true}})",
+      R"({"autotuning": {"enabled": true}})",
+      R"({"sparse_attention": {"mode": "fixed"}})",
+      R"({"pipeline": {"stages": 2}})",
+      R"({"tensor_parallel": {"autotp_size": 2}})",
+      R"({"expert_parallel": {"enabled": true}})",
+      R"({"progressive_layer_drop": {"enabled": true}})",
+      R"({"curriculum_learning": {"enabled": true}})",
+      R"({"data_efficiency": {"enabled": true}})",
+      R"({"compression_training": {"weight_quantization": {}}})",
+      R"({"hybrid_engine": {"enabled": true}})",
+      R"({"compile": {"deepcompile": true}})",
+      R"({"nebula": {"enabled": true}})",
+      R"({"mesh": {"tp": 2}})",
+      R"({"sequence_parallel_size": 2})",
+      R"({"gradient_allreduce_op": "sum"})",
+      R"({"communication_data_type": "fp16"})",
+      R"({"managed_gradient_accumulation": false})",
+      R"({"data_types": {"grad_accum_dtype": "bf16"}})",
+      R"({"activation_checkpointing": {"partition_activations": true}})",
+      R"({"activation_checkpointing": {"cpu_checkpointing": true}})",
+      R"({"checkpoint": {"use_node_local_storage": true}})",
+      R"({"zero_optimization": {"offload_param": {"device": "nvme"}}})",
+      R"({"zero_optimization": {"offload_optimizer": {"device": "nvme"}}})",
+      R"({"zero_optimization": {"zero_hpz_partition_size": 8}})",
+      R"({"zero_optimization": {"zero_quantized_weights": true}})",
+      R"({"zero_optimization": {"zero_quantized_gradients": true}})",
+      R"({"zero_optimization": {"mics_shard_size": 4}})",
+      R"({"zero_optimization": {"zenflow": {"topk_ratio": 0.1}}})",
+      R"({"zero_optimization": {"legacy_stage1": true}})",
+  };
+  for (const char* text : texts) {
+    EXPECT_THAT(
+        deepspeed_problems(text),
+        ElementsAre(AllOf(HasSubstr("ds.json:1:"), HasSubstr("is refused: "), HasSubstr("("))))
+        << text;
+  }
+}
+
+TEST(DeepSpeed, TheSameKeysAreAcceptedWhenOff) {
+  EXPECT_THAT(deepspeed_problems(R"({
+    "fp16": {"enabled": false, "loss_scale": 0, "min_loss_scale": 1}, "bf16": {"enabled": "auto"},
+    "tensorboard": {"enabled": false, "output_path": "t"}, "sparse_attention": {"mode": "dense"},
+    "elasticity": {"enabled": false}, "data_types": {"grad_accum_dtype": "fp32"},
+    "communication_data_type": "torch.float32", "compression_training": {},
+    "zero_optimization": {"stage": 2, "offload_optimizer": {"device": "none"}, "offload_param": null,
+      "zero_hpz_partition_size": 1, "mics_shard_size": -1, "zero_quantized_weights": false,
+      "overlap_comm": true, "reduce_bucket_size": 5e8, "zenflow": null}})"),
+              IsEmpty());
+}
+
+TEST(DeepSpeed, CombinationsAreCheckedWhenReading) {
+  EXPECT_THAT(deepspeed_problems(R"({"fp16": {"enabled": true}, "bf16": {"enabled": true}})"),
+              Contains(HasSubstr("fp16 and bf16 are both enabled")));
+  EXPECT_THAT(deepspeed_problems(R"({"scheduler": {"type": "WarmupDecayLR",
+      "params": {"total_num_steps": 5, "warmup_num_steps": 10}}})"),
+              ElementsAre(HasSubstr("5 steps end before the warm-up of 10")));
+  EXPECT_THAT(
+      deepspeed_problems(R"({"optimizer": {"type": "SGD"}, "scheduler": {"type": "OneCycle"}})"),
+      ElementsAre(HasSubstr("cycle_momentum to false")));
+}
+
+TEST(DeepSpeed, LegacyKeysMeanWhatTheyMeant) {
+  EXPECT_EQ(deepspeed_of(R"({"zero_optimization": true})").zero.stage, 1);
+  EXPECT_EQ(deepspeed_of(R"({"zero_optimization": false})").zero.stage, 0);
+  const char* offload = R"({"zero_optimization": {"stage": 2, "cpu_offload": true}})";
+  EXPECT_EQ(deepspeed_of(offload).zero.offload_optimizer, Device::kCpu);
+  EXPECT_EQ(deepspeed_of(R"({"zero_optimization": {"stage": 2, "cpu_offload": false}})")
+                .zero.offload_optimizer,
+            Device::kNone);
+  EXPECT_EQ(deepspeed_of(R"({"zero_optimization": {"stage": 3, "cpu_offload_param": true}})")
+                .zero.offload_param,
+            Device::kCpu);
+  EXPECT_EQ(deepspeed_of(R"({"zero_optimization": {"stage": 3, "max_live_parameters": 9}})")
+                .zero.max_live_parameters,
+            9);
+  Report report;
+  read_deepspeed(parse_json(offload, "ds.json"), report);
+  const Row& row = *report.find("zero_optimization.offload_optimizer.device");
+  EXPECT_EQ(row.spelling, "cpu_offload");
+  EXPECT_EQ(row.place.text(), "ds.json:1:51");
+  EXPECT_THAT(deepspeed_problems(R"({"zero_optimization": {"cpu_offload": true,
+      "offload_optimizer": {"device": "none"}}})"),
+              ElementsAre(HasSubstr("are the same key")));
+  EXPECT_THAT(deepspeed_problems(R"({"zero_optimization": {"cpu_offload": 1}})"),
+              ElementsAre(HasSubstr("expected true or false, got the number 1")));
+}
+
+TEST(DeepSpeed, TypicalFilesRead) {
+  int files = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(CONFIG_TESTS "/examples")) {
+    Report report;
+    read_deepspeed(read_json_file(entry.path().string()), report);
+    EXPECT_THAT(lines_of(report), IsEmpty());
+    ++files;
+  }
+  EXPECT_GE(files, 8);
+}
+
+}  // namespace
+}  // namespace hydrofoil::config
