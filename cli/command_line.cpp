@@ -7,7 +7,7 @@
 #include <iostream>
 #include <new>
 #include <nlohmann/json.hpp>
-#include <numeric>
+#include <string>
 #include <vector>
 
 #include "hydrofoil/core/error.h"
@@ -38,22 +38,6 @@ void flush_output() {
   if (std::fflush(stdout) != 0 || !std::cout)
     throw Error(ExitCode::kError, "standard output could not be written", {},
                 "is the disk full or the reader gone?");
-}
-
-// Levenshtein's distance where swapping neighbours counts as one change. O(|a| |b|).
-size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::vector<size_t>> cost(a.size() + 1, std::vector<size_t>(b.size() + 1));
-  for (size_t i = 0; i <= a.size(); ++i) cost[i][0] = i;
-  std::iota(cost[0].begin(), cost[0].end(), size_t{0});
-  for (size_t i = 1; i <= a.size(); ++i)
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const bool same = a[i - 1] == b[j - 1];
-      cost[i][j] =
-          std::min({cost[i - 1][j] + 1, cost[i][j - 1] + 1, cost[i - 1][j - 1] + (same ? 0 : 1)});
-      if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1])
-        cost[i][j] = std::min(cost[i][j], cost[i - 2][j - 2] + 1);
-    }
-  return cost[a.size()][b.size()];
 }
 
 // "see hydrofoil bench comm --help", for the innermost command that was named.
@@ -98,15 +82,6 @@ int parse_and_run(CLI::App& app, const Action& action, Arguments arguments) {
     throw Error(ExitCode::kUsage, error.what(), {}, help_hint(app));
   }
   return action();
-}
-
-std::string nearest(std::string_view word, std::span<const std::string> known) {
-  std::string best;
-  size_t least = std::max<size_t>(2, word.size() / 3) + 1;  // farther than this is no typo
-  for (const std::string& candidate : known)
-    if (const size_t distance = edit_distance(word, candidate); distance < least)
-      least = distance, best = candidate;
-  return best;
 }
 
 }  // namespace hydrofoil::cli

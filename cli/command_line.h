@@ -10,7 +10,6 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 #include <span>
-#include <string>
 #include <string_view>
 
 namespace hydrofoil::cli {
@@ -31,8 +30,5 @@ int run_reporting_errors(bool json, const Action& body);
 // Parses the arguments, then runs the action that the chosen command has set. Prints help and
 // version itself. Error(kUsage) for what does not parse.
 int parse_and_run(CLI::App& app, const Action& action, Arguments arguments);
-
-// The one of `known` that `word` was most likely meant to be; empty when none is near.
-std::string nearest(std::string_view word, std::span<const std::string> known);
 
 }  // namespace hydrofoil::cli

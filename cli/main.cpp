@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <string>
 #include <vector>
 
 #include "cli/command_line.h"
 #include "cli/torch_library.h"
+#include "hydrofoil/config/suggest.h"
 #include "hydrofoil/core/error.h"
 
 #if __has_include("cli/config_command.h")
@@ -49,9 +51,9 @@ void require_known_command(CLI::App& app, const std::string& word) {
   std::vector<std::string> known;
   for (const CLI::App* command : app.get_subcommands({})) known.push_back(command->get_name());
   if (std::find(known.begin(), known.end(), word) != known.end()) return;
-  const std::string meant = nearest(word, known);
+  const auto meant = config::nearest(word, known);
   throw Error(ExitCode::kUsage, "'" + word + "' is no command", {},
-              meant.empty() ? "hydrofoil --help lists them" : "did you mean '" + meant + "'?");
+              meant ? "did you mean '" + *meant + "'?" : "hydrofoil --help lists them");
 }
 
 int run(int argc, char** argv) {

@@ -9,7 +9,6 @@
 #include <new>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <vector>
 
 #include "cli/command_line.h"
 #include "hydrofoil/core/error.h"
@@ -122,15 +121,6 @@ TEST(RunReportingErrors, AMessageOfSeveralLinesOrOfBrokenBytesStaysOneLine) {
   const std::string scripts = testing::internal::GetCapturedStdout();
   EXPECT_EQ(people, "hydrofoil: error: bad bytes \xff\n");
   EXPECT_EQ(nlohmann::json::parse(scripts).at("code"), 5);
-}
-
-TEST(Nearest, FindsTyposAndLeavesTheRestAlone) {
-  const std::vector<std::string> known{"train", "plan", "checkpoint", "config"};
-  EXPECT_EQ(nearest("tarin", known), "train");
-  EXPECT_EQ(nearest("pla", known), "plan");
-  EXPECT_EQ(nearest("chekpiont", known), "checkpoint");
-  EXPECT_EQ(nearest("serve", known), "");
-  EXPECT_EQ(nearest("", known), "");
 }
 
 }  // namespace
