@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/text/tokenizer_json.h"
+
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <unordered_map>
+
+#include "hydrofoil/core/error.h"
+
+namespace hydrofoil::text {
+namespace {
+
+using Json = nlohmann::json;
+
+[[noreturn]] void fail(const std::string& message, const std::string& hint = {}) {
+  throw Error(ExitCode::kData, message, {}, hint);
+}
+
+[[noreturn]] void refuse(const std::string& what, const std::string& supported) {
+  fail(what + " is not supported", "supported: " + supported);
+}
+
+// Typed access that names the key; an absent key and null read the same.
+const Json& child(const Json& object, const std::string& key) {
+  static const Json null;
+  const auto found = object.find(key);
+  return found == object.end() ? null : *found;
+}
+
+const Json& object_at(const Json& object, const char* key) {
+  const Json& value = child(object, key);
+  if (!value.is_object()) fail(std::string("\"") + key + "\" must be an object");
+  return value;
+}
+
+const Json& array_at(const Json& object, const char* key) {
+  const Json& value = child(object, key);
+  if (!value.is_array()) fail(std::string("\"") + key + "\" must be a list");
+  return value;
+}
+
+std::string string_at(const Json& object, const char* key) {
+  const Json& value = child(object, key);
+  if (!value.is_string()) fail(std::string("\"") + key + "\" must be a string");
+  return value.get<std::string>();
+}
+
+bool bool_at(const Json& object, const char* key, bool absent) {
+  const Json& value = child(object, key);
+  if (value.is_null()) return absent;
+  if (!value.is_boolean()) fail(std::string("\"") + key + "\" must be true or false");
+  return value.get<bool>();
+}
+
+// Ids above this would only make the table of tokens large.
+constexpr int64_t kLargestId = (int64_t{1} << 24) - 1;
+
+int32_t id_from(const Json& value, const std::string& what) {
+  if (!value.is_number_unsigned() || value.get<uint64_t>() > static_cast<uint64_t>(kLargestId))
+    fail("the id of " + what + " must be a whole number from 0 to " + std::to_string(kLargestId));
+  return static_cast<int32_t>(value.get<uint64_t>());
+}
+
+std::string type_of(const Json& component, const char* role) {
+  if (!component.is_object()) fail(std::string("a ") + role + " must be an object");
+  return string_at(component, "type");
+}
+
+// ---- added tokens -------------------------------------------------------------------------------
+
+std::vector<AddedToken> read_added_tokens(const Json& root) {
+  std::vector<AddedToken> tokens;
+  if (child(root, "added_tokens").is_null()) return tokens;
+  for (const Json& entry : array_at(root, "added_tokens")) {
+    if (!entry.is_object()) fail("an added token must be an object");
+    AddedToken token;
+    token.content = string_at(entry, "content");
+    token.id = id_from(child(entry, "id"), "the added token \"" + token.content + "\"");
+    token.special = bool_at(entry, "special", false);
+    token.lstrip = bool_at(entry, "lstrip", false);
+    token.rstrip = bool_at(entry, "rstrip", false);
+    token.normalized = bool_at(entry, "normalized", !token.special);
+    if (bool_at(entry, "single_word", false))
+      refuse("the added token \"" + token.content + "\" with single_word", "single_word false");
+    tokens.push_back(std::move(token));
+  }
+  return tokens;
+}
+
+// ---- model --------------------------------------------------------------------------------------
+
+using Ids = std::unordered_map<std::string, int32_t>;
+
+// The tokens by id. Added tokens are listed by their content, all others in the byte-level
+// alphabet.
+std::vector<std::string> read_vocab(const Json& vocab, const std::vector<AddedToken>& added) {
+  Ids literal;
+  for (const auto& token : added) literal.emplace(token.content, token.id);
+  std::vector<std::string> tokens;
+  for (const auto& [text, value] : vocab.items()) {
+    const int32_t id = id_from(value, "the token \"" + text + "\"");
+    if (static_cast<size_t>(id) >= 4 * vocab.size() + 65536)
+      fail("the token \"" + text + "\" has the id " + std::to_string(id) + " in a vocabulary of " +
+           std::to_string(vocab.size()));
+    const auto found = literal.find(text);
+    const auto bytes = found != literal.end() && found->second == id ? text : from_byte_level(text);
+    if (!bytes || bytes->empty())
+      fail("the token \"" + text + "\" is not in the byte-level alphabet",
+           "only byte-level BPE vocabularies are supported");
+    if (tokens.size() <= static_cast<size_t>(id)) tokens.resize(id + 1);
+    if (!tokens[id].empty()) fail("two tokens have the id " + std::to_string(id));
+    tokens[id] = *bytes;
+  }
+  return tokens;
+}
+
+int32_t known(const Json& vocab, const std::string& token, size_t rank) {
+  const auto found = vocab.find(token);
+  if (found == vocab.end())
+    fail("merge " + std::to_string(rank) + " names \"" + token +
+         "\", which is not in the vocabulary");
+  return id_from(*found, "\"" + token + "\"");
+}
+
+std::pair<int32_t, int32_t> read_merge(const Json& merge, const Json& vocab, size_t rank) {
+  if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string())
+    return {known(vocab, merge[0].get<std::string>(), rank),
+            known(vocab, merge[1].get<std::string>(), rank)};
+  if (merge.is_string()) {
+    const auto text = merge.get<std::string>();
+    const size_t space = text.find(' ');
+    if (space != std::string::npos && text.find(' ', space + 1) == std::string::npos)
+      return {known(vocab, text.substr(0, space), rank),
+              known(vocab, text.substr(space + 1), rank)};
+  }
+  fail("merge " + std::to_string(rank) + " is neither \"a b\" nor a pair of strings");
+}
+
+BpeSpec read_model(const Json& model, const std::vector<AddedToken>& added) {
+  // Files of the first versions name no type.
+  const std::string type = child(model, "type").is_null() ? "BPE" : string_at(model, "type");
+  if (type != "BPE") refuse("a tokenizer model of type " + type, "byte-level BPE");
+  for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"})
+    if (!child(model, key).is_null() && !string_at(model, key).empty())
+      refuse(std::string("\"") + key + "\"", "an empty one");
+  if (bool_at(model, "byte_fallback", false)) refuse("\"byte_fallback\"", "byte-level BPE");
+  if (!child(model, "dropout").is_null() && child(model, "dropout") != 0)
+    refuse("\"dropout\"", "null");
+  const Json& vocab = object_at(model, "vocab");
+  BpeSpec spec;
+  spec.tokens = read_vocab(vocab, added);
+  for (const Json& merge : array_at(model, "merges"))
+    spec.merges.push_back(read_merge(merge, vocab, spec.merges.size()));
+  if (!child(model, "unk_token").is_null()) {
+    const auto unknown = string_at(model, "unk_token");
+    const auto found = vocab.find(unknown);
+    if (found == vocab.end()) fail("\"unk_token\" \"" + unknown + "\" is not in the vocabulary");
+    spec.unknown = id_from(*found, "\"" + unknown + "\"");
+  }
+  spec.fuse_unknown = bool_at(model, "fuse_unk", false);
+  spec.ignore_merges = bool_at(model, "ignore_merges", false);
+  return spec;
+}
+
+// ---- normalizer, pre-tokenizer, post-processor, decoder -----------------------------------------
+
+// The component itself, or the members of a Sequence; none for null.
+std::vector<Json> steps_of(const Json& component, const char* role, const char* list_key) {
+  if (component.is_null()) return {};
+  if (type_of(component, role) != "Sequence") return {component};
+  std::vector<Json> steps;
+  for (const Json& step : array_at(component, list_key)) {
+    if (type_of(step, role) == "Sequence") refuse("a Sequence inside a Sequence", "one Sequence");
+    steps.push_back(step);
+  }
+  return steps;
+}
+
+bool read_nfc(const Json& root) {
+  const auto steps = steps_of(child(root, "normalizer"), "normalizer", "normalizers");
+  for (const Json& step : steps)
+    if (step["type"] != "NFC") refuse("a normalizer of type " + string_at(step, "type"), "NFC");
+  return !steps.empty();
+}
+
+SplitStep read_split(const Json& step) {
+  const Json& pattern = object_at(step, "pattern");
+  const std::string behavior = string_at(step, "behavior");
+  if (behavior != "Isolated" && behavior != "Removed")
+    refuse("the Split behavior " + behavior, "Isolated, Removed");
+  SplitStep result{.kind = SplitStep::Kind::kSplit};
+  result.literal = child(pattern, "Regex").is_null();
+  result.pattern = string_at(pattern, result.literal ? "String" : "Regex");
+  result.removed = behavior == "Removed";
+  result.invert = bool_at(step, "invert", false);
+  return result;
+}
+
+SplitStep read_pre_tokenizer(const Json& step) {
+  const std::string type = string_at(step, "type");
+  if (type == "Split") return read_split(step);
+  if (type == "Digits")
+    return {.kind = SplitStep::Kind::kDigits,
+            .individual_digits = bool_at(step, "individual_digits", false)};
+  if (type != "ByteLevel")
+    refuse("the pre-tokenizer " + type, "Split, Digits, ByteLevel and a Sequence of them");
+  return {.kind = SplitStep::Kind::kByteLevel,
+          .add_prefix_space = bool_at(step, "add_prefix_space", true),
+          .use_regex = bool_at(step, "use_regex", true)};
+}
+
+std::vector<SplitStep> read_pre_tokenizers(const Json& root) {
+  std::vector<SplitStep> steps;
+  for (const Json& step : steps_of(child(root, "pre_tokenizer"), "pre-tokenizer", "pretokenizers"))
+    steps.push_back(read_pre_tokenizer(step));
+  const auto is_byte_level = [](const SplitStep& step) {
+    return step.kind == SplitStep::Kind::kByteLevel;
+  };
+  if (std::find_if(steps.begin(), steps.end(), is_byte_level) - steps.begin() + 1 !=
+      std::ssize(steps))
+    refuse("a pre-tokenizer that does not end in its only ByteLevel", "byte-level BPE");
+  return steps;
+}
+
+void check_decoder(const Json& root) {
+  for (const Json& step : steps_of(child(root, "decoder"), "decoder", "decoders"))
+    if (step["type"] != "ByteLevel")
+      refuse("a decoder of type " + string_at(step, "type"), "ByteLevel");
+}
+
+void read_template(const Json& processor, TokenizerSpec& spec) {
+  const Json& named = object_at(processor, "special_tokens");
+  bool before = true;
+  for (const Json& piece : array_at(processor, "single")) {
+    if (!piece.is_object()) fail("a piece of the template must be an object");
+    if (piece.contains("Sequence")) {
+      if (!std::exchange(before, false)) fail("the template names its text twice");
+      continue;
+    }
+    const std::string name = string_at(object_at(piece, "SpecialToken"), "id");
+    const Json& token = child(named, name);
+    if (!token.is_object()) fail("the template names \"" + name + "\", which it does not define");
+    for (const Json& id : array_at(token, "ids"))
+      (before ? spec.prefix : spec.suffix).push_back(id_from(id, "\"" + name + "\""));
+  }
+  if (before) fail("the template has no place for the text");
+}
+
+// ByteLevel only moves offsets, which are not kept.
+void read_post_processor(const Json& root, TokenizerSpec& spec) {
+  for (const Json& step : steps_of(child(root, "post_processor"), "post-processor", "processors")) {
+    const std::string type = string_at(step, "type");
+    if (type == "TemplateProcessing")
+      read_template(step, spec);
+    else if (type != "ByteLevel")
+      refuse("a post-processor of type " + type, "ByteLevel, TemplateProcessing");
+  }
+}
+
+TokenizerSpec read_tokenizer(std::string_view text) {
+  const Json root = Json::parse(text);
+  if (!root.is_object()) fail("tokenizer.json must hold an object");
+  TokenizerSpec spec;
+  spec.added_tokens = read_added_tokens(root);
+  spec.bpe = read_model(object_at(root, "model"), spec.added_tokens);
+  spec.nfc = read_nfc(root);
+  spec.split = read_pre_tokenizers(root);
+  check_decoder(root);
+  read_post_processor(root, spec);
+  return spec;
+}
+
+}  // namespace
+
+TokenizerSpec parse_tokenizer_json(std::string_view json, const std::string& where) {
+  try {
+    return read_tokenizer(json);
+  } catch (const Error& error) {
+    throw Error(error.code(), error.what(), where, error.hint());
+  } catch (const Json::exception& error) {
+    throw Error(ExitCode::kData, std::string("not a valid tokenizer.json: ") + error.what(), where);
+  }
+}
+
+Tokenizer load_tokenizer(const std::filesystem::path& path) {
+  const auto file = std::filesystem::is_directory(path) ? path / "tokenizer.json" : path;
+  std::ifstream in(file, std::ios::binary);
+  std::ostringstream text;
+  if (!in || !(text << in.rdbuf()))
+    throw Error(ExitCode::kData, errno_message("cannot read the tokenizer"), file.string());
+  try {
+    return Tokenizer(parse_tokenizer_json(text.view(), file.string()));
+  } catch (const Error& error) {
+    throw Error(error.code(), error.what(), file.string(), error.hint());
+  }
+}
+
+}  // namespace hydrofoil::text

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <array>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <unordered_map>
+
+#include "hydrofoil/core/error.h"
+#include "hydrofoil/text/tokenizer_json.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+namespace hydrofoil::text {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json added_token_json(const AddedToken& token) {
+  return {{"id", token.id},          {"content", token.content}, {"single_word", false},
+          {"lstrip", token.lstrip},  {"rstrip", token.rstrip},   {"normalized", token.normalized},
+          {"special", token.special}};
+}
+
+Json split_json(const SplitStep& step) {
+  switch (step.kind) {
+    case SplitStep::Kind::kSplit:
+      return {{"type", "Split"},
+              {"pattern", {{step.literal ? "String" : "Regex", step.pattern}}},
+              {"behavior", step.removed ? "Removed" : "Isolated"},
+              {"invert", step.invert}};
+    case SplitStep::Kind::kDigits:
+      return {{"type", "Digits"}, {"individual_digits", step.individual_digits}};
+    case SplitStep::Kind::kByteLevel:
+      return {{"type", "ByteLevel"},
+              {"add_prefix_space", step.add_prefix_space},
+              {"trim_offsets", true},
+              {"use_regex", step.use_regex}};
+  }
+  return {};
+}
+
+Json pre_tokenizer_json(const std::vector<SplitStep>& steps) {
+  if (steps.size() == 1) return split_json(steps.front());
+  Json list = Json::array();
+  for (const auto& step : steps) list.push_back(split_json(step));
+  return {{"type", "Sequence"}, {"pretokenizers", list}};
+}
+
+// Names by id, as tokenizer.json writes them.
+std::vector<std::string> names_of(const TokenizerSpec& spec) {
+  std::vector<std::string> names(spec.bpe.tokens.size());
+  for (size_t id = 0; id < names.size(); ++id) names[id] = to_byte_level(spec.bpe.tokens[id]);
+  for (const auto& token : spec.added_tokens)
+    if (token.id < static_cast<int64_t>(names.size()) && !names[token.id].empty())
+      names[token.id] = token.content;
+  return names;
+}
+
+// {"type": "TemplateProcessing", ...}: prefix, text, suffix; a pair is two texts in a row.
+Json template_json(const TokenizerSpec& spec) {
+  const auto names = names_of(spec);
+  const auto name_of = [&](int32_t id) {
+    for (const auto& token : spec.added_tokens)
+      if (token.id == id) return token.content;
+    return names.at(id);
+  };
+  Json tokens = Json::object();
+  const auto text_in_template = [&](const char* text, int type) {
+    Json pieces = Json::array();
+    const auto add = [&](const std::vector<int32_t>& ids) {
+      for (const int32_t id : ids) {
+        const std::string name = name_of(id);
+        pieces.push_back({{"SpecialToken", {{"id", name}, {"type_id", type}}}});
+        tokens[name] = {{"id", name}, {"ids", Json::array({id})}, {"tokens", Json::array({name})}};
+      }
+    };
+    add(spec.prefix);
+    pieces.push_back({{"Sequence", {{"id", text}, {"type_id", type}}}});
+    add(spec.suffix);
+    return pieces;
+  };
+  Json single = text_in_template("A", 0), pair = single;
+  for (auto& piece : text_in_template("B", 1)) pair.push_back(piece);
+  return {{"type", "TemplateProcessing"},
+          {"single", single},
+          {"pair", pair},
+          {"special_tokens", tokens}};
+}
+
+// The vocabulary is appended by hand: an ordered object looks its keys up one by one.
+std::string vocab_text(const std::vector<std::string>& names) {
+  std::string text = "{";
+  for (size_t id = 0; id < names.size(); ++id) {
+    if (names[id].empty()) continue;
+    if (text.size() > 1) text += ",";
+    text += "\n      " + Json(names[id]).dump() + ": " + std::to_string(id);
+  }
+  return text + "\n    }";
+}
+
+std::string merges_text(const BpeSpec& bpe, const std::vector<std::string>& names) {
+  std::string text = "[";
+  for (const auto& [left, right] : bpe.merges) {
+    if (text.size() > 1) text += ",";
+    text += "\n      " + Json(names.at(left) + " " + names.at(right)).dump();
+  }
+  return text + "\n    ]";
+}
+
+std::string model_text(const TokenizerSpec& spec) {
+  const auto names = names_of(spec);
+  const Json unknown = spec.bpe.unknown ? Json(names.at(*spec.bpe.unknown)) : Json();
+  return "{\n    \"type\": \"BPE\",\n    \"dropout\": null,\n    \"unk_token\": " + unknown.dump() +
+         ",\n    \"continuing_subword_prefix\": null,\n    \"end_of_word_suffix\": null"
+         ",\n    \"fuse_unk\": " +
+         Json(spec.bpe.fuse_unknown).dump() +
+         ",\n    \"byte_fallback\": false,\n    \"ignore_merges\": " +
+         Json(spec.bpe.ignore_merges).dump() + ",\n    \"vocab\": " + vocab_text(names) +
+         ",\n    \"merges\": " + merges_text(spec.bpe, names) + "\n  }";
+}
+
+}  // namespace
+
+std::string to_tokenizer_json(const TokenizerSpec& spec) {
+  Json added = Json::array();
+  for (const auto& token : spec.added_tokens) added.push_back(added_token_json(token));
+  const Json byte_level = split_json({});
+  const bool has_template = !spec.prefix.empty() || !spec.suffix.empty();
+  std::string text = "{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null";
+  const auto add = [&](const char* key, const std::string& value) {
+    text += std::string(",\n  \"") + key + "\": " + value;
+  };
+  add("added_tokens", added.dump());
+  add("normalizer", spec.nfc ? R"({"type": "NFC"})" : "null");
+  add("pre_tokenizer", pre_tokenizer_json(spec.split).dump());
+  add("post_processor", (has_template ? template_json(spec) : byte_level).dump());
+  add("decoder", byte_level.dump());
+  add("model", model_text(spec));
+  return text + "\n}\n";
+}
+
+void save_tokenizer(const TokenizerSpec& spec, const std::filesystem::path& path) {
+  auto aside = path;
+  aside += ".partial";
+  std::ofstream out(aside, std::ios::binary | std::ios::trunc);
+  out << to_tokenizer_json(spec) << std::flush;
+  out.close();
+  std::error_code failed;
+  if (out) std::filesystem::rename(aside, path, failed);
+  if (!out || failed)
+    throw Error(ExitCode::kError, errno_message("cannot write the tokenizer"), path.string());
+}
+
+std::string fingerprint(const TokenizerSpec& spec) {
+  const std::string json = to_tokenizer_json(spec);
+  XXH128_canonical_t canonical;
+  XXH128_canonicalFromHash(&canonical, XXH3_128bits(json.data(), json.size()));
+  static constexpr char kHex[] = "0123456789abcdef";
+  std::string digits;
+  for (const unsigned char byte : canonical.digest)
+    digits.append({kHex[byte >> 4], kHex[byte & 15]});
+  return digits;
+}
+
+}  // namespace hydrofoil::text
