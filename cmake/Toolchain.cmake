@@ -39,8 +39,9 @@ if("undefined" IN_LIST HYDROFOIL_SANITIZE)
   add_compile_options(-fno-sanitize-recover=all)
 endif()
 
-# The compute threads use OpenMP (one runtime with libtorch); ThreadSanitizer cannot see into
-# libgomp, so that build runs them serially.
+# The compute threads use OpenMP (one runtime with libtorch: libgomp.so.1, found by name so that the
+# wheel's copy serves both). ThreadSanitizer cannot see into libgomp: that build runs them serially.
 if(NOT "thread" IN_LIST HYDROFOIL_SANITIZE)
-  find_package(OpenMP REQUIRED COMPONENTS CXX)
+  target_compile_options(hydrofoil_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
+  target_link_options(hydrofoil_options INTERFACE -fopenmp)
 endif()
