@@ -187,6 +187,12 @@ void rename_path(const std::filesystem::path& from, const std::filesystem::path&
     fail("cannot rename to " + to.filename().string(), from, errno);
 }
 
+bool exchange_paths(const std::filesystem::path& a, const std::filesystem::path& b) {
+  if (::renameat2(AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), RENAME_EXCHANGE) == 0) return true;
+  if (errno == EINVAL || errno == ENOSYS || errno == ENOTSUP) return false;
+  fail("cannot exchange with " + b.filename().string(), a, errno);
+}
+
 uint64_t free_space_bytes(const std::filesystem::path& path) {
   struct statvfs info{};
   if (::statvfs(path.c_str(), &info) != 0) fail("cannot ask for the free space", path, errno);

@@ -74,6 +74,9 @@ void atomic_write(const std::filesystem::path& path, std::string_view text);
 
 void sync_directory(const std::filesystem::path& folder);
 void rename_path(const std::filesystem::path& from, const std::filesystem::path& to);
+// The two names change places in one step, which no crash can divide; false where the file system
+// cannot do that.
+bool exchange_paths(const std::filesystem::path& a, const std::filesystem::path& b);
 uint64_t free_space_bytes(const std::filesystem::path& path);
 
 // A fresh name part for things written aside: 16 hexadecimal digits.

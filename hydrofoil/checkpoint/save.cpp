@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/checkpoint/save.h"
+
+#include <algorithm>
+#include <sstream>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "hydrofoil/checkpoint/agreement.h"
+#include "hydrofoil/checkpoint/folder.h"
+#include "hydrofoil/checkpoint/layout.h"
+#include "hydrofoil/checkpoint/manifest.h"
+#include "hydrofoil/checkpoint/verify.h"
+#include "hydrofoil/core/error.h"
+#include "hydrofoil/io/file.h"
+#include "hydrofoil/io/hash.h"
+
+namespace hydrofoil::checkpoint {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string joined(const Digests& digests) {
+  std::string text;
+  for (const std::string& digest : digests) text += digest + '\n';
+  return text;
+}
+
+Digests split(const std::string& text) {
+  std::istringstream lines(text);
+  Digests digests;
+  for (std::string line; std::getline(lines, line);) digests.push_back(line);
+  return digests;
+}
+
+void make_folders(const fs::path& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error)
+    throw Error(ExitCode::kCheckpoint, "cannot make the folder: " + error.message(),
+                folder.string(), "check that the path is right and may be written");
+}
+
+// One save, as one rank sees it.
+class Save {
+ public:
+  Save(const comm::Communicator& group, const Snapshot& snapshot, const SaveOptions& options)
+      : group_(group), snapshot_(snapshot), options_(options) {
+    for (const FileState& file : snapshot.files)
+      for (const TensorState& tensor : file.tensors)
+        for (const Fragment& fragment : tensor.mine) mine_.push_back(fragment.bytes);
+  }
+  ~Save() {  // on success there is nothing under this name
+    if (group_.rank() != 0 || aside_.empty()) return;
+    std::error_code ignored;
+    fs::remove_all(aside_, ignored);
+  }
+  Save(const Save&) = delete;
+  Save& operator=(const Save&) = delete;
+
+  fs::path run() {
+    plan_ = plan_save(together(group_, "layout", [&] { return layout_text(snapshot_); }));
+    const fs::path target = options_.root / step_name(plan_.step);
+    aside_ = together(group_, "create", [&] { return on_rank_0([&] { create(target); }); })[0];
+    for (const std::string& text : together(group_, "write", [&] { return joined(write()); }))
+      written_.push_back(split(text));
+    const auto read_back = together(group_, "read back", [&] { return joined(hash_share()); });
+    together(group_, "commit", [&] { return on_rank_0([&] { commit(read_back, target); }); });
+    return target;
+  }
+
+ private:
+  template <typename Body>
+  std::string on_rank_0(const Body& body) {
+    if (group_.rank() != 0) return {};
+    body();
+    return aside_.string();
+  }
+
+  fs::path target_file(const PlannedFile& file) const { return aside_ / file.name; }
+
+  void create(const fs::path& target) {
+    make_folders(options_.root);
+    require_space();
+    aside_ = target.string() + ".tmp-" + io::unique_id();
+    make_folders(aside_);
+    for (const auto& [name, text] : snapshot_.texts) {
+      const io::File file(aside_ / name, io::Access::kCreate);
+      file.write_at(0, std::as_bytes(std::span(text)));
+      file.sync();
+    }
+    for (const PlannedFile& planned : plan_.files) {
+      const io::File file(target_file(planned), io::Access::kCreate);
+      file.reserve(planned.bytes);
+      file.write_at(0, std::as_bytes(std::span(planned.header)));
+      file.sync();
+    }
+    io::sync_directory(aside_);
+  }
+
+  // One clear message instead of a full disk in the middle. The reservation decides.
+  void require_space() const {
+    const uint64_t free_bytes = io::free_space_bytes(options_.root);
+    if (plan_.bytes() > free_bytes)
+      throw Error(ExitCode::kCheckpoint,
+                  "no space for the checkpoint of step " + std::to_string(plan_.step) + ": " +
+                      std::to_string(plan_.bytes()) + " bytes are needed, " +
+                      std::to_string(free_bytes) + " are free",
+                  options_.root.string(), "free some space, lower `keep` or choose another folder");
+  }
+
+  // Writes this rank's fragments; their digests, by index.
+  Digests write() const {
+    Digests digests(mine_.size());
+    for (const PlannedFile& planned : plan_.files) {
+      const io::File file(target_file(planned), io::Access::kReadWrite);
+      for (const PlannedTensor& tensor : planned.tensors)
+        for (const Piece& piece : tensor.pieces) {
+          if (piece.rank != group_.rank()) continue;
+          file.write_at(tensor.offset + piece.begin * size_of(tensor.dtype), mine_[piece.index]);
+          digests[piece.index] = io::hash_of(mine_[piece.index]);
+        }
+      file.sync();
+    }
+    return digests;
+  }
+
+  struct Item {
+    const PlannedFile* file;
+    const PlannedTensor* tensor;
+  };
+  std::vector<Item> items_of(int rank) const {
+    std::vector<Item> all, mine;
+    std::vector<uint64_t> bytes;
+    for (const PlannedFile& file : plan_.files)
+      for (const PlannedTensor& tensor : file.tensors) {
+        all.push_back({&file, &tensor});
+        bytes.push_back(tensor.bytes);
+      }
+    for (const size_t i : share_of(bytes, rank, group_.size())) mine.push_back(all[i]);
+    return mine;
+  }
+
+  Digests hash_share() const {
+    Digests digests;
+    for (const auto& [planned, tensor] : items_of(group_.rank()))
+      digests.push_back(
+          read_back(io::File(target_file(*planned), io::Access::kRead), *tensor, written_));
+    return digests;
+  }
+
+  Manifest manifest(const std::vector<std::string>& read_back) const {
+    Manifest result;
+    result.step = plan_.step;
+    result.code_version = HYDROFOIL_VERSION;
+    result.created_by = options_.created_by;
+    for (const auto& [name, text] : snapshot_.texts)
+      result.texts[name] = {text.size(), io::hash_of(text)};
+    for (const PlannedFile& file : plan_.files)
+      result.files[file.name] = {file.bytes, file.header.size(), io::hash_of(file.header), {}};
+    for (size_t rank = 0; rank < read_back.size(); ++rank) {
+      const Digests digests = split(read_back[rank]);
+      size_t next = 0;
+      for (const auto& [file, tensor] : items_of(static_cast<int>(rank)))
+        result.files[file->name].tensors[tensor->name] = {
+            tensor->dtype, tensor->shape, tensor->offset, tensor->bytes, digests.at(next++)};
+    }
+    return result;
+  }
+
+  void commit(const std::vector<std::string>& read_back, const fs::path& target) {
+    io::atomic_write(aside_ / kManifestName, manifest_text(manifest(read_back)));
+    std::error_code error;
+    if (!fs::exists(target, error)) {
+      io::rename_path(aside_, target);
+    } else if (!io::exchange_paths(aside_, target)) {
+      throw Error(ExitCode::kCheckpoint, "exists, and this file system cannot replace it safely",
+                  target.string(), "move it away, or save into another folder");
+    }
+    io::sync_directory(options_.root);
+    io::atomic_write(options_.root / kLatestName, step_name(plan_.step) + "\n");
+    prune(options_.root, plan_.step, options_.keep);
+  }
+
+  const comm::Communicator& group_;
+  const Snapshot& snapshot_;
+  const SaveOptions& options_;
+  std::vector<std::span<const std::byte>> mine_;
+  SavePlan plan_;
+  fs::path aside_;
+  std::vector<Digests> written_;  // of every fragment, by rank and index
+};
+
+}  // namespace
+
+fs::path save(const comm::Communicator& group, const Snapshot& snapshot,
+              const SaveOptions& options) {
+  return Save(group, snapshot, options).run();
+}
+
+}  // namespace hydrofoil::checkpoint

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// What one rank has to save, as bytes and places: no tensors, no topology.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "hydrofoil/core/dtype.h"
+
+namespace hydrofoil::checkpoint {
+
+// A contiguous part of a flattened tensor that this rank owns. The bytes must live and stay as they
+// are until save() returns.
+struct Fragment {
+  size_t begin = 0;  // first element
+  std::span<const std::byte> bytes;
+};
+
+struct TensorState {
+  std::string name;            // as Hugging Face has it; "exp_avg.<name>" for optimizer state
+  std::vector<int64_t> shape;  // of the whole tensor
+  DType dtype = DType::kF32;
+  std::vector<Fragment> mine;
+};
+
+struct FileState {
+  std::string name;  // "model.safetensors", "optimizer.safetensors"
+  std::vector<TensorState> tensors;
+};
+
+// Every element of every tensor is owned by exactly one rank: of replicas, one saves. A rank may
+// leave out tensors it owns nothing of, as long as some rank lists them.
+struct Snapshot {
+  int64_t step = 0;
+  std::vector<FileState> files;
+  // "config.json", "tokenizer.json", "state.json", "run.json": those of rank 0 are saved.
+  std::map<std::string, std::string> texts;
+};
+
+}  // namespace hydrofoil::checkpoint

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the planner says of a run: reported at its end beside what was measured.
+#pragma once
+
+#include "hydrofoil/config/batch.h"
+#include "hydrofoil/config/run.h"
+#include "hydrofoil/monitor/reporter.h"
+#include "hydrofoil/spec/model_spec.h"
+#include "hydrofoil/train/engine.h"
+
+namespace hydrofoil::train {
+
+// Memory by the ledger's categories and wire bytes by operation, of one rank and one step.
+monitor::RunFigures forecast(const config::RunConfig& run, const spec::ModelSpec& spec,
+                             const config::BatchSizes& batch, const EngineOptions& options);
+
+}  // namespace hydrofoil::train

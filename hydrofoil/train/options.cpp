@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/train/options.h"
+
+#include <algorithm>
+
+namespace hydrofoil::train {
+namespace {
+
+optim::Ramp ramp_of(config::WarmupType type) {
+  return type == config::WarmupType::kLinear ? optim::Ramp::kLinear : optim::Ramp::kLog;
+}
+
+optim::ScheduleConfig schedule_of(const config::SchedulerConfig& c, int64_t run_steps) {
+  const int64_t total = c.total_num_steps.value_or(run_steps);
+  switch (c.type) {
+    case config::SchedulerType::kConstant:
+      return optim::ConstantLr{};
+    case config::SchedulerType::kWarmupLR:
+      return optim::WarmupLr{.min_lr = c.warmup_min_lr,
+                             .max_lr = c.warmup_max_lr,
+                             .warmup_steps = c.warmup_num_steps,
+                             .ramp = ramp_of(c.warmup_type)};
+    case config::SchedulerType::kWarmupDecayLR:
+      return optim::WarmupDecayLr{.total_steps = total,
+                                  .min_lr = c.warmup_min_lr,
+                                  .max_lr = c.warmup_max_lr.value_or(optim::WarmupDecayLr{}.max_lr),
+                                  .warmup_steps = c.warmup_num_steps,
+                                  .ramp = ramp_of(c.warmup_type)};
+    case config::SchedulerType::kWarmupCosineLR:
+      return optim::WarmupCosineLr{.total_steps = total,
+                                   .warmup_min_ratio = c.warmup_min_ratio,
+                                   .warmup_steps = c.warmup_num_steps,
+                                   .cos_min_ratio = c.cos_min_ratio,
+                                   .ramp = ramp_of(c.warmup_type)};
+    case config::SchedulerType::kOneCycle:
+      return optim::OneCycle{.min_lr = c.one_cycle.min_lr,
+                             .max_lr = c.one_cycle.max_lr,
+                             .decay_lr_rate = c.one_cycle.decay_lr_rate,
+                             .first_steps = c.one_cycle.first_step_size,
+                             .second_steps = c.one_cycle.second_step_size,
+                             .first_stairs = c.one_cycle.first_stair_count.value_or(0),
+                             .second_stairs = c.one_cycle.second_stair_count,
+                             .decay_steps = c.one_cycle.decay_step_size,
+                             .cycle_momentum = c.one_cycle.cycle_momentum,
+                             .min_momentum = c.one_cycle.min_mom,
+                             .max_momentum = c.one_cycle.max_mom,
+                             .decay_momentum_rate = c.one_cycle.decay_mom_rate};
+    case config::SchedulerType::kLRRangeTest:
+      return optim::LrRangeTest{.min_lr = c.range_test.min_lr,
+                                .step_size = c.range_test.step_size,
+                                .step_rate = c.range_test.step_rate,
+                                .staircase = c.range_test.staircase};
+    case config::SchedulerType::kCosine:
+      return optim::CosineLr{
+          .total_steps = total, .warmup_steps = c.warmup_num_steps, .min_ratio = c.cos_min_ratio};
+  }
+  return optim::ConstantLr{};
+}
+
+}  // namespace
+
+EngineOptions engine_options(const config::RunConfig& run, const config::BatchSizes& batch) {
+  const auto& ds = run.deepspeed;
+  const auto& o = ds.optimizer;
+  const optim::Hyperparameters group{.lr = o.lr,
+                                     .beta1 = o.betas[0],
+                                     .beta2 = o.betas[1],
+                                     .eps = o.eps,
+                                     .weight_decay = o.weight_decay,
+                                     .momentum = o.momentum,
+                                     .adam_w = o.decoupled_weight_decay(),
+                                     .bias_correction = o.bias_correction,
+                                     .nesterov = o.nesterov};
+  // stage3_prefetch_bucket_size has a default of DeepSpeed's that never says "off"; between
+  // processes of one host a fetch is a copy, which a second thread cannot hide.
+  return {.stage = static_cast<int>(ds.zero.stage),
+          .accumulation = batch.accumulation_steps,
+          .gradient_clipping = ds.gradient_clipping,
+          .optimizer = o.type == config::OptimizerType::kSgd ? "sgd" : "adamw",
+          .groups = {group},
+          .schedule = schedule_of(ds.scheduler, run.steps),
+          .resident_bytes = static_cast<size_t>(run.resident_parameter_bytes.value_or(0))};
+}
+
+}  // namespace hydrofoil::train

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ctrl-C and SIGTERM as wishes a training loop can follow: finish the step, save, leave.
+#pragma once
+
+#include <cstdint>
+
+namespace hydrofoil::train {
+
+enum class Stop : int64_t {
+  kNone = 0,
+  kInterrupt = 1,  // SIGINT: end after this step, exit 130
+  kTerminate = 2,  // SIGTERM: end after this step, save, exit 75
+};
+
+// Listens while it lives. A second SIGINT ends the process at once (128 + 2).
+class StopRequest {
+ public:
+  StopRequest();
+  ~StopRequest();
+  StopRequest(const StopRequest&) = delete;
+  StopRequest& operator=(const StopRequest&) = delete;
+  Stop seen() const;
+};
+
+}  // namespace hydrofoil::train

@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/train/trainer.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <chrono>
+#include <string>
+#include <utility>
+
+#include "hydrofoil/checkpoint/folder.h"
+#include "hydrofoil/checkpoint/save.h"
+#include "hydrofoil/checkpoint/verify.h"
+#include "hydrofoil/comm/meter.h"
+#include "hydrofoil/core/host.h"
+#include "hydrofoil/core/log.h"
+#include "hydrofoil/core/parallel.h"
+#include "hydrofoil/io/file.h"
+#include "hydrofoil/monitor/csv.h"
+#include "hydrofoil/monitor/json_lines.h"
+#include "hydrofoil/monitor/progress.h"
+#include "hydrofoil/train/agreement.h"
+#include "hydrofoil/train/evaluate.h"
+#include "hydrofoil/train/forecast.h"
+#include "hydrofoil/train/options.h"
+#include "hydrofoil/train/source.h"
+
+namespace hydrofoil::train {
+namespace {
+
+namespace fs = std::filesystem;
+using Clock = std::chrono::steady_clock;
+
+// A run whose gradients stay non-finite is broken; going on would only burn time.
+constexpr int64_t kSkippedLimit = 5;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+monitor::NamedBytes wire_bytes(const comm::MeterSnapshot& used) {
+  using comm::Operation;
+  monitor::NamedBytes bytes;
+  for (const auto op : {Operation::kAllReduce, Operation::kReduceScatter, Operation::kAllGather,
+                        Operation::kRead, Operation::kBroadcast})
+    if (const auto traffic = used.of(op); traffic.bytes > 0)
+      bytes.emplace_back(name_of(op), traffic.bytes);
+  return bytes;
+}
+
+monitor::NamedBytes memory_bytes(const memory::Ledger& ledger) {
+  monitor::NamedBytes bytes;
+  for (const auto category :
+       {memory::Category::kParameters, memory::Category::kGradients, memory::Category::kOptimizer})
+    bytes.emplace_back(name_of(category), ledger.peak_bytes(category));
+  bytes.emplace_back("peak", ledger.peak_bytes());
+  return bytes;
+}
+
+void add_to(monitor::NamedBytes& total, const monitor::NamedBytes& more) {
+  for (const auto& [name, bytes] : more) {
+    const auto found = std::ranges::find(total, name, &monitor::NamedBytes::value_type::first);
+    if (found == total.end()) {
+      total.emplace_back(name, bytes);
+    } else {
+      found->second += bytes;
+    }
+  }
+}
+
+void use_threads(const comm::Communicator& group, int64_t configured) {
+  const auto threads =
+      configured > 0 ? configured : std::max<int64_t>(1, host::usable_cores() / group.size());
+  at::set_num_threads(static_cast<int>(threads));
+  set_compute_threads(static_cast<int>(threads));
+}
+
+}  // namespace
+
+Trainer::Trainer(comm::Communicator group, config::RunConfig run, TrainerOptions options)
+    : group_(std::move(group)),
+      run_(std::move(run)),
+      options_(std::move(options)),
+      batch_(config::resolve_batch(run_.deepspeed, group_.size())) {
+  comm::require_same(group_, "the resolved configuration", config::resolved_json(run_));
+  use_threads(group_, run_.threads);
+  open_output();
+  spec_ = load_spec();
+  corpus_ = std::make_unique<Corpus>(prepare_corpus(group_, run_, spec_.vocab_size));
+  model_ = make_model(group_, spec_, engine_options(run_, batch_));
+  load_state();
+  open_reporters();
+}
+
+// Refuses to mix two runs in one folder; finds what to resume from.
+void Trainer::open_output() {
+  std::string found;
+  on_first_rank(group_, "the output folder", [&] {
+    const fs::path output = run_.output;
+    if (options_.resume) {
+      if (!options_.resume->empty()) {
+        found = checkpoint::resolve(*options_.resume).string();
+      } else if (const auto latest = checkpoint::latest_complete(checkpoints())) {
+        found = latest->string();
+      }
+    } else if (fs::exists(output) && !fs::is_empty(output)) {
+      throw Error(ExitCode::kConfig, "the output folder is not empty", output.string(),
+                  "continue that run with --resume auto, or choose another output");
+    }
+    fs::create_directories(output);
+    io::atomic_write(output / "run.json", config::resolved_json(run_));
+  });
+  found = group_.all_gather_text(found).front();
+  if (!found.empty()) resume_from_ = found;
+}
+
+// A resumed run keeps its model, whatever the configuration says now: the weights fit that one
+// only.
+spec::ModelSpec Trainer::load_spec() {
+  if (resume_from_) return folder_spec(*resume_from_);
+  if (!run_.model.from_scratch()) return folder_spec(model_folder(run_.model.path));
+  return spec::model_spec_from_hf(run_.model.config_text(), run_.model.config_place());
+}
+
+void Trainer::load_state() {
+  progress_.seed = static_cast<uint64_t>(run_.seed);
+  if (resume_from_) {
+    const checkpoint::Reader reader(*resume_from_);
+    for (const char* file : {"model.safetensors", "optimizer.safetensors"})
+      if (reader.manifest().files.contains(file)) checkpoint::require_intact(group_, reader, file);
+    progress_ = restore(*model_.engine, reader);
+    last_checkpoint_ = resume_from_->string();
+    if (group_.rank() == 0)
+      log::info("resumed from " + last_checkpoint_ + " at step " + std::to_string(progress_.step));
+  } else if (!run_.model.from_scratch()) {
+    load_weights(*model_.engine, model_folder(run_.model.path));
+  } else {
+    initialize(model_, progress_.seed);
+  }
+}
+
+void Trainer::open_reporters() {
+  if (group_.rank() != 0) return;
+  const fs::path output = run_.output;
+  const std::optional<int64_t> resumed =
+      resume_from_ ? std::optional(progress_.step) : std::nullopt;
+  reporters_.add(monitor::make_progress());
+  reporters_.add(monitor::json_lines_file((output / "steps.jsonl").string(), resumed));
+  if (options_.json) reporters_.add(monitor::json_lines_on_stdout());
+  const auto& csv = run_.deepspeed.csv_monitor;
+  if (csv.enabled) {
+    const fs::path folder = csv.output_path.empty() ? output : fs::path(csv.output_path);
+    fs::create_directories(folder);
+    reporters_.add(
+        std::make_unique<monitor::CsvFile>((folder / (csv.job_name + ".csv")).string(), resumed));
+  }
+}
+
+ExitCode Trainer::run() {
+  const StopRequest request;
+  Stop stop = Stop::kNone;
+  int64_t evaluated = -1, saved = progress_.step;
+  while (progress_.step < run_.steps && stop == Stop::kNone) {
+    const auto start = Clock::now();
+    const auto before = group_.meter().snapshot();
+    const StepResult result = train_step();
+    add_to(wire_total_, wire_bytes(group_.meter().snapshot() - before));
+    record(result, seconds_since(start));
+    stop = static_cast<Stop>(maximum(group_, static_cast<int64_t>(request.seen())));
+    if (run_.eval_every > 0 && progress_.step % run_.eval_every == 0 &&
+        evaluated != progress_.step) {
+      evaluate();
+      evaluated = progress_.step;
+    }
+    if (run_.save_every > 0 && progress_.step % run_.save_every == 0 && saved != progress_.step &&
+        progress_.step < run_.steps && save(/*last=*/false))
+      saved = progress_.step;
+  }
+  if (stop == Stop::kNone && evaluated != progress_.step) evaluate();
+  // An interrupt saves where checkpoints were asked for; SIGTERM always does, that is its point.
+  if (saved != progress_.step && (stop != Stop::kInterrupt || run_.save_every > 0))
+    save(/*last=*/true);
+  finish(last_checkpoint_);
+  return stop == Stop::kInterrupt   ? ExitCode::kInterrupted
+         : stop == Stop::kTerminate ? ExitCode::kRetryLater
+                                    : ExitCode::kOk;
+}
+
+StepResult Trainer::train_step() {
+  const data::Sampler sampler(
+      corpus_->train, {.sequence_length = run_.data.sequence_length, .seed = progress_.seed});
+  StepResult result;
+  for (int64_t micro = 0; micro < batch_.accumulation_steps; ++micro) {
+    // Consecutive samples go to the ranks in turn: the order does not depend on how many there are.
+    const int64_t first =
+        progress_.samples + (micro * group_.size() + group_.rank()) * batch_.micro_batch_size;
+    const auto loss = batch_loss(
+        *model_.program, sample_batch(sampler, first, batch_.micro_batch_size), run_.recompute);
+    model_.engine->backward(loss.sum, loss.weight);
+    result = model_.engine->step();
+  }
+  ++progress_.attempts;
+  progress_.samples += batch_.train_batch_size;
+  progress_.step = model_.engine->steps();
+  skipped_in_a_row_ = result.applied ? 0 : skipped_in_a_row_ + 1;
+  if (skipped_in_a_row_ >= kSkippedLimit)
+    throw Error(ExitCode::kNumeric,
+                "the gradient was not finite " + std::to_string(kSkippedLimit) + " times in a row",
+                "step " + std::to_string(progress_.step + 1),
+                "lower the learning rate, or check the data; the last checkpoint is unharmed");
+  return result;
+}
+
+void Trainer::record(const StepResult& result, double seconds) {
+  ++steps_here_;
+  seconds_here_ += seconds;
+  const double tokens = static_cast<double>(batch_.train_batch_size * run_.data.sequence_length);
+  monitor::StepRecord record{.step = progress_.step,
+                             .steps = run_.steps,
+                             .loss = result.loss,
+                             .grad_norm = result.gradient_norm,
+                             .lr = result.learning_rate,
+                             .tokens_per_second = tokens / seconds,
+                             .step_seconds = seconds,
+                             .skipped = !result.applied};
+  record.wire_bytes = wire_total_;
+  for (auto& [name, bytes] : record.wire_bytes) bytes /= static_cast<uint64_t>(steps_here_);
+  record.memory_bytes = memory_bytes(model_.engine->ledger());
+  reporters_.report(record);
+}
+
+void Trainer::evaluate() {
+  for (const auto& held : corpus_->eval) {
+    const auto result =
+        train::evaluate(model_, held.tokens, run_.data.sequence_length, batch_.micro_batch_size);
+    reporters_.report(monitor::EvalRecord{
+        .step = progress_.step, .name = held.name, .loss = result.loss, .tokens = result.tokens});
+  }
+}
+
+// A save that fails in the middle of a run costs a warning: the run and the older checkpoints are
+// worth more than the message. The last one is the result: its failure is the run's.
+bool Trainer::save(bool last) {
+  std::map<std::string, std::string> texts{
+      {"run.json", config::resolved_json(run_)},
+      {"config.json", spec::hf_config(spec_)},
+      {"tokenizer.json", io::read_text(corpus_->tokenizer_file)}};
+  try {
+    const auto folder =
+        checkpoint::save(group_, snapshot(*model_.engine, progress_, std::move(texts)),
+                         {.root = checkpoints(),
+                          .keep = static_cast<int>(run_.keep),
+                          .created_by = options_.created_by});
+    last_checkpoint_ = folder.string();
+    reporters_.report(monitor::SavedRecord{.step = progress_.step, .checkpoint = last_checkpoint_});
+    return true;
+  } catch (const Error& error) {
+    if (last || error.code() != ExitCode::kCheckpoint) throw;
+    if (group_.rank() == 0) log::warn("not saved, training goes on: " + error.line());
+    return false;
+  }
+}
+
+void Trainer::finish(const std::string& checkpoint) {
+  if (group_.rank() != 0) return;
+  monitor::RunFigures measured{.memory_bytes = memory_bytes(model_.engine->ledger()),
+                               .wire_bytes = wire_total_};
+  if (steps_here_ > 0) {
+    for (auto& [name, bytes] : measured.wire_bytes) bytes /= static_cast<uint64_t>(steps_here_);
+    measured.step_seconds = seconds_here_ / static_cast<double>(steps_here_);
+  }
+  reporters_.report(
+      monitor::EndRecord{.steps = progress_.step,
+                         .checkpoint = checkpoint,
+                         .predicted = forecast(run_, spec_, batch_, model_.engine->options()),
+                         .measured = std::move(measured)});
+}
+
+}  // namespace hydrofoil::train

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+// The training loop of the program: data, steps, evaluation, checkpoints, records.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "hydrofoil/comm/communicator.h"
+#include "hydrofoil/config/run.h"
+#include "hydrofoil/core/error.h"
+#include "hydrofoil/monitor/reporter.h"
+#include "hydrofoil/train/corpus.h"
+#include "hydrofoil/train/model.h"
+#include "hydrofoil/train/snapshot.h"
+#include "hydrofoil/train/stop_request.h"
+
+namespace hydrofoil::train {
+
+struct TrainerOptions {
+  std::optional<std::filesystem::path>
+      resume;              // a checkpoint; empty path: the newest of the output
+  bool json = false;       // JSON lines on standard output
+  std::string created_by = {};  // version of the program, kept in checkpoints
+};
+
+class Trainer {
+ public:
+  // Collective. Checks that all ranks were configured alike, makes the output folder, tokenizer and
+  // token files (rank 0), builds or loads the model. Error with the documented code for bad input.
+  Trainer(comm::Communicator group, config::RunConfig run, TrainerOptions options);
+
+  // Trains to the configured number of steps, or until a signal asks to stop. kOk, kInterrupted,
+  // kRetryLater.
+  ExitCode run();
+
+ private:
+  void open_output();
+  spec::ModelSpec load_spec();
+  void load_state();
+  void open_reporters();
+  StepResult train_step();
+  void record(const StepResult& result, double seconds);
+  void evaluate();
+  bool save(bool last);
+  void finish(const std::string& checkpoint);
+  std::filesystem::path checkpoints() const {
+    return std::filesystem::path(run_.output) / "checkpoints";
+  }
+
+  const comm::Communicator group_;
+  const config::RunConfig run_;
+  const TrainerOptions options_;
+  const config::BatchSizes batch_;
+  std::optional<std::filesystem::path> resume_from_;  // the checkpoint's folder
+  std::unique_ptr<Corpus> corpus_;
+  spec::ModelSpec spec_;
+  Model model_;
+  Progress progress_;
+  monitor::Reporters reporters_;
+  monitor::NamedBytes wire_total_;  // of all steps of this process
+  int64_t steps_here_ = 0, skipped_in_a_row_ = 0;
+  double seconds_here_ = 0;
+  std::string last_checkpoint_;
+};
+
+}  // namespace hydrofoil::train
