@@ -36,11 +36,9 @@ TEST_P(Collectives, AllReduceHasTheBitsOfTheRankOrderedReduction) {
       for (const auto op : {Reduce::kSum, Reduce::kMax, Reduce::kMin}) {
         if (op != Reduce::kSum && count > 10'000) continue;
         Values<T> values(world, memory, count);
-        for (size_t i = 0; i < count; ++i) values[i] = element<T>(world.rank(), i);
+        fill(values.data(), count, elements<T>(world.rank()));
         world.all_reduce(values, op, kLabel);
-        ASSERT_EQ(first_wrong(values.data(), count,
-                              [&](size_t i) { return reduced<T>(world.size(), i, op); }),
-                  -1)
+        ASSERT_EQ(first_wrong(values.data(), count, reduced<T>(world.size(), op)), -1)
             << name_of(TypeOf<T>::value) << " x " << count;
       }
     });
@@ -54,17 +52,14 @@ TEST_P(Collectives, ReduceScatterHasTheBitsOfTheRankOrderedSum) {
       const auto ranks = static_cast<size_t>(world.size());
       const size_t count = (total + ranks - 1) / ranks;
       const size_t first = count * static_cast<size_t>(world.rank());
-      const auto right = [&](T* out) {
-        return first_wrong(out, count, [&](size_t i) {
-          return reduced<T>(world.size(), first + i, Reduce::kSum);
-        });
-      };
+      const auto expected = reduced<T>(world.size(), Reduce::kSum);
+      const auto wrong = [&](T* out) { return first_wrong(out, count, expected, first); };
       Values<T> in(world, memory, count * ranks), out(world, memory, count);
-      for (size_t i = 0; i < in.size(); ++i) in[i] = element<T>(world.rank(), i);
+      fill(in.data(), in.size(), elements<T>(world.rank()));
       world.reduce_scatter(in, out, Reduce::kSum, kLabel);
-      ASSERT_EQ(right(out.data()), -1) << name_of(TypeOf<T>::value) << " x " << count;
+      ASSERT_EQ(wrong(out.data()), -1) << name_of(TypeOf<T>::value) << " x " << count;
       world.reduce_scatter(in, in.part(world.rank(), count), Reduce::kSum, kLabel);
-      ASSERT_EQ(right(in.data() + first), -1) << "in place, " << count;
+      ASSERT_EQ(wrong(in.data() + first), -1) << "in place, " << count;
     });
   });
 }
@@ -75,20 +70,22 @@ TEST_P(Collectives, AllGatherConcatenates) {
       using T = decltype(type);
       const auto ranks = static_cast<size_t>(world.size());
       const size_t count = (total + ranks - 1) / ranks;
-      const auto right = [&](Values<T>& all) {
-        return first_wrong(all.data(), all.size(), [&](size_t i) {
-          return element<T>(static_cast<int>(i / count), i % count);
-        });
+      std::vector<std::vector<T>> sent;
+      for (int r = 0; r < world.size(); ++r) sent.push_back(elements<T>(r));
+      const auto wrong = [&](Values<T>& all) {  // the rank whose part is wrong
+        for (size_t r = 0; r < ranks; ++r)
+          if (first_wrong(all.data() + r * count, count, sent[r]) >= 0) return static_cast<int>(r);
+        return -1;
       };
       Values<T> in(world, memory, count), out(world, memory, count * ranks);
-      for (size_t i = 0; i < count; ++i) in[i] = element<T>(world.rank(), i);
+      fill(in.data(), count, sent[static_cast<size_t>(world.rank())]);
       world.all_gather(in, out, kLabel);
-      ASSERT_EQ(right(out), -1) << name_of(TypeOf<T>::value) << " x " << count;
+      ASSERT_EQ(wrong(out), -1) << name_of(TypeOf<T>::value) << " x " << count;
       Values<T> whole(world, memory, count * ranks);
       const Buffer own = whole.part(world.rank(), count);
       if (count) std::memcpy(own.data, in.data(), own.bytes());
       world.all_gather(own, whole, kLabel);
-      ASSERT_EQ(right(whole), -1) << "in place, " << count;
+      ASSERT_EQ(wrong(whole), -1) << "in place, " << count;
     });
   });
 }
@@ -98,12 +95,9 @@ TEST_P(Collectives, MixedMemoryGivesTheSameBits) {
     for (const size_t count : {size_t{97}, size_t{300'007}}) {
       // One rank's buffer is not readable by the others: all must agree on staging.
       Values<float> values(world, world.rank() == 0 ? Memory::kPrivate : Memory::kShared, count);
-      for (size_t i = 0; i < count; ++i) values[i] = element<float>(world.rank(), i);
+      fill(values.data(), count, elements<float>(world.rank()));
       world.all_reduce(values, Reduce::kSum, kLabel);
-      ASSERT_EQ(
-          first_wrong(values.data(), count,
-                      [&](size_t i) { return reduced<float>(world.size(), i, Reduce::kSum); }),
-          -1);
+      ASSERT_EQ(first_wrong(values.data(), count, reduced<float>(world.size(), Reduce::kSum)), -1);
     }
   });
 }
@@ -124,15 +118,12 @@ TEST_P(Collectives, AllToAllTransposesUnevenParts) {
         Values<int64_t> in(world, memory, std::accumulate(send.begin(), send.end(), size_t{0}));
         Values<int64_t> out(world, memory, std::accumulate(recv.begin(), recv.end(), size_t{0}));
         for (size_t at = 0, d = 0; d < send.size(); at += send[d++])
-          for (size_t i = 0; i < send[d]; ++i)
-            in[at + i] = element<int64_t>(world.rank() * 100 + static_cast<int>(d), i);
+          fill(in.data() + at, send[d],
+               elements<int64_t>(world.rank() * 100 + static_cast<int>(d)));
         world.all_to_all(in, send, out, recv, kLabel);
         for (size_t at = 0, s = 0; s < recv.size(); at += recv[s++])
           ASSERT_EQ(first_wrong(out.data() + at, recv[s],
-                                [&](size_t i) {
-                                  return element<int64_t>(static_cast<int>(s) * 100 + world.rank(),
-                                                          i);
-                                }),
+                                elements<int64_t>(static_cast<int>(s) * 100 + world.rank())),
                     -1)
               << "from rank " << s << ", scale " << scale;
       }
@@ -145,11 +136,9 @@ TEST_P(Collectives, BroadcastReachesAllFromEveryRoot) {
       for (const size_t count : {size_t{0}, size_t{1}, size_t{97}, size_t{1'000'003}})
         for (int root = 0; root < world.size(); ++root) {
           Values<uint8_t> values(world, memory, count);
-          for (size_t i = 0; i < count; ++i) values[i] = element<uint8_t>(world.rank(), i);
+          fill(values.data(), count, elements<uint8_t>(world.rank()));
           world.broadcast(values, root, kLabel);
-          ASSERT_EQ(first_wrong(values.data(), count,
-                                [&](size_t i) { return element<uint8_t>(root, i); }),
-                    -1);
+          ASSERT_EQ(first_wrong(values.data(), count, elements<uint8_t>(root)), -1);
         }
   });
 }
@@ -162,7 +151,7 @@ TEST_P(Collectives, MessagesArriveInOrderAndBothWaysAtOnce) {
     // Larger than what the ring between two ranks holds, so that no send ends before its receive.
     for (const size_t count : {size_t{0}, size_t{1}, size_t{97}, size_t{1'000'003}}) {
       Values<uint8_t> out(world, Memory::kPrivate, count), in(world, Memory::kPrivate, count);
-      for (size_t i = 0; i < count; ++i) out[i] = element<uint8_t>(world.rank(), i);
+      fill(out.data(), count, elements<uint8_t>(world.rank()));
       const Work sent = world.send(out, next, kLabel, Issue::kAsync);
       const float second = static_cast<float>(world.rank());
       const Work sent_too = world.send({&second, 1, DType::kF32}, next, kLabel, Issue::kAsync);
@@ -171,9 +160,7 @@ TEST_P(Collectives, MessagesArriveInOrderAndBothWaysAtOnce) {
       world.recv({&got, 1, DType::kF32}, previous, kLabel);
       sent.wait();
       sent_too.wait();
-      ASSERT_EQ(
-          first_wrong(in.data(), count, [&](size_t i) { return element<uint8_t>(previous, i); }),
-          -1);
+      ASSERT_EQ(first_wrong(in.data(), count, elements<uint8_t>(previous)), -1);
       ASSERT_EQ(got, static_cast<float>(previous));
     }
   });
@@ -190,19 +177,15 @@ TEST_P(Collectives, SplitOrdersByKeyAndGroupsWorkSideBySide) {
     constexpr size_t kCount = 50'021;
     for (const auto memory : {Memory::kPrivate, Memory::kShared}) {
       Values<float> a(world, memory, kCount), b(world, memory, kCount);
-      for (size_t i = 0; i < kCount; ++i)
-        a[i] = element<float>(half.rank(), i), b[i] = element<float>(world.rank(), i);
+      fill(a.data(), kCount, elements<float>(half.rank()));
+      fill(b.data(), kCount, elements<float>(world.rank()));
       const Work first = half.all_reduce(a, Reduce::kSum, kLabel, Issue::kAsync);
       const Work second = all.all_reduce(b, Reduce::kSum, kLabel, Issue::kAsync);
       world.barrier();
       second.wait();
       first.wait();
-      ASSERT_EQ(first_wrong(a.data(), kCount,
-                            [&](size_t i) { return reduced<float>(half.size(), i, Reduce::kSum); }),
-                -1);
-      ASSERT_EQ(first_wrong(b.data(), kCount,
-                            [&](size_t i) { return reduced<float>(all.size(), i, Reduce::kSum); }),
-                -1);
+      ASSERT_EQ(first_wrong(a.data(), kCount, reduced<float>(half.size(), Reduce::kSum)), -1);
+      ASSERT_EQ(first_wrong(b.data(), kCount, reduced<float>(all.size(), Reduce::kSum)), -1);
     }
     const Communicator single = half.split(world.rank(), 0, "single");
     float one = 1;

@@ -13,17 +13,18 @@
 #include "hydrofoil/comm/communicator.h"
 #include "hydrofoil/core/dtype.h"
 #include "hydrofoil/core/error.h"
+#include "tests/comm/processes.h"
 #include "tests/support/ranks.h"
 
 namespace hydrofoil::comm::test {
 
-enum class Transport { kThread };
+enum class Transport { kThread, kShm };
 
 struct World {
   Transport transport;
   int ranks;
   friend std::ostream& operator<<(std::ostream& out, const World& w) {
-    return out << "Thread" << w.ranks;
+    return out << (w.transport == Transport::kThread ? "Thread" : "Shm") << w.ranks;
   }
 };
 
@@ -32,12 +33,18 @@ using Body = std::function<void(Communicator)>;
 // Expectations inside the body count wherever it runs.
 inline void run(const World& world, const Body& body,
                 std::chrono::milliseconds timeout = std::chrono::minutes(2)) {
-  hydrofoil::test::run_ranks(world.ranks, body, timeout);
+  if (world.transport == Transport::kThread)
+    return hydrofoil::test::run_ranks(world.ranks, body, timeout);
+  Processes processes(world.ranks, body, timeout);
+  for (int r = 0; r < world.ranks; ++r) EXPECT_EQ(processes.wait(r), 0) << "rank " << r;
 }
 
 inline std::vector<World> worlds(const std::vector<int>& sizes) {
   std::vector<World> all;
   for (const int n : sizes) all.push_back({Transport::kThread, n});
+#ifndef __SANITIZE_THREAD__  // it cannot follow memory that processes share
+  for (const int n : sizes) all.push_back({Transport::kShm, n});
+#endif
   return all;
 }
 
@@ -113,9 +120,13 @@ T narrow(A v) {
     return static_cast<T>(v);
 }
 
+// Values repeat after a prime number of elements, so that large references cost little to make.
+constexpr size_t kPeriod = 8209;
+
 // Element i of what rank r holds: magnitudes differ, so that the order of a sum shows in its bits.
 template <class T>
 T element(int rank, size_t i) {
+  i %= kPeriod;
   uint64_t x = (static_cast<uint64_t>(rank) + 1) * 0x9e3779b97f4a7c15 + i * 0xbf58476d1ce4e5b9;
   x = (x ^ x >> 31) * 0x94d049bb133111eb;
   x ^= x >> 29;
@@ -124,18 +135,29 @@ T element(int rank, size_t i) {
   return narrow<T>(fraction * static_cast<float>(1 << (x & 7)));
 }
 
-// The reference: one element at a time, ranks in order.
+// The reference: one element at a time, ranks in order; kPeriod elements.
 template <class T>
-T reduced(int ranks, size_t i, Reduce op) {
-  auto sum = widen(element<T>(0, i));
-  for (int r = 1; r < ranks; ++r) {
-    const auto next = widen(element<T>(r, i));
-    if (op == Reduce::kSum)
-      sum = static_cast<decltype(sum)>(sum + next);
-    else
-      sum = op == Reduce::kMax ? std::max(sum, next) : std::min(sum, next);
+std::vector<T> reduced(int ranks, Reduce op) {
+  std::vector<T> result;
+  for (size_t i = 0; i < kPeriod; ++i) {
+    auto sum = widen(element<T>(0, i));
+    for (int r = 1; r < ranks; ++r) {
+      const auto next = widen(element<T>(r, i));
+      if (op == Reduce::kSum)
+        sum = static_cast<decltype(sum)>(sum + next);
+      else
+        sum = op == Reduce::kMax ? std::max(sum, next) : std::min(sum, next);
+    }
+    result.push_back(narrow<T>(sum));
   }
-  return narrow<T>(sum);
+  return result;
+}
+
+template <class T>
+std::vector<T> elements(int rank) {
+  std::vector<T> result;
+  for (size_t i = 0; i < kPeriod; ++i) result.push_back(element<T>(rank, i));
+  return result;
 }
 
 enum class Memory { kPrivate, kShared };
@@ -165,13 +187,17 @@ class Values {
   std::vector<std::byte> private_;
 };
 
-// Index of the first element whose bits differ from expected(i); -1 when none does.
-template <class T, class Expected>
-int64_t first_wrong(T* values, size_t count, Expected expected) {
-  for (size_t i = 0; i < count; ++i) {
-    const T want = expected(i);
-    if (std::memcmp(&values[i], &want, sizeof(T)) != 0) return static_cast<int64_t>(i);
-  }
+template <class T>
+void fill(T* values, size_t count, const std::vector<T>& period) {
+  for (size_t i = 0; i < count; ++i) values[i] = period[i % kPeriod];
+}
+
+// Index of the first element whose bits differ from the period, which begins at `first`; -1: none.
+template <class T>
+int64_t first_wrong(const T* values, size_t count, const std::vector<T>& period, size_t first = 0) {
+  for (size_t i = 0; i < count; ++i)
+    if (std::memcmp(&values[i], &period[(first + i) % kPeriod], sizeof(T)) != 0)
+      return static_cast<int64_t>(i);
   return -1;
 }
 

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/comm/backend/shm/rendezvous.h"
+
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <thread>
+
+#include "hydrofoil/core/error.h"
+
+namespace hydrofoil::comm {
+namespace {
+
+using std::chrono::milliseconds;
+
+struct Outcome {
+  std::vector<Member> members;
+  ExitCode code = ExitCode::kOk;
+  std::string line;
+};
+
+struct Guest {
+  int rank, size;
+};
+
+std::string fresh_job() {
+  static int jobs = 0;
+  return "rendezvous-" + std::to_string(getpid()) + "-" + std::to_string(++jobs);
+}
+
+// Each guest in a thread; memory of rank r is r + 1 pages long, so that it can be told apart.
+std::vector<Outcome> bring_together(const std::string& job, const std::vector<Guest>& guests,
+                                    milliseconds timeout = std::chrono::seconds(20)) {
+  std::vector<Outcome> outcomes(guests.size());
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < guests.size(); ++i)
+    threads.emplace_back([&, i] {
+      Member own{.pid = 1000 + static_cast<int>(i),
+                 .memory = Descriptor(memfd_create("test", MFD_CLOEXEC)),
+                 .process = {}};
+      ASSERT_EQ(ftruncate(own.memory.get(), 4096 * (guests[i].rank + 1)), 0);
+      try {
+        outcomes[i].members = meet(job, guests[i].rank, guests[i].size, std::move(own), timeout);
+      } catch (const Error& error) {
+        outcomes[i].code = error.code();
+        outcomes[i].line = error.line();
+      }
+    });
+  for (auto& thread : threads) thread.join();
+  return outcomes;
+}
+
+void expect_all(const std::vector<Outcome>& outcomes, ExitCode code, const std::string& part) {
+  for (const auto& outcome : outcomes) {
+    EXPECT_EQ(outcome.code, code);
+    EXPECT_NE(outcome.line.find(part), std::string::npos) << outcome.line;
+  }
+}
+
+TEST(Rendezvous, EverybodyGetsTheMemoryOfEverybody) {
+  const auto outcomes = bring_together(fresh_job(), {{2, 3}, {0, 3}, {1, 3}});
+  for (const auto& outcome : outcomes) {
+    ASSERT_EQ(outcome.code, ExitCode::kOk) << outcome.line;
+    ASSERT_EQ(outcome.members.size(), 3u);
+    for (int r = 0; r < 3; ++r) {
+      struct stat file{};
+      ASSERT_EQ(fstat(outcome.members[static_cast<size_t>(r)].memory.get(), &file), 0);
+      EXPECT_EQ(file.st_size, 4096 * (r + 1));
+    }
+  }
+}
+
+TEST(Rendezvous, LongJobIdsDifferInTheirTails) {
+  const std::string job(300, 'x');
+  std::thread other([&] { bring_together(job + "1", {{0, 2}, {1, 2}}); });
+  const auto outcomes = bring_together(job + "2", {{0, 2}, {1, 2}});
+  other.join();
+  for (const auto& outcome : outcomes) EXPECT_EQ(outcome.code, ExitCode::kOk) << outcome.line;
+}
+
+TEST(Rendezvous, MissingRanksAreNamedToAllWhoCame) {
+  const auto outcomes = bring_together(fresh_job(), {{0, 4}, {2, 4}}, milliseconds(300));
+  expect_all(outcomes, ExitCode::kTimeout, "ranks 1, 3 of 4 did not come within 0.3 s");
+  expect_all(outcomes, ExitCode::kTimeout, "one host");
+}
+
+TEST(Rendezvous, AMissingRank0IsNamed) {
+  const auto outcomes = bring_together(fresh_job(), {{1, 2}}, milliseconds(200));
+  expect_all(outcomes, ExitCode::kTimeout, "rank 0 did not come within 0.2 s");
+}
+
+TEST(Rendezvous, ARankClaimedTwiceIsRefused) {
+  expect_all(bring_together(fresh_job(), {{0, 3}, {1, 3}, {1, 3}}), ExitCode::kConfig,
+             "two processes claim rank 1: pids 100");
+}
+
+TEST(Rendezvous, Rank0ClaimedTwiceIsRefused) {
+  const std::string job = fresh_job();
+  std::vector<Outcome> first;
+  std::thread host([&] { first = bring_together(job, {{0, 2}}, milliseconds(500)); });
+  auto second = bring_together(job, {{0, 2}}, milliseconds(500));
+  host.join();
+  // Whoever came later is told; the other waits in vain.
+  if (second[0].code == ExitCode::kTimeout) std::swap(first, second);
+  expect_all(second, ExitCode::kConfig, "two processes claim rank 0");
+  expect_all(first, ExitCode::kTimeout, "rank 1 of 2 did not come");
+}
+
+TEST(Rendezvous, DifferentSizesAreRefused) {
+  expect_all(bring_together(fresh_job(), {{0, 2}, {1, 3}}), ExitCode::kConfig,
+             "rank 1 (pid 1001) was started for 3 ranks, rank 0 for 2");
+}
+
+TEST(Rendezvous, StrangersAreIgnored) {
+  const std::string job = fresh_job();
+  std::vector<Outcome> outcomes;
+  std::thread ranks([&] { outcomes = bring_together(job, {{0, 2}, {1, 2}}); });
+  // Whatever is sent before or after: only what is written down as a message of ours counts.
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  const std::string name = "hydrofoil-" + std::to_string(geteuid()) + "-" + job;
+  name.copy(address.sun_path + 1, sizeof address.sun_path - 1);
+  const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
+  const Descriptor stranger(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  for (int i = 0; i < 200; ++i) {
+    if (connect(stranger.get(), reinterpret_cast<sockaddr*>(&address), length) == 0) {
+      send(stranger.get(), "hello?", 6, MSG_NOSIGNAL);
+      break;
+    }
+    std::this_thread::yield();
+  }
+  ranks.join();
+  for (const auto& outcome : outcomes) EXPECT_EQ(outcome.code, ExitCode::kOk) << outcome.line;
+}
+
+}  // namespace
+}  // namespace hydrofoil::comm
