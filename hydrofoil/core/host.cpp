@@ -30,7 +30,8 @@ uint64_t proc_kilobytes(const char* file, std::string_view name) {
 std::optional<uint64_t> number_in(const fs::path& file) {
   std::ifstream in(file);
   uint64_t value = 0;
-  if (in >> value) return value;  // "max" does not parse: no limit
+  // No limit is "max" in version 2 and -1 in version 1, which would be read as a huge number.
+  if (in.peek() != '-' && in >> value) return value;
   return std::nullopt;
 }
 
