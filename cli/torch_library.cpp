@@ -26,15 +26,15 @@ constexpr std::array kCommands{
 };
 constexpr const char* kLibrary = "libhydrofoil_train.so";
 
-fs::path library_path() {
+}  // namespace
+
+fs::path torch_library_path() {
   const fs::path folder = fs::read_symlink("/proc/self/exe").parent_path();
   for (const fs::path& place : {folder, folder / "lib", folder.parent_path() / "lib"})
     if (fs::exists(place / kLibrary)) return place / kLibrary;
   throw Error(ExitCode::kError, std::string(kLibrary) + " is not there, and this command needs it",
               folder.string(), "build with -DHYDROFOIL_TORCH=ON, or copy it beside the program");
 }
-
-}  // namespace
 
 bool is_torch_command(std::string_view name) {
   return std::any_of(kCommands.begin(), kCommands.end(),
@@ -46,7 +46,7 @@ void add_torch_commands(CLI::App& app) {
 }
 
 int run_torch_command(int argc, char** argv) {
-  const fs::path path = library_path();
+  const fs::path path = torch_library_path();
   void* library = dlopen(path.c_str(), RTLD_LAZY | RTLD_LOCAL);
   void* entry = library != nullptr ? dlsym(library, "hydrofoil_run") : nullptr;
   if (entry == nullptr)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <filesystem>
 #include <string_view>
 
 #include "cli/command_line.h"
@@ -14,8 +15,11 @@ bool is_torch_command(std::string_view name);
 // Lists them in the help of the program.
 void add_torch_commands(CLI::App& app);
 
-// Loads the library (beside the program, in lib/ or ../lib) and hands it the command line. Takes
-// most of a second, which is why other commands do without. Error(kError) when there is none.
+// Of the library: beside the program, in lib/ or ../lib. Error(kError) when there is none.
+std::filesystem::path torch_library_path();
+
+// Loads the library and hands it the command line. Takes most of a second, which is why other
+// commands do without.
 int run_torch_command(int argc, char** argv);
 
 }  // namespace hydrofoil::cli
