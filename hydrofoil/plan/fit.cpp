@@ -61,7 +61,7 @@ Fit fit(const Model& model, const RunShape& run, const host::Memory& memory, int
   const auto take = [&](const RunShape& r) {
     const uint64_t bytes = needed(r);
     if (bytes > result.usable_bytes) return false;
-    result.change = Change{settings(run, r), r.ranks, bytes};
+    result.change = Change{settings(run, r), r.ranks, r.ranks > run.ranks, bytes};
     return true;
   };
   if (std::any_of(tries.begin(), tries.end(), take)) return result;

@@ -14,7 +14,8 @@ namespace hydrofoil::plan {
 
 struct Change {
   std::vector<std::string> settings;  // "recompute=true": after --set
-  int ranks = 0;                      // more than the run's where nothing else helps
+  int ranks = 0;
+  bool more_hosts = false;  // more ranks, on further hosts: where nothing else helps
   uint64_t needed_bytes = 0;
 };
 

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <vector>
 
 #include "hydrofoil/monitor/format.h"
 
@@ -60,14 +61,8 @@ std::string change_text(const Report& r) {
   if (r.fit.fits()) return {};
   if (!r.fit.change)
     return "\nno recompute, stage, micro-batch or number of ranks tried here makes it fit\n";
-  const Change& change = *r.fit.change;
-  std::string text =
-      "\nthe smallest change that fits (" + human_bytes(change.needed_bytes) + "):\n ";
-  for (const auto& setting : change.settings) text += " --set " + setting;
-  if (change.ranks > r.run.ranks)
-    text += " --ranks " + std::to_string(change.ranks) + ", " + std::to_string(r.ranks_on_host) +
-            " on each host";
-  return text + "\n";
+  return "\nthe smallest change that fits (" + human_bytes(r.fit.change->needed_bytes) + "):\n  " +
+         to_text(*r.fit.change) + "\n";
 }
 
 std::string wire_text(const Report& r) {
@@ -142,6 +137,16 @@ Report make_report(const Model& model, const RunShape& run, const Machine& machi
           .fit = fit(model, run, memory, ranks_on_host)};
 }
 
+std::string to_text(const Change& change) {
+  std::vector<std::string> words;
+  for (const auto& setting : change.settings) words.push_back("--set " + setting);
+  if (change.more_hosts)
+    words.push_back("--ranks " + std::to_string(change.ranks) + " with no more of them on a host");
+  std::string text;
+  for (const auto& word : words) text.append(text.empty() ? "" : " ").append(word);
+  return text;
+}
+
 std::string to_text(const Report& report) {
   return heading(report) + memory_text(report) + change_text(report) + wire_text(report) +
          time_text(report) + deepspeed_text(report);
@@ -176,6 +181,7 @@ std::string to_json(const Report& r) {
   if (r.fit.change)
     json["change"] = {{"set", r.fit.change->settings},
                       {"ranks", r.fit.change->ranks},
+                      {"more_hosts", r.fit.change->more_hosts},
                       {"needed_bytes", r.fit.change->needed_bytes}};
   return json.dump();
 }

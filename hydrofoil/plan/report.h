@@ -34,6 +34,7 @@ Report make_report(const Model& model, const RunShape& run, const Machine& machi
                    const host::Memory& memory, int ranks_on_host);
 
 std::string to_text(const Report& report);  // lines, at most 100 columns
+std::string to_text(const Change& change);  // "--set recompute=true --set .."
 std::string to_json(const Report& report);  // one line
 
 // What `train` reports as predicted.

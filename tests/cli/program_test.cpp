@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "program.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
@@ -18,23 +20,6 @@ namespace {
 
 using testing::HasSubstr;
 using testing::StartsWith;
-
-struct Result {
-  int code = -1;
-  std::string out;
-};
-
-// Through the shell, so that a test can redirect: `arguments` follow the program's name.
-Result hydrofoil(const std::string& arguments, const std::string& before = "") {
-  Result result;
-  FILE* pipe = popen((before + " '" HYDROFOIL_PROGRAM "' " + arguments).c_str(), "r");
-  std::array<char, 4096> chunk;
-  for (size_t n; (n = fread(chunk.data(), 1, chunk.size(), pipe)) > 0;)
-    result.out.append(chunk.data(), n);
-  const int status = pclose(pipe);
-  if (WIFEXITED(status)) result.code = WEXITSTATUS(status);
-  return result;
-}
 
 TEST(Program, HelpListsTheCommandsThatAreLoadedOnDemandToo) {
   const Result help = hydrofoil("--help");

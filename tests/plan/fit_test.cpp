@@ -107,6 +107,7 @@ TEST(Fit, MoreHostsAreTheLastResort) {
   const auto result = fit(model, run, with(2 * peak(model, more)), 2);
   ASSERT_TRUE(result.change);
   EXPECT_EQ(result.change->ranks, 8);
+  EXPECT_TRUE(result.change->more_hosts);
   EXPECT_THAT(result.change->settings, IsEmpty());
   EXPECT_FALSE(fit(model, run, with(1 << 20), 2).change.has_value());
 }

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/plan/from_config.h"
+
+#include <string>
+
+#include "hydrofoil/core/error.h"
+#include "hydrofoil/optim/update_rule.h"
+
+namespace hydrofoil::plan {
+
+RunShape shape_of(const config::RunConfig& run, const config::BatchSizes& batch,
+                  const spec::ModelSpec& spec) {
+  if (run.data.sequence_length > spec.max_positions)
+    throw Error(ExitCode::kConfig,
+                "a sequence of " + std::to_string(run.data.sequence_length) +
+                    " tokens is longer than the model's " + std::to_string(spec.max_positions) +
+                    " positions",
+                "data.sequence_length", "shorten the sequences");
+  const bool sgd = run.deepspeed.optimizer.type == config::OptimizerType::kSgd;
+  RunShape shape{.ranks = static_cast<int>(batch.ranks),
+                 .stage = static_cast<int>(run.deepspeed.zero.stage),
+                 .micro_batch = batch.micro_batch_size,
+                 .accumulation = batch.accumulation_steps,
+                 .sequence_length = run.data.sequence_length,
+                 .recompute = run.recompute};
+  shape.optimizer_states =
+      static_cast<int>(optim::make_rule(sgd ? "sgd" : "adamw")->state_names().size());
+  if (run.resident_parameter_bytes.value_or(0) > 0)
+    shape.resident_bytes = static_cast<uint64_t>(*run.resident_parameter_bytes);
+  return shape;
+}
+
+}  // namespace hydrofoil::plan

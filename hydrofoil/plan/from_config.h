@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// The run that a configuration describes, as the planner's few numbers.
+#pragma once
+
+#include "hydrofoil/config/batch.h"
+#include "hydrofoil/config/run.h"
+#include "hydrofoil/plan/model.h"
+
+namespace hydrofoil::plan {
+
+// A sequence longer than the model's positions is Error(kConfig).
+RunShape shape_of(const config::RunConfig& run, const config::BatchSizes& batch,
+                  const spec::ModelSpec& spec);
+
+}  // namespace hydrofoil::plan

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "program.h"
+
+namespace hydrofoil::cli {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+namespace fs = std::filesystem;
+
+class Plan : public testing::Test {
+ protected:
+  Plan() {
+    std::string name = (fs::temp_directory_path() / "hydrofoil_plan_XXXXXX").string();
+    folder_ = ::mkdtemp(name.data());
+    write("config.json", config().dump());
+    json run{{"version", 1},
+             {"model", {{"config", config()}}},
+             {"data", {{"train", {"none.txt"}}, {"sequence_length", 64}}},
+             {"deepspeed",
+              {{"train_micro_batch_size_per_gpu", 4}, {"zero_optimization", {{"stage", 2}}}}}};
+    write("run.json", run.dump());
+    write("ds.json", R"({"train_batch_size": 6, "zero_optimization": {"stage": 3}})");
+  }
+  ~Plan() override { fs::remove_all(folder_); }
+
+  static json config() {
+    return {{"model_type", "gpt2"}, {"vocab_size", 997}, {"n_positions", 128},
+            {"n_embd", 60},         {"n_layer", 3},      {"n_head", 5}};
+  }
+  void write(const char* name, const std::string& text) { std::ofstream(folder_ / name) << text; }
+  std::string path(const char* name) const { return (folder_ / name).string(); }
+
+  fs::path folder_;
+};
+
+TEST_F(Plan, OfARunFileIsATableOrOneObject) {
+  const Result people = hydrofoil("plan " + path("run.json") + " --ranks 2");
+  EXPECT_EQ(people.code, 0);
+  EXPECT_THAT(people.out, HasSubstr("2 ranks, ZeRO stage 2, 1 x 4 sequences of 64 tokens"));
+  const json report =
+      json::parse(hydrofoil("plan " + path("run.json") + " --ranks 3 --gflops 10 --json").out);
+  EXPECT_EQ(report["ranks"], 3);
+  EXPECT_EQ(report["fits"], true);
+  EXPECT_GT(report["wire_bytes"]["reduce_scatter"], 0);
+  EXPECT_EQ(report["bottleneck"], "compute");
+}
+
+TEST_F(Plan, OfFlagsFollowsTheDeepSpeedFile) {
+  for (const char* model : {"config.json", "."}) {
+    if (model[0] == '.') write("model.safetensors", "");
+    const json report =
+        json::parse(hydrofoil("plan --model " + path(model) + " --data none.txt --deepspeed " +
+                              path("ds.json") + " --ranks 2 --json")
+                        .out);
+    EXPECT_EQ(report["stage"], 3);
+    EXPECT_EQ(report["micro_batch"].get<int>() * report["accumulation"].get<int>(), 3) << model;
+  }
+}
+
+TEST_F(Plan, OverridesWin) {
+  const json report = json::parse(
+      hydrofoil("plan " + path("run.json") +
+                " --json --set deepspeed.zero_optimization.stage=0 --set data.sequence_length=128")
+          .out);
+  EXPECT_EQ(report["stage"], 0);
+  EXPECT_EQ(report["sequence_length"], 128);
+}
+
+TEST_F(Plan, WhatDoesNotFitEndsWithCode4AndTheChangeThatWould) {
+  const std::string large =
+      "plan " + path("run.json") + " --set deepspeed.train_micro_batch_size_per_gpu=4194304";
+  EXPECT_EQ(hydrofoil(large + " >/dev/null 2>&1").code, 4);
+  EXPECT_THAT(hydrofoil(large + " 2>&1 >/dev/null").out,
+              HasSubstr("hydrofoil: error: memory: the run needs "));
+  const json report = json::parse(hydrofoil(large + " --json 2>/dev/null").out);
+  EXPECT_EQ(report["fits"], false);
+  ASSERT_FALSE(report["change"]["set"].empty());
+  std::string again = large + " --json";
+  for (const std::string setting : report["change"]["set"]) again += " --set " + setting;
+  EXPECT_EQ(json::parse(hydrofoil(again).out)["fits"], true);
+}
+
+TEST_F(Plan, RefusesWhatCouldNotRun) {
+  EXPECT_EQ(hydrofoil("plan 2>/dev/null").code, 2);
+  EXPECT_EQ(hydrofoil("plan " + path("run.json") + " --model x 2>/dev/null").code, 2);
+  EXPECT_EQ(hydrofoil("plan " + path("none.json") + " 2>/dev/null").code, 3);
+  const Result longer =
+      hydrofoil("plan " + path("run.json") + " --set data.sequence_length=129 2>&1");
+  EXPECT_EQ(longer.code, 3);
+  EXPECT_THAT(longer.out, HasSubstr("129 tokens is longer than the model's 128"));
+  const Result folder = hydrofoil("plan --model " + path("nothing") + " --data none.txt 2>&1");
+  EXPECT_EQ(folder.code, 3);
+}
+
+}  // namespace
+}  // namespace hydrofoil::cli
