@@ -59,7 +59,7 @@ TEST_F(Plan, OfFlagsFollowsTheDeepSpeedFile) {
     if (model[0] == '.') write("model.safetensors", "");
     const json report =
         json::parse(hydrofoil("plan --model " + path(model) + " --data none.txt --deepspeed " +
-                              path("ds.json") + " --ranks 2 --json")
+                              path("ds.json") + " --set data.sequence_length=64 --ranks 2 --json")
                         .out);
     EXPECT_EQ(report["stage"], 3);
     EXPECT_EQ(report["micro_batch"].get<int>() * report["accumulation"].get<int>(), 3) << model;
