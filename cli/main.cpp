@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cli/command_line.h"
+#include "cli/launch_command.h"
 #include "cli/torch_library.h"
 #include "hydrofoil/config/suggest.h"
 #include "hydrofoil/core/error.h"
@@ -12,15 +13,9 @@
 #if __has_include("cli/config_command.h")
 #include "cli/config_command.h"
 #endif
-#if __has_include("cli/checkpoint_command.h")
 #include "cli/checkpoint_command.h"
-#endif
-#if __has_include("cli/plan_command.h")
-#include "cli/plan_command.h"
-#endif
-#if __has_include("cli/doctor_command.h")
 #include "cli/doctor_command.h"
-#endif
+#include "cli/plan_command.h"
 #if __has_include("cli/bench_command.h")
 #include "cli/bench_command.h"
 #endif
@@ -30,18 +25,13 @@ namespace {
 
 void add_commands(CLI::App& app, [[maybe_unused]] Action& action) {
   add_torch_commands(app);
-#if __has_include("cli/plan_command.h")
+  add_launch_command(app, action);
   add_plan_command(app, action);
-#endif
-#if __has_include("cli/checkpoint_command.h")
   add_checkpoint_command(app, action);
-#endif
 #if __has_include("cli/config_command.h")
   add_config_command(app, action);
 #endif
-#if __has_include("cli/doctor_command.h")
   add_doctor_command(app, action);
-#endif
 #if __has_include("cli/bench_command.h")
   add_bench_command(app, action);
 #endif

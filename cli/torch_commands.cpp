@@ -1,19 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The entry of libhydrofoil_train.so. Exceptions end here: none crosses into the program.
 #include "cli/command_line.h"
-
-#if __has_include("cli/train_command.h")
-#include "cli/train_command.h"
-#endif
-#if __has_include("cli/generate_command.h")
-#include "cli/generate_command.h"
-#endif
-#if __has_include("cli/eval_command.h")
 #include "cli/eval_command.h"
-#endif
-#if __has_include("cli/chat_command.h")
-#include "cli/chat_command.h"
-#endif
+#include "cli/generate_command.h"
+#include "cli/train_command.h"
 
 namespace {
 
@@ -21,18 +11,9 @@ int run(hydrofoil::cli::Arguments arguments) {
   CLI::App app{"Hydrofoil"};
   app.name("hydrofoil");
   hydrofoil::cli::Action action;
-#if __has_include("cli/train_command.h")
   hydrofoil::cli::add_train_command(app, action);
-#endif
-#if __has_include("cli/generate_command.h")
   hydrofoil::cli::add_generate_command(app, action);
-#endif
-#if __has_include("cli/eval_command.h")
   hydrofoil::cli::add_eval_command(app, action);
-#endif
-#if __has_include("cli/chat_command.h")
-  hydrofoil::cli::add_chat_command(app, action);
-#endif
   app.require_subcommand(1);
   return hydrofoil::cli::parse_and_run(app, action, arguments);
 }

@@ -22,7 +22,6 @@ constexpr std::array kCommands{
     TorchCommand{"train", "Train a model: pretraining or fine-tuning, on any number of ranks"},
     TorchCommand{"generate", "Continue a prompt"},
     TorchCommand{"eval", "Measure the perplexity of a text"},
-    TorchCommand{"chat", "Talk with a model in the terminal"},
 };
 constexpr const char* kLibrary = "libhydrofoil_train.so";
 
