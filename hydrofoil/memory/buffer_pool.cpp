@@ -24,7 +24,7 @@ BufferPool::Bytes map_pages(size_t bytes) {
 
 }  // namespace
 
-BufferPool::Bytes BufferPool::take(size_t bytes) {
+BufferPool::Bytes BufferPool::take(size_t bytes, size_t idle_bytes) {
   {
     std::lock_guard lock(mutex_);
     if (auto it = idle_.find(bytes); it != idle_.end()) {
@@ -35,6 +35,7 @@ BufferPool::Bytes BufferPool::take(size_t bytes) {
       return buffer;
     }
   }
+  trim(idle_bytes);
   Bytes buffer = map_pages(bytes);
   ledger_.add(category_, bytes);
   return buffer;

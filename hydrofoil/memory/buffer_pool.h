@@ -23,8 +23,9 @@ class BufferPool {
   BufferPool(const BufferPool&) = delete;
   BufferPool& operator=(const BufferPool&) = delete;
 
-  // Page-aligned, content undefined.
-  Bytes take(size_t bytes);
+  // Page-aligned, content undefined. When no idle buffer fits, a new one is mapped, and of the idle
+  // ones at most idle_bytes stay.
+  Bytes take(size_t bytes, size_t idle_bytes);
   // Overwritten with NaN in debug builds: a stale read spoils the result instead of passing.
   void give_back(Bytes buffer, size_t bytes);
   // Unmaps idle buffers, largest first, until at most this many idle bytes remain.

@@ -158,8 +158,8 @@ void ParameterCache::start_fill(Unit& unit) {
   unit.state = State::kFilling;
   ++statistics_.gathers;
   if (keeps_whole()) return;
-  unit.copy = pool_.take(unit.full_bytes);
   live_bytes_ += unit.full_bytes;
+  unit.copy = pool_.take(unit.full_bytes, spare_bytes());
 }
 
 // Runs unlocked: nobody else touches a unit that is filling.
@@ -186,7 +186,12 @@ void ParameterCache::evict(Unit& unit) {
   if (keeps_whole()) return;
   pool_.give_back(std::move(unit.copy), unit.full_bytes);
   live_bytes_ -= unit.full_bytes;
-  pool_.trim(std::max(options_.resident_bytes, live_bytes_) - live_bytes_);
+  pool_.trim(spare_bytes());
+}
+
+// What the budget leaves for idle buffers.
+size_t ParameterCache::spare_bytes() const {
+  return std::max(options_.resident_bytes, live_bytes_) - live_bytes_;
 }
 
 // The unit whose next use lies farthest ahead (Belady's rule on the recorded order); least recently

@@ -142,6 +142,7 @@ class ParameterCache {
   void evict(Unit& unit);
   bool make_room(size_t bytes, const Unit* ahead);
   Unit* choose_victim(const Unit* ahead);
+  size_t spare_bytes() const;
   void prefetch();
   void work();
   void drain(std::unique_lock<std::mutex>& lock);

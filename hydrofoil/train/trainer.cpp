@@ -38,13 +38,22 @@ double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+// What parameters and gradients cost on the wire, by operation, and all the rest as "control":
+// norms, losses, agreements.
 monitor::NamedBytes wire_bytes(const comm::MeterSnapshot& used) {
   using comm::Operation;
+  using comm::Purpose;
   monitor::NamedBytes bytes;
+  uint64_t state = 0;
   for (const auto op : {Operation::kAllReduce, Operation::kReduceScatter, Operation::kAllGather,
-                        Operation::kRead, Operation::kBroadcast})
-    if (const auto traffic = used.of(op); traffic.bytes > 0)
-      bytes.emplace_back(name_of(op), traffic.bytes);
+                        Operation::kRead}) {
+    const uint64_t sum =
+        used.of(op, Purpose::kParameters).bytes + used.of(op, Purpose::kGradients).bytes;
+    if (sum > 0) bytes.emplace_back(name_of(op), sum);
+    state += sum;
+  }
+  if (const uint64_t rest = used.total().bytes - state; rest > 0)
+    bytes.emplace_back("control", rest);
   return bytes;
 }
 
@@ -55,17 +64,6 @@ monitor::NamedBytes memory_bytes(const memory::Ledger& ledger) {
     bytes.emplace_back(name_of(category), ledger.peak_bytes(category));
   bytes.emplace_back("peak", ledger.peak_bytes());
   return bytes;
-}
-
-void add_to(monitor::NamedBytes& total, const monitor::NamedBytes& more) {
-  for (const auto& [name, bytes] : more) {
-    const auto found = std::ranges::find(total, name, &monitor::NamedBytes::value_type::first);
-    if (found == total.end()) {
-      total.emplace_back(name, bytes);
-    } else {
-      found->second += bytes;
-    }
-  }
 }
 
 void use_threads(const comm::Communicator& group, int64_t configured) {
@@ -164,7 +162,7 @@ ExitCode Trainer::run() {
     const auto start = Clock::now();
     const auto before = group_.meter().snapshot();
     const StepResult result = train_step();
-    add_to(wire_total_, wire_bytes(group_.meter().snapshot() - before));
+    wire_ = wire_bytes(group_.meter().snapshot() - before);
     record(result, seconds_since(start));
     stop = static_cast<Stop>(maximum(group_, static_cast<int64_t>(request.seen())));
     if (run_.eval_every > 0 && progress_.step % run_.eval_every == 0 &&
@@ -223,8 +221,7 @@ void Trainer::record(const StepResult& result, double seconds) {
                              .tokens_per_second = tokens / seconds,
                              .step_seconds = seconds,
                              .skipped = !result.applied};
-  record.wire_bytes = wire_total_;
-  for (auto& [name, bytes] : record.wire_bytes) bytes /= static_cast<uint64_t>(steps_here_);
+  record.wire_bytes = wire_;
   record.memory_bytes = memory_bytes(model_.engine->ledger());
   reporters_.report(record);
 }
@@ -264,11 +261,8 @@ bool Trainer::save(bool last) {
 void Trainer::finish(const std::string& checkpoint) {
   if (group_.rank() != 0) return;
   monitor::RunFigures measured{.memory_bytes = memory_bytes(model_.engine->ledger()),
-                               .wire_bytes = wire_total_};
-  if (steps_here_ > 0) {
-    for (auto& [name, bytes] : measured.wire_bytes) bytes /= static_cast<uint64_t>(steps_here_);
-    measured.step_seconds = seconds_here_ / static_cast<double>(steps_here_);
-  }
+                               .wire_bytes = wire_};
+  if (steps_here_ > 0) measured.step_seconds = seconds_here_ / static_cast<double>(steps_here_);
   reporters_.report(
       monitor::EndRecord{.steps = progress_.step,
                          .checkpoint = checkpoint,

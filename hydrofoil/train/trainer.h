@@ -59,7 +59,7 @@ class Trainer {
   Model model_;
   Progress progress_;
   monitor::Reporters reporters_;
-  monitor::NamedBytes wire_total_;  // of all steps of this process
+  monitor::NamedBytes wire_;  // of the last step
   int64_t steps_here_ = 0, skipped_in_a_row_ = 0;
   double seconds_here_ = 0;
   std::string last_checkpoint_;
