@@ -210,7 +210,10 @@ RunConfig run_from_flags(const RunFlags& flags, std::span<const std::string> ove
   Value document = make_object();
   document.place = place;
   Value model = make_object();
-  model.set("path", make_string(flags.model, place));
+  // A file is a config.json to start from; a folder holds a model.
+  std::error_code ignored;
+  const bool config = std::filesystem::is_regular_file(flags.model, ignored);
+  model.set(config ? "config" : "path", make_string(flags.model, place));
   document.set("model", std::move(model));
   Value files;
   Value::Array names;

@@ -84,6 +84,12 @@ Trainer::Trainer(comm::Communicator group, config::RunConfig run, TrainerOptions
   use_threads(group_, run_.threads);
   open_output();
   spec_ = load_spec();
+  if (run_.data.sequence_length > spec_.max_positions)
+    throw Error(ExitCode::kConfig,
+                "sequences of " + std::to_string(run_.data.sequence_length) +
+                    " tokens are longer than the model's " + std::to_string(spec_.max_positions) +
+                    " positions",
+                "data.sequence_length", "lower it, or take a model with more positions");
   corpus_ = std::make_unique<Corpus>(prepare_corpus(group_, run_, spec_.vocab_size));
   model_ = make_model(group_, spec_, engine_options(run_, batch_));
   load_state();
@@ -95,6 +101,9 @@ void Trainer::open_output() {
   std::string found;
   on_first_rank(group_, "the output folder", [&] {
     const fs::path output = run_.output;
+    if (fs::exists(output) && !fs::is_directory(output))
+      throw Error(ExitCode::kConfig, "the output is not a folder", output.string(),
+                  "choose another output");
     if (options_.resume) {
       if (!options_.resume->empty()) {
         found = checkpoint::resolve(*options_.resume).string();

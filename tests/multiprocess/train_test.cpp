@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+// hydrofoil train as processes: results, launchers, faults, bad input.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <chrono>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <thread>
+
+#include "hydrofoil/checkpoint/folder.h"
+#include "hydrofoil/checkpoint/reader.h"
+#include "hydrofoil/checkpoint/verify.h"
+#include "processes.h"
+#include "tests/data/scratch.h"
+
+namespace hydrofoil::test {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+using Json = nlohmann::json;
+
+class Train : public testing::Test {
+ protected:
+  Train() {
+    std::string text;
+    for (int i = 0; i < 6000; ++i)
+      text += std::to_string(i * 7919 % 613) + (i % 11 == 10 ? ".\n" : " and ");
+    corpus_ = scratch_.write("corpus.txt", text);
+  }
+
+  // A run file; `change` may add or replace keys.
+  std::string run_file(const Json& change = Json::object()) {
+    Json run{{"version", 1},
+             {"model",
+              {{"config",
+                {{"model_type", "gpt2"},
+                 {"vocab_size", 300},
+                 {"n_embd", 36},
+                 {"n_layer", 2},
+                 {"n_head", 3},
+                 {"n_positions", 24}}}}},
+             {"data", {{"train", {corpus_}}, {"sequence_length", 17}}},
+             {"steps", 12},
+             {"seed", 3},
+             {"threads", 1},
+             {"output", output().string()},
+             {"deepspeed",
+              {{"train_micro_batch_size_per_gpu", 2}, {"zero_optimization", {{"stage", 3}}}}}};
+    run.merge_patch(change);
+    return scratch_.write("run.json", run.dump());
+  }
+  fs::path output() const { return scratch_.path() / "out"; }
+
+  static std::vector<Json> events(const std::string& out) {
+    std::vector<Json> all;
+    std::istringstream lines(out);
+    for (std::string line; std::getline(lines, line);) all.push_back(Json::parse(line));
+    return all;
+  }
+
+  static std::vector<double> losses(const std::vector<Json>& all) {
+    std::vector<double> result;
+    for (const auto& event : all)
+      if (event["event"] == "step") result.push_back(event["loss"]);
+    return result;
+  }
+
+  Scratch scratch_;
+  std::string corpus_;
+};
+
+TEST_F(Train, ReportsStepsAndAnEndWhoseForecastHolds) {
+  const Ended run = hydrofoil({"train", run_file(), "--ranks", "3", "--json"});
+  ASSERT_EQ(run.code, 0) << run.err;
+  const auto all = events(run.out);
+  EXPECT_EQ(losses(all).size(), 12U);
+  const Json& end = all.back();
+  EXPECT_EQ(end["event"], "end");
+  EXPECT_EQ(end["steps"], 12);
+  EXPECT_TRUE(checkpoint::verify(end["checkpoint"].get<std::string>()).empty());
+  for (const auto& [name, bytes] : end["predicted"]["wire_bytes"].items())
+    EXPECT_EQ(end["measured"]["wire_bytes"][name], bytes) << name;
+  for (const auto& [name, bytes] : end["predicted"]["memory_bytes"].items())
+    EXPECT_NEAR(end["measured"]["memory_bytes"][name].get<double>(), bytes.get<double>(),
+                0.05 * bytes.get<double>())
+        << name;
+}
+
+TEST_F(Train, EveryLauncherGivesTheSameLosses) {
+  const Ended own = hydrofoil({"train", run_file(), "--ranks", "2", "--json"});
+  ASSERT_EQ(own.code, 0) << own.err;
+  const std::string port = std::to_string(20000 + getpid() % 20000);
+  using Variables = std::vector<std::string>;
+  const std::vector<std::function<Variables(int)>> launchers{
+      [&](int rank) {
+        const auto r = std::to_string(rank);
+        return Variables{"RANK=" + r,
+                         "LOCAL_RANK=" + r,
+                         "WORLD_SIZE=2",
+                         "LOCAL_WORLD_SIZE=2",
+                         "GROUP_RANK=0",
+                         "MASTER_ADDR=127.0.0.1",
+                         "MASTER_PORT=" + port,
+                         "TORCHELASTIC_RUN_ID=test" + port,
+                         "TORCHELASTIC_RESTART_COUNT=0",
+                         "TORCHELASTIC_USE_AGENT_STORE=True"};
+      },
+      [&](int rank) {
+        const auto r = std::to_string(rank);
+        return Variables{"OMPI_COMM_WORLD_RANK=" + r, "OMPI_COMM_WORLD_LOCAL_RANK=" + r,
+                         "OMPI_COMM_WORLD_SIZE=2",    "OMPI_COMM_WORLD_LOCAL_SIZE=2",
+                         "PMIX_NAMESPACE=ns" + port,  "PMIX_RANK=" + r};
+      }};
+  for (const auto& launcher : launchers) {
+    fs::remove_all(output());
+    Process second({"train", run_file(), "--json"}, launcher(1));
+    const Ended first = hydrofoil({"train", run_file(), "--json"}, launcher(0));
+    EXPECT_EQ(second.wait().code, 0);
+    ASSERT_EQ(first.code, 0) << first.err;
+    EXPECT_EQ(losses(events(first.out)), losses(events(own.out)));
+  }
+}
+
+// --- faults
+// ---------------------------------------------------------------------------------------
+
+TEST_F(Train, AKilledRankIsNamedAndNobodyStaysBehind) {
+  Process run({"train", run_file({{"steps", 100000}}), "--ranks", "3"});
+  ASSERT_TRUE(run.wait_for("step 1/")) << run.err_so_far();
+  const auto ranks = run.children();
+  ASSERT_EQ(ranks.size(), 3U);
+  const auto start = std::chrono::steady_clock::now();
+  kill(ranks[1], SIGKILL);
+  const Ended ended = run.wait();
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(8));
+  EXPECT_EQ(ended.code, 9);
+  EXPECT_THAT(ended.err, HasSubstr("rank 1 (pid " + std::to_string(ranks[1]) + ") died"));
+  EXPECT_THAT(ended.err, HasSubstr("SIGKILL"));
+  for (const pid_t pid : ranks) EXPECT_FALSE(alive(pid));
+}
+
+TEST_F(Train, AStoppedRankIsNamedAfterTheTimeout) {
+  Process run({"train", run_file({{"steps", 100000}}), "--ranks", "2"},
+              {"HYDROFOIL_COMM_TIMEOUT_SECONDS=2"});
+  ASSERT_TRUE(run.wait_for("step 1/")) << run.err_so_far();
+  const auto ranks = run.children();
+  ASSERT_EQ(ranks.size(), 2U);
+  kill(ranks[1], SIGSTOP);
+  const Ended ended = run.wait();
+  EXPECT_EQ(ended.code, 8) << ended.err;
+  EXPECT_THAT(ended.err, HasSubstr("rank 1"));
+  for (const pid_t pid : ranks) EXPECT_FALSE(alive(pid));
+}
+
+TEST_F(Train, NoRankOutlivesItsSupervisor) {
+  Process run({"train", run_file({{"steps", 100000}}), "--ranks", "2"});
+  ASSERT_TRUE(run.wait_for("step 1/")) << run.err_so_far();
+  const auto ranks = run.children();
+  kill(run.pid(), SIGKILL);
+  run.wait();
+  const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(5);
+  while ((alive(ranks[0]) || alive(ranks[1])) && std::chrono::steady_clock::now() < limit)
+    std::this_thread::yield();
+  for (const pid_t pid : ranks) EXPECT_FALSE(alive(pid));
+}
+
+TEST_F(Train, CtrlCFinishesTheStepAndSigtermSaves) {
+  struct Case {
+    int signal, code;
+    bool saves;
+  };
+  for (const auto& [signal, code, saves] : {Case{SIGINT, 130, false}, Case{SIGTERM, 75, true}}) {
+    fs::remove_all(output());
+    Process run({"train", run_file({{"steps", 100000}}), "--ranks", "2"});
+    ASSERT_TRUE(run.wait_for("step 1/")) << run.err_so_far();
+    kill(run.pid(), signal);
+    EXPECT_EQ(run.wait().code, code);
+    EXPECT_EQ(checkpoint::latest_complete(output() / "checkpoints").has_value(), saves);
+  }
+}
+
+std::vector<std::byte> all_weights(const fs::path& root) {
+  const checkpoint::Reader reader(root);
+  std::vector<std::byte> all;
+  for (const auto& [file, record] : reader.manifest().files)
+    for (const auto& [name, tensor] : record.tensors) {
+      const size_t at = all.size();
+      all.resize(at + tensor.bytes);
+      reader.read(file, name, 0, std::span(all).subspan(at));
+    }
+  return all;
+}
+
+TEST_F(Train, KilledAtAnyMomentARunResumesToTheSameEnd) {
+  const Json often{{"steps", 30}, {"save_every", 1}};
+  ASSERT_EQ(hydrofoil({"train", run_file(often), "--ranks", "2"}).code, 0);
+  const auto whole = all_weights(output() / "checkpoints");
+  fs::remove_all(output());
+  int kills = 0;
+  for (int attempt = 0; attempt < 40; ++attempt) {
+    Process run({"train", run_file(often), "--ranks", "2", "--resume", "auto"});
+    run.wait_for("saved");  // saves follow each other: any moment from here is inside or beside one
+    std::this_thread::sleep_for(std::chrono::milliseconds(attempt * 37 % 61));
+    kill(run.pid(), SIGKILL);
+    const int code = run.wait().code;
+    if (code == 0) break;
+    ++kills;
+    if (checkpoint::latest_complete(output() / "checkpoints")) {
+      EXPECT_TRUE(
+          checkpoint::verify(*checkpoint::latest_complete(output() / "checkpoints")).empty());
+    }
+    if (kills == 4) break;
+  }
+  EXPECT_GE(kills, 1);
+  const Ended last = hydrofoil({"train", run_file(often), "--ranks", "2", "--resume", "auto"});
+  ASSERT_EQ(last.code, 0) << last.err;
+  EXPECT_TRUE(all_weights(output() / "checkpoints") == whole);
+}
+
+// --- bad input
+// --------------------------------------------------------------------------------------
+
+struct Bad {
+  std::string what;
+  Json change;
+  int code;
+  std::string message;
+};
+
+TEST_F(Train, BadInputIsNamedWithTheDocumentedCode) {
+  const std::string empty = scratch_.write("empty.txt", ""),
+                    latin = scratch_.write("latin.txt", "caf\xe9");
+  const std::string tiny = scratch_.write("tiny.txt", "hi");
+  const auto data = [](const std::string& file) { return Json{{"data", {{"train", {file}}}}}; };
+  const std::vector<Bad> all{
+      {"empty data", data(empty), 5, "empty"},
+      {"data that is no UTF-8", data(latin), 5, "byte 3"},
+      {"data too short", data(tiny), 5, "one sequence"},
+      {"a folder as data", data(scratch_.path()), 5, "directory"},
+      {"missing data", data("/nonexistent.txt"), 5, "no such"},
+      {"misspelt key", {{"deepspeed", {{"gradient_clipp1ng", 1.0}}}}, 3, "gradient_clipping"},
+      {"wrong type", {{"steps", "many"}}, 3, "steps"},
+      {"contradictory batch", {{"deepspeed", {{"train_batch_size", 7}}}}, 3, "7"},
+      {"unbuilt feature", {{"deepspeed", {{"fp16", {{"enabled", true}}}}}}, 3, "fp16"},
+      {"mesh axis", {{"mesh", {{"tp", 2}}}}, 3, "tp"},
+      {"unknown model", {{"model", {{"config", {{"model_type", "mamba"}}}}}}, 3, "mamba"},
+      {"sequence beyond positions", {{"data", {{"sequence_length", 25}}}}, 3, "24"},
+      {"output is a file", {{"output", corpus_}}, 3, "not a folder"},
+  };
+  for (const auto& bad : all) {
+    fs::remove_all(output());
+    const Ended run = hydrofoil({"train", run_file(bad.change), "--ranks", "2"});
+    EXPECT_EQ(run.code, bad.code) << bad.what << ": " << run.err;
+    EXPECT_THAT(run.err, HasSubstr("hydrofoil: error: ")) << bad.what;
+    EXPECT_THAT(run.err, HasSubstr(bad.message)) << bad.what;
+  }
+}
+
+TEST_F(Train, AnExistingOutputIsRefusedWithoutResume) {
+  ASSERT_EQ(hydrofoil({"train", run_file({{"steps", 1}})}).code, 0);
+  const Ended again = hydrofoil({"train", run_file({{"steps", 1}})});
+  EXPECT_EQ(again.code, 3);
+  EXPECT_THAT(again.err, HasSubstr("--resume"));
+}
+
+TEST_F(Train, FlagsServeInsteadOfARunFile) {
+  const auto model = scratch_.write(
+      "gpt2.json",
+      R"({"model_type":"gpt2","vocab_size":300,"n_embd":36,"n_layer":1,"n_head":3,"n_positions":256})");
+  const auto deepspeed = scratch_.write(
+      "ds.json", R"({"train_micro_batch_size_per_gpu":1,"zero_optimization":{"stage":1}})");
+  const Ended run =
+      hydrofoil({"train", "--model", model, "--data", corpus_, "--deepspeed", deepspeed, "--output",
+                 output().string(), "--set", "steps=2", "--json"});
+  ASSERT_EQ(run.code, 0) << run.err;
+  EXPECT_EQ(losses(events(run.out)).size(), 2U);
+  // What was trained generates and evaluates.
+  const Ended text = hydrofoil({"generate", output().string(), "--prompt", "1 and", "--max-tokens",
+                                "5", "--greedy", "--json"});
+  ASSERT_EQ(text.code, 0) << text.err;
+  EXPECT_EQ(Json::parse(text.out)["tokens"].size(), 5U);
+  const Ended eval = hydrofoil({"eval", output().string(), "--text", corpus_, "--json"});
+  ASSERT_EQ(eval.code, 0) << eval.err;
+  EXPECT_GT(Json::parse(eval.out)["perplexity"].get<double>(), 1.0);
+}
+
+}  // namespace
+}  // namespace hydrofoil::test
