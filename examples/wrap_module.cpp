@@ -4,7 +4,7 @@
 //   hydrofoil launch --ranks 2 build/examples/wrap_module
 //   torchrun --no-python --nproc_per_node 2 build/examples/wrap_module
 //
-// Expect a falling loss, and each rank to hold half of the parameters.
+// Expect a falling loss, and ranks that hold less the more there are: a slice, and two layers.
 #include <torch/torch.h>
 
 #include <cstdio>
@@ -16,10 +16,11 @@
 struct ModelImpl : torch::nn::Module {
   torch::nn::Sequential layers{nullptr};
   ModelImpl() {
-    layers = register_module("layers",
-                             torch::nn::Sequential(torch::nn::Linear(17, 97), torch::nn::GELU(),
-                                                   torch::nn::Linear(97, 97), torch::nn::GELU(),
-                                                   torch::nn::Linear(97, 1)));
+    layers = register_module("layers", torch::nn::Sequential(torch::nn::Linear(17, 384)));
+    for (int i = 0; i < 8; ++i) {
+      layers->push_back(torch::nn::GELU());
+      layers->push_back(torch::nn::Linear(384, i < 7 ? 384 : 1));
+    }
   }
   torch::Tensor forward(const torch::Tensor& x) { return layers->forward(x); }
 };
@@ -31,7 +32,7 @@ int main() try {
   torch::manual_seed(1);
   Model model;
   auto engine =
-      train::Engine::wrap(world, train::units_of(*model), {.stage = 3, .groups = {{.lr = 1e-2}}});
+      train::Engine::wrap(world, train::units_of(*model), {.stage = 3, .groups = {{.lr = 1e-3}}});
 
   torch::manual_seed(100 + world.rank());  // every rank has data of its own
   for (int step = 0; step < 50; ++step) {
