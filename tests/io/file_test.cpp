@@ -153,6 +153,17 @@ TEST(AtomicWrite, LeavesTheOldFileAndNoRestsWhenItFails) {
               HasSubstr("No such file or directory"));
 }
 
+TEST(ExchangePaths, SwapsFoldersWithTheirContents) {
+  const Scratch scratch;
+  std::filesystem::create_directories(scratch / "a");
+  std::filesystem::create_directories(scratch / "b");
+  put(scratch / "a/old", "1");
+  if (!exchange_paths(scratch / "a", scratch / "b")) GTEST_SKIP() << "not on this file system";
+  EXPECT_EQ(get(scratch / "b/old"), "1");
+  EXPECT_THAT(error_line([&] { exchange_paths(scratch / "a", scratch / "c"); }),
+              HasSubstr("a: cannot exchange with c: No such file"));
+}
+
 TEST(ReadText, RefusesMoreThanItsLimit) {
   const Scratch scratch;
   put(scratch / "a", "12345");

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/checkpoint/kill.h"
+
+namespace hydrofoil::checkpoint {
+namespace {
+
+TEST(Kill, TwentyRandomMomentsLeaveTheOldOrTheNew) {
+  kill_at_random_moments(20);
+}
+
+}  // namespace
+}  // namespace hydrofoil::checkpoint
