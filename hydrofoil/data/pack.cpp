@@ -48,6 +48,13 @@ void for_each_line(const std::string& source, std::string_view all, const Docume
   }
 }
 
+// The token that ends a document, by the names that byte-level tokenizers give it.
+std::optional<int32_t> end_of_text(const text::Tokenizer& tokenizer) {
+  for (const char* name : {"<|endoftext|>", "<|end_of_text|>", "</s>"})
+    if (const auto id = tokenizer.id_of(name); id && tokenizer.is_special(*id)) return id;
+  return std::nullopt;
+}
+
 // Changes when any byte of the sources or the tokenizer does.
 SourceKey key_of(std::span<const std::string> sources, const text::Tokenizer& tokenizer) {
   std::string all = text::fingerprint(tokenizer.spec());
@@ -84,7 +91,7 @@ TokenFile pack_documents(std::span<const std::string> sources, const text::Token
   const SourceKey key = key_of(sources, tokenizer);
   auto packed = current(out, key);
   if (!packed) {
-    const auto end = tokenizer.id_of("<|endoftext|>");
+    const auto end = end_of_text(tokenizer);
     TokenFileWriter writer(out, tokenizer.vocab_size(), key);
     for (const auto& source : sources)
       for_each_document(source, [&](std::string_view text) {
@@ -100,7 +107,8 @@ TokenFile pack_documents(std::span<const std::string> sources, const text::Token
     throw Error(ExitCode::kData,
                 "the text gives " + std::to_string(packed->size()) +
                     " tokens, one sequence needs " + std::to_string(needed),
-                sources.front(), "add text, or lower data.sequence_length");
+                sources.empty() ? std::string() : sources.front(),
+                "add text, or lower data.sequence_length");
   return std::move(*packed);
 }
 

@@ -36,6 +36,18 @@ TEST(Pack, DocumentsComeBackWithAnEndAfterEach) {
   EXPECT_EQ(file.at(file.document_begin(1) - 1), *tokenizer.id_of("<|endoftext|>"));
 }
 
+TEST(Pack, TheEndOfTextTokenMayHaveAnotherNameOrBeAbsent) {
+  const test::Scratch scratch;
+  const std::vector<std::string> sources{scratch.write("a.txt", "<|endoftext|>")};
+  const auto packed = [&](std::vector<std::string> special_tokens) {
+    text::BpeTrainer trainer({.special_tokens = std::move(special_tokens)});
+    const text::Tokenizer tokenizer(trainer.train());
+    return decoded(pack_documents(sources, tokenizer, scratch.path() / "out.tokens", 2), tokenizer);
+  };
+  EXPECT_EQ(packed({"<|begin|>", "<|end_of_text|>"}), "<|endoftext|><|end_of_text|>");
+  EXPECT_EQ(packed({}), "<|endoftext|>") << "what stands in the text is text";
+}
+
 TEST(Pack, LinesOfJsonAreDocuments) {
   const test::Scratch scratch;
   const auto tokenizer = tokenizer_of(kText);
@@ -90,6 +102,11 @@ TEST(Pack, BadSourcesAreNamedWithTheCause) {
   expect_refused({scratch.write("empty.txt", "")}, 2, "empty");
   expect_refused({scratch.write("latin1.txt", "caf\xe9 au lait")}, 2, "byte 3");
   expect_refused({scratch.write("short.txt", "hi")}, 1000, "one sequence needs 1000");
+}
+
+TEST(Pack, NoSourcesGiveTooFewTokens) {
+  const test::Scratch scratch;
+  EXPECT_THROW(pack_documents({}, tokenizer_of(kText), scratch.path() / "out.tokens", 1), Error);
 }
 
 TEST(TokenFile, DamageIsRefused) {
