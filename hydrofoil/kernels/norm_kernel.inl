@@ -12,9 +12,6 @@ constexpr size_t kF64Lanes = kVecBytes / sizeof(double);
 constexpr size_t kPacks = kSums / kF64Lanes;
 constexpr size_t kAhead = 2048;  // bytes
 
-using F64 = Pack<double>;
-using HalfF32 = PackOf<float, kVecBytes / 2>::type;  // as many lanes as F64
-
 // The upper lanes onto the lower ones, `width` lanes left.
 HYDROFOIL_LANES double fold(const F64 (&sums)[kPacks]) {
   F64 packs[kPacks];
@@ -32,10 +29,8 @@ HYDROFOIL_LANES double squares(const float* block) {
   F64 sums[kPacks] = {};
   for (size_t i = 0; i < kNormBlock; i += kSums) {
     __builtin_prefetch(reinterpret_cast<const char*>(block + i) + kAhead);
-    for (size_t k = 0; k < kPacks; ++k) {
-      const F64 x = __builtin_convertvector(load<HalfF32>(block + i + k * kF64Lanes), F64);
-      sums[k] += x * x;
-    }
+    for (size_t k = 0; k < kPacks; ++k)
+      sums[k] = add_square(sums[k], extend(load<F32Half>(block + i + k * kF64Lanes)));
   }
   return fold(sums);
 }

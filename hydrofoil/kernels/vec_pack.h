@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The part of the vector layer that is the same text on every tier: packs are the compiler's own
 // vectors, so + - * / and comparisons work on them and round as the scalar operators do. A tier's
-// header defines kVecBytes first and what differs (conversions, fma, streaming) after.
+// header defines kVecBytes first and what differs (width conversions, fma, streaming) after;
+// vec_bf16.h closes it.
 //
 // Tails are packs too: load_part fills the missing lanes with zeros, store_part writes the given
 // bytes only. The order of operations is thus the same for every length and on every tier.
@@ -19,7 +20,10 @@ template <class T>
 using Pack = typename PackOf<T, kVecBytes>::type;
 using F32 = Pack<float>;
 using U32 = Pack<uint32_t>;
-using U16 = typename PackOf<uint16_t, kVecBytes / 2>::type;  // as many lanes as F32
+using F64 = Pack<double>;
+// Half a pack: as many lanes as the full one of twice their width.
+using U16 = typename PackOf<uint16_t, kVecBytes / 2>::type;   // of F32 and U32
+using F32Half = typename PackOf<float, kVecBytes / 2>::type;  // of F64
 
 constexpr size_t kF32Lanes = kVecBytes / sizeof(float);
 
@@ -50,18 +54,6 @@ HYDROFOIL_LANES V load_part(const void* from, size_t bytes) {
 template <class V>
 HYDROFOIL_LANES void store_part(void* to, V v, size_t bytes) {
   __builtin_memcpy(to, &v, bytes);
-}
-
-// Round to nearest even; a NaN stays a NaN. As to_bf16 of core/dtype.h.
-HYDROFOIL_LANES U16 to_bf16(F32 v) {
-  const U32 bits = (U32)v;
-  const U32 rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-  const U32 nan = (bits >> 16) | 0x40;
-  return __builtin_convertvector(v == v ? rounded : nan, U16);
-}
-
-HYDROFOIL_LANES F32 from_bf16(U16 v) {
-  return (F32)(__builtin_convertvector(v, U32) << 16);
 }
 
 }  // namespace hydrofoil::kernels::HYDROFOIL_TIER

@@ -16,6 +16,17 @@ constexpr size_t kVecBytes = 16;
 
 namespace hydrofoil::kernels::scalar {
 
+// extend: to twice the width, exactly; truncate: the lower half of each lane.
+HYDROFOIL_LANES U32 extend(U16 v) {
+  return __builtin_convertvector(v, U32);
+}
+HYDROFOIL_LANES U16 truncate(U32 v) {
+  return __builtin_convertvector(v, U16);
+}
+HYDROFOIL_LANES F64 extend(F32Half v) {
+  return __builtin_convertvector(v, F64);
+}
+
 HYDROFOIL_LANES U16 to_f16(F32 v) {
   U16 out;
   for (size_t i = 0; i < kF32Lanes; ++i) out[i] = hydrofoil::to_f16(v[i]);
@@ -34,6 +45,12 @@ HYDROFOIL_LANES F32 fma(F32 a, F32 b, F32 c) {
   return out;
 }
 
+// sum + x^2 for x that came out of extend(): its square is exact in double, so that a fused and two
+// separate operations round alike.
+HYDROFOIL_LANES F64 add_square(F64 sum, F64 x) {
+  return sum + x * x;
+}
+
 HYDROFOIL_LANES F32 sqrt(F32 v) {
   F32 out;
   for (size_t i = 0; i < kF32Lanes; ++i) out[i] = __builtin_sqrtf(v[i]);
@@ -48,3 +65,5 @@ HYDROFOIL_LANES void stream(void* to, V v) {
 HYDROFOIL_LANES void stream_fence() {}
 
 }  // namespace hydrofoil::kernels::scalar
+
+#include "hydrofoil/kernels/vec_bf16.h"
