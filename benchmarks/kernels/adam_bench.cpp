@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The fused optimizer steps against a loop with the same memory traffic and no arithmetic. Peers:
 // benchmarks/peers/adam_torch.py, to be run in the same minute.
-#include <vector>
+#include <cstdint>
+#include <span>
 
 #include "benchmarks/kernels/bench.h"
 #include "hydrofoil/kernels/adam.h"
@@ -14,7 +15,8 @@ int main(int argc, char** argv) {
   const size_t n = options.elements;
   const double count = static_cast<double>(n);
   const bench::Floats param(n), grad(n), first(n), second(n);
-  std::vector<uint16_t> low(n);
+  const bench::Floats memory(n / 2 + 1);
+  const std::span<uint16_t> low(reinterpret_cast<uint16_t*>(memory.data()), n);
   const kernels::AdamScalars scalars{
       .weight_decay = 0.1, .bias_correction1 = 0.5, .bias_correction2 = 0.1, .grad_scale = 0.5f};
   const auto adam = [&](kernels::LowPrecisionCopy copy) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A 16-bit copy of a parameter that an optimizer step writes in the same pass. Default: none.
+// A 16-bit copy of a parameter that an optimizer step writes in the same pass, past the caches
+// where its memory is 32-byte aligned. Default: none.
 #pragma once
 
 #include <cstdint>

@@ -24,6 +24,7 @@ constexpr size_t kInfinite = SumOfSquares::kDigits, kNan = kInfinite + 1;
 // The smallest square is 2^-298 and its double has 52 bits below: 2^-350 is the unit. The largest
 // block is 256 x 2^256; 21 digits leave room for 2^58 of them.
 constexpr int kUnitExponent = -350;
+constexpr size_t kBatch = 64;  // blocks summed at a time, so that the kernel streams
 static_assert(kGrain % kNormBlock == 0);
 
 }  // namespace
@@ -58,7 +59,6 @@ void SumOfSquares::add(std::span<const float> data) {
   const auto kernel = HYDROFOIL_PICK_TIER(block_squares);
   std::mutex mutex;
   parallel_for(data.size(), kGrain, [&](size_t begin, size_t end) {
-    constexpr size_t kBatch = 64;  // blocks, so that the kernel streams
     double sums[kBatch];
     SumOfSquares part;
     for (size_t i = begin; i < end; i += kBatch * kNormBlock) {

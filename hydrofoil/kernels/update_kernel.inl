@@ -2,8 +2,9 @@
 // Fused optimizer steps: one pass over parameter, gradient and states.
 //
 // Both are bound by memory: Adam reads 16 bytes an element and writes 12 (and 2 of low precision).
-// The written lines are already in the cache, so plain stores add no traffic; non-temporal ones
-// were measured 20 % slower. Reading four streams a few lines ahead gains up to 8 %.
+// The lines of parameter and states are in the cache when they are written, so plain stores add no
+// traffic; streaming them was measured 20 % slower. The copy's lines are not: streaming it, where
+// it is aligned, gains 9 %. Prefetching the inputs a few lines ahead gains up to 8 %.
 #include "hydrofoil/kernels/update_tiers.h"
 
 namespace hydrofoil::kernels::HYDROFOIL_TIER {
@@ -23,10 +24,16 @@ HYDROFOIL_LANES U16 narrow(F32 v) {
 }
 
 // A run of lanes of the flat arrays: whole packs, or the first `lanes` of one.
+template <bool stream_low>
 struct Whole {
   static HYDROFOIL_LANES F32 load_f32(const float* from) { return load<F32>(from); }
   static HYDROFOIL_LANES void store_f32(float* to, F32 v) { store(to, v); }
-  static HYDROFOIL_LANES void store_low(uint16_t* to, U16 v) { store(to, v); }
+  static HYDROFOIL_LANES void store_low(uint16_t* to, U16 v) {
+    if constexpr (stream_low)
+      stream(to, v);
+    else
+      store(to, v);
+  }
 };
 struct Part {
   size_t lanes;
@@ -106,15 +113,25 @@ struct Sgd {
   }
 };
 
-template <class Rule>
-void sweep(Rule rule, size_t begin, size_t end) {
+template <bool stream_low, class Rule>
+void sweep_as(Rule rule, size_t begin, size_t end) {
+  const Whole<stream_low> whole;
   size_t i = begin;
   for (; i + kStep <= end; i += kStep) {
     rule.prefetch(i);
-    for (size_t k = 0; k < kUnroll; ++k) rule.apply(i + k * kF32Lanes, Whole{});
+    for (size_t k = 0; k < kUnroll; ++k) rule.apply(i + k * kF32Lanes, whole);
   }
-  for (; i + kF32Lanes <= end; i += kF32Lanes) rule.apply(i, Whole{});
+  for (; i + kF32Lanes <= end; i += kF32Lanes) rule.apply(i, whole);
   if (i < end) rule.apply(i, Part{end - i});
+}
+
+template <class Rule>
+void sweep(const Rule& rule, size_t begin, size_t end) {
+  const uint16_t* low = rule.args.low;
+  if (!low || reinterpret_cast<uintptr_t>(low + begin) % sizeof(U16) != 0)
+    return sweep_as<false>(rule, begin, end);
+  sweep_as<true>(rule, begin, end);
+  stream_fence();
 }
 
 template <bool has_momentum>

@@ -76,7 +76,9 @@ double cycle_height(const OneCycle& c, int64_t second_steps, int64_t batch) {
   const int64_t climbed = rising ? within : total - within;
   const int64_t steps = rising ? c.first_steps : second_steps;
   const int64_t stairs = rising ? c.first_stairs : c.second_stairs.value_or(c.first_stairs);
-  return stairs > 0 ? ratio(climbed * stairs / steps, stairs) : ratio(climbed, steps);
+  if (stairs <= 0) return ratio(climbed, steps);
+  const int64_t stair = climbed * stairs / steps;
+  return ratio(stair, stairs);
 }
 
 Value value_at(const OneCycle& c, double, int64_t iteration) {

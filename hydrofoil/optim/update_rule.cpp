@@ -15,6 +15,9 @@
 namespace hydrofoil::optim {
 namespace {
 
+constexpr std::array<std::string_view, 2> kAdamStates{"exp_avg", "exp_avg_sq"};
+constexpr std::array<std::string_view, 1> kSgdStates{"momentum_buffer"};
+
 void require_states(const Chunk& chunk, size_t expected, std::string_view rule) {
   if (chunk.states.size() != expected)
     throw std::logic_error(std::string(rule) + ": " + std::to_string(chunk.states.size()) +
@@ -23,10 +26,7 @@ void require_states(const Chunk& chunk, size_t expected, std::string_view rule) 
 
 class Adam final : public UpdateRule {
  public:
-  std::span<const std::string_view> state_names() const override {
-    static constexpr std::array<std::string_view, 2> kNames{"exp_avg", "exp_avg_sq"};
-    return kNames;
-  }
+  std::span<const std::string_view> state_names() const override { return kAdamStates; }
 
   void update(const Chunk& chunk, const Hyperparameters& group, int64_t step,
               float grad_scale) const override {
@@ -54,10 +54,7 @@ class Adam final : public UpdateRule {
 
 class Sgd final : public UpdateRule {
  public:
-  std::span<const std::string_view> state_names() const override {
-    static constexpr std::array<std::string_view, 1> kNames{"momentum_buffer"};
-    return kNames;
-  }
+  std::span<const std::string_view> state_names() const override { return kSgdStates; }
 
   void update(const Chunk& chunk, const Hyperparameters& group, int64_t,
               float grad_scale) const override {

@@ -3,6 +3,7 @@
 // (figures below), and the formulas in double for single steps.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <functional>
 #include <stdexcept>
@@ -270,13 +271,22 @@ TEST(UpdateStep, DoesNotDependOnThreadsOrCuts) {
 // ---- the low-precision copy
 
 TEST(UpdateStep, WritesTheRoundedParameterInTheSamePass) {
+  // Streamed where the copy is aligned, stored elsewhere.
+  alignas(64) static uint16_t memory[1003 + 64];
   on_every_tier([] {
-    for (const auto& [type, round] :
-         {std::pair(DType::kBF16, &to_bf16), std::pair(DType::kF16, &to_f16)})
-      for (const Step& step : {adam(kAdamW, true, type), sgd(kNesterov, true, type)}) {
+    for (size_t skew : {0, 1, 8, 16})
+      for (const auto& [type, round] :
+           {std::pair(DType::kBF16, &to_bf16), std::pair(DType::kF16, &to_f16)}) {
+        std::fill(std::begin(memory), std::end(memory), uint16_t{0xabcd});
         Tensors t = Tensors::random(1003, 5);
-        step(t, 0, 1003);
-        for (size_t i = 0; i < 1003; ++i) ASSERT_EQ(t.low[i], round(t.param[i])) << i;
+        adam_step({t.param, t.grad, t.first, t.second, {{memory + skew, 1003}, type}}, kAdamW);
+        for (size_t i = 0; i < 1003; ++i) ASSERT_EQ(memory[skew + i], round(t.param[i])) << i;
+        sgd_step({t.param, t.grad, t.first, {{memory + skew, 1003}, type}}, kNesterov);
+        for (size_t i = 0; i < 1003; ++i) ASSERT_EQ(memory[skew + i], round(t.param[i])) << i;
+        ASSERT_EQ(memory[skew + 1003], 0xabcd);
+        if (skew > 0) {
+          ASSERT_EQ(memory[skew - 1], 0xabcd);
+        }
       }
   });
 }
