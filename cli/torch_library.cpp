@@ -41,7 +41,7 @@ bool is_torch_command(std::string_view name) {
 }
 
 void add_torch_commands(CLI::App& app) {
-  for (const auto& [name, help] : kCommands) app.add_subcommand(name, help)->group("Models");
+  for (const auto& [name, help] : kCommands) app.add_subcommand(name, help);
 }
 
 int run_torch_command(int argc, char** argv) {

@@ -101,8 +101,8 @@ Value value_at(const OneCycle& c, double, int64_t iteration) {
 }
 
 Value value_at(const LrRangeTest& c, double, int64_t iteration) {
-  const double intervals = c.staircase ? static_cast<double>((iteration + 1) / c.step_size)
-                                       : ratio(iteration + 1, c.step_size);
+  const double position = ratio(iteration + 1, c.step_size);
+  const double intervals = c.staircase ? std::floor(position) : position;
   return {.lr = c.min_lr * (1 + c.step_rate * intervals)};
 }
 

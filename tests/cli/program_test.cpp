@@ -24,7 +24,7 @@ using testing::StartsWith;
 TEST(Program, HelpListsTheCommandsThatAreLoadedOnDemandToo) {
   const Result help = hydrofoil("--help");
   EXPECT_EQ(help.code, 0);
-  for (const char* command : {"train", "generate", "eval", "chat"})
+  for (const char* command : {"train", "generate", "eval"})
     EXPECT_THAT(help.out, HasSubstr(command));
 }
 
