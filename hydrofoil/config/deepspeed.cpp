@@ -31,7 +31,7 @@ void DeepSpeedConfig::visit(Reader& f) {
   visit_activation_checkpointing(f);
   visit_checkpoint(f);
   visit_bookkeeping(f);
-  f.section({.name = "csv_monitor", .help = "one CSV file for each figure"}, csv_monitor);
+  f.section({.name = "csv_monitor", .help = "the figures of every step as CSV"}, csv_monitor);
   visit_monitors(f);
   f.section({.name = "mesh", .help = "axes of the ranks; may stand in the run file instead"}, mesh);
   visit_unbuilt_sections(f);
@@ -159,7 +159,8 @@ void DeepSpeedConfig::visit_bookkeeping(Reader& f) {
   f.field({.name = "steps_per_print",
            .help = "a progress line every so many steps",
            .unit = "steps",
-           .min = 1},
+           .min = 1,
+           .default_text = "on a terminal one live line; elsewhere 100, or 10 seconds"},
           steps_per_print);
   const auto ignored = [&](const char* name, const char* standard, const char* why,
                            Type type = Type::kAny) {
@@ -189,13 +190,13 @@ void DeepSpeedConfig::visit_bookkeeping(Reader& f) {
 }
 
 void CsvMonitorConfig::visit(Reader& f) {
-  f.field({.name = "enabled", .help = "write the files"}, enabled);
+  f.field({.name = "enabled", .help = "write <output_path>/<job_name>.csv"}, enabled);
   f.field({.name = "output_path",
-           .help = "folder of the files",
+           .help = "its folder",
            .default_text = "the run's output folder",
            .path = true},
           output_path);
-  f.field({.name = "job_name", .help = "subfolder"}, job_name);
+  f.field({.name = "job_name", .help = "its name"}, job_name);
 }
 
 void MeshConfig::visit(Reader& f) {

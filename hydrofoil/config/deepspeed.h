@@ -19,8 +19,8 @@ struct ZeroConfig {
       0;  // what is kept as slices: 1 optimizer state, 2 and gradients, 3 and parameters
   Device offload_param = Device::kNone;
   Device offload_optimizer = Device::kNone;
-  int64_t max_live_parameters = 1'000'000'000;  // elements gathered at once, stage 3
-  int64_t prefetch_elements = 50'000'000;       // gathered ahead of their use, stage 3
+  std::optional<int64_t> max_live_parameters;  // elements gathered at once, stage 3
+  std::optional<int64_t> prefetch_elements;    // gathered ahead of their use, stage 3
   void visit(Reader& f);
 };
 
@@ -110,7 +110,7 @@ struct DeepSpeedConfig {
   std::optional<int64_t> gradient_accumulation_steps;
   std::string batch_place;         // where the first of the three was written
   double gradient_clipping = 1.0;  // largest global L2 norm; 0: none
-  int64_t steps_per_print = 10;
+  std::optional<int64_t> steps_per_print;
   OptimizerConfig optimizer;
   SchedulerConfig scheduler;
   ZeroConfig zero;

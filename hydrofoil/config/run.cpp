@@ -2,6 +2,7 @@
 #include "hydrofoil/config/run.h"
 
 #include <filesystem>
+#include <limits>
 
 #include "hydrofoil/config/overrides.h"
 #include "hydrofoil/config/tree.h"
@@ -13,6 +14,12 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kBytesPerElement = 4;
+
+// Of fp32 elements; people write sys.maxsize for "no limit".
+int64_t bytes_of(int64_t elements) {
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();
+  return elements > kMost / kBytesPerElement ? kMost : elements * kBytesPerElement;
+}
 
 void embed_files(Value& document) {
   if (Value* deepspeed = document.find("deepspeed"); deepspeed && deepspeed->is_string()) {
@@ -146,15 +153,19 @@ void RunConfig::visit(Reader& f) {
            .unit = "bytes",
            .min = 0,
            .idle = deepspeed.zero.stage == 3 ? "" : "used at stage 3",
-           .default_text = "4 x stage3_max_live_parameters"},
+           .default_text = "4 x stage3_max_live_parameters, else the smallest that serves well"},
           resident_parameter_bytes);
   f.section({.name = "mesh", .help = "axes of the ranks"}, mesh);
   f.section({.name = "deepspeed", .help = "DeepSpeed's JSON, inline or a file name"}, deepspeed);
 }
 
-int64_t RunConfig::resident_parameter_elements() const {
-  if (resident_parameter_bytes) return *resident_parameter_bytes / kBytesPerElement;
-  return deepspeed.zero.max_live_parameters;
+int64_t RunConfig::resident_bytes() const {
+  return resident_parameter_bytes.value_or(
+      bytes_of(deepspeed.zero.max_live_parameters.value_or(0)));
+}
+
+int64_t RunConfig::prefetch_bytes() const {
+  return bytes_of(deepspeed.zero.prefetch_elements.value_or(0));
 }
 
 FileKind kind_of(const Value& document) {

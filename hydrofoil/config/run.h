@@ -54,8 +54,10 @@ struct RunConfig {
   MeshConfig mesh;
   DeepSpeedConfig deepspeed;
 
-  // Stage 3: parameters a rank may hold gathered at once, in elements of 4 bytes.
-  int64_t resident_parameter_elements() const;
+  // Stage 3: parameters a rank may hold gathered at once; 0: the smallest that serves well.
+  int64_t resident_bytes() const;
+  // Stage 3: parameters gathered ahead of their use; 0: none.
+  int64_t prefetch_bytes() const;
   void visit(Reader& f);
 };
 

@@ -36,8 +36,10 @@ void visit_buckets(Reader& f) {
   ignored("reduce_bucket_size", "500000000", blocks, "elements");
   ignored("allgather_bucket_size", "500000000", blocks, "elements");
   ignored("contiguous_gradients", "true", "gradients always lie in flat buffers");
-  f.unstored({.name = "overlap_comm", .status = kNoEffect, .why = "what can overlap does"}, "null",
-             Type::kBool);
+  f.unstored({.name = "overlap_comm",
+              .status = kNoEffect,
+              .why = "the reducer decides what overlaps with backward"},
+             "null", Type::kBool);
   ignored("reduce_scatter", "true", "gradients are always reduce-scattered at stages 1 to 3");
   ignored("allgather_partitions", "true", "parameters are always all-gathered");
   ignored("use_multi_rank_bucket_allreduce", "true", blocks);
@@ -119,7 +121,8 @@ void visit_stage3(Reader& f, ZeroConfig& zero) {
            .aliases = {"max_live_parameters"},
            .status = Status::kMapped,
            .why = "resident_parameter_bytes (4 bytes an element)",
-           .idle = idle},
+           .idle = idle,
+           .default_text = "the smallest that serves well"},
           zero.max_live_parameters);
   f.field({.name = "stage3_prefetch_bucket_size",
            .help = "parameters gathered ahead of their use",
@@ -128,7 +131,8 @@ void visit_stage3(Reader& f, ZeroConfig& zero) {
            .aliases = {"prefetch_bucket_size"},
            .status = Status::kMapped,
            .why = "whole blocks ahead, as many as fit into it",
-           .idle = idle},
+           .idle = idle,
+           .default_text = "none ahead: on one host a fetch is a copy"},
           zero.prefetch_elements);
   const auto ignored = [&](const char* name, const char* standard, const char* alias,
                            const char* why, const char* unit = "") {

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <limits>
 #include <utility>
 
 #include "hydrofoil/monitor/format.h"
@@ -109,8 +110,12 @@ void Progress::line(const std::string& text) {
   shown_ = false;
 }
 
-std::unique_ptr<Reporter> make_progress() {
+std::unique_ptr<Reporter> make_progress(std::optional<int64_t> every_steps) {
   ProgressOptions options;
+  if (every_steps) {
+    options.every_steps = *every_steps;
+    options.every_seconds = std::numeric_limits<double>::infinity();
+  }
   options.live = ::isatty(STDERR_FILENO) == 1;
   winsize size = {};
   if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1)

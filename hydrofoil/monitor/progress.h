@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "hydrofoil/monitor/reporter.h"
@@ -37,7 +38,8 @@ class Progress : public Reporter {
   bool shown_ = false;  // a live line stands on the screen
 };
 
-// On standard error, live when that is a terminal.
-std::unique_ptr<Reporter> make_progress();
+// On standard error, live when that is a terminal. With every_steps, plain lines come at its
+// multiples, however long that takes.
+std::unique_ptr<Reporter> make_progress(std::optional<int64_t> every_steps = std::nullopt);
 
 }  // namespace hydrofoil::monitor

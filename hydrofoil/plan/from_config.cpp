@@ -25,8 +25,8 @@ RunShape shape_of(const config::RunConfig& run, const config::BatchSizes& batch,
                  .recompute = run.recompute};
   shape.optimizer_states =
       static_cast<int>(optim::make_rule(sgd ? "sgd" : "adamw")->state_names().size());
-  if (run.resident_parameter_bytes.value_or(0) > 0)
-    shape.resident_bytes = static_cast<uint64_t>(*run.resident_parameter_bytes);
+  if (const int64_t resident = run.resident_bytes(); resident > 0)
+    shape.resident_bytes = static_cast<uint64_t>(resident);
   return shape;
 }
 

@@ -71,15 +71,16 @@ EngineOptions engine_options(const config::RunConfig& run, const config::BatchSi
                                      .adam_w = o.decoupled_weight_decay(),
                                      .bias_correction = o.bias_correction,
                                      .nesterov = o.nesterov};
-  // stage3_prefetch_bucket_size has a default of DeepSpeed's that never says "off"; between
-  // processes of one host a fetch is a copy, which a second thread cannot hide.
+  // Nothing is prefetched unless asked for: between processes of one host a fetch is a copy, which
+  // a second thread cannot hide.
   return {.stage = static_cast<int>(ds.zero.stage),
           .accumulation = batch.accumulation_steps,
           .gradient_clipping = ds.gradient_clipping,
           .optimizer = o.type == config::OptimizerType::kSgd ? "sgd" : "adamw",
           .groups = {group},
           .schedule = schedule_of(ds.scheduler, run.steps),
-          .resident_bytes = static_cast<size_t>(run.resident_parameter_bytes.value_or(0))};
+          .resident_bytes = static_cast<size_t>(run.resident_bytes()),
+          .prefetch_bytes = static_cast<size_t>(run.prefetch_bytes())};
 }
 
 }  // namespace hydrofoil::train

@@ -151,7 +151,7 @@ void Trainer::open_reporters() {
   const fs::path output = run_.output;
   const std::optional<int64_t> resumed =
       resume_from_ ? std::optional(progress_.step) : std::nullopt;
-  reporters_.add(monitor::make_progress());
+  reporters_.add(monitor::make_progress(run_.deepspeed.steps_per_print));
   reporters_.add(monitor::json_lines_file((output / "steps.jsonl").string(), resumed));
   if (options_.json) reporters_.add(monitor::json_lines_on_stdout());
   const auto& csv = run_.deepspeed.csv_monitor;

@@ -178,9 +178,18 @@ TEST_F(RunFile, FlagsMakeARunWithoutAFile) {
 
 TEST_F(RunFile, ResidentBudgetIsBytesOrDeepSpeedsElements) {
   const std::string path = write("run.json", kRun);
-  EXPECT_EQ(load_run(path).resident_parameter_elements(), 1'000'000'000);
+  EXPECT_EQ(load_run(path).resident_bytes(), 0);
+  EXPECT_EQ(load_run(path).prefetch_bytes(), 0);
+  const std::vector<std::string> elements = {
+      "deepspeed.zero_optimization.stage3_max_live_parameters=1e9",
+      "deepspeed.zero_optimization.stage3_prefetch_bucket_size=5e7"};
+  EXPECT_EQ(load_run(path, elements).resident_bytes(), 4'000'000'000);
+  EXPECT_EQ(load_run(path, elements).prefetch_bytes(), 200'000'000);
   const std::vector<std::string> bytes = {"resident_parameter_bytes=4096"};
-  EXPECT_EQ(load_run(path, bytes).resident_parameter_elements(), 1024);
+  EXPECT_EQ(load_run(path, bytes).resident_bytes(), 4096);
+  const std::vector<std::string> most = {
+      "deepspeed.zero_optimization.stage3_max_live_parameters=9223372036854775807"};
+  EXPECT_EQ(load_run(path, most).resident_bytes(), INT64_MAX);
 }
 
 TEST_F(RunFile, ResolvedConfigurationReadsBackAsTheSameRun) {
