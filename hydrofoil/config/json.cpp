@@ -84,9 +84,13 @@ std::string quote_json(std::string_view text) {
 
 namespace {
 
+// The shortest digits that read back as the same number; 0.0003 rather than 3e-04.
 std::string number_text(double number) {
-  char buffer[32];
-  const auto end = std::to_chars(buffer, buffer + sizeof buffer, number).ptr;
+  char buffer[64];
+  const double size = std::fabs(number);
+  const bool plain = size == 0 || (size >= 1e-4 && size < 1e15);
+  const auto format = plain ? std::chars_format::fixed : std::chars_format::scientific;
+  const auto end = std::to_chars(buffer, buffer + sizeof buffer, number, format).ptr;
   std::string text(buffer, end);
   // A whole double stays a double when read back.
   if (text.find_first_of(".en") == std::string::npos) text += ".0";

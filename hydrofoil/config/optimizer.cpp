@@ -127,7 +127,10 @@ void SchedulerConfig::visit(Reader& f) {
            .choices = scheduler_choices()},
           type);
   // Defaults that depend on the form; described configurations keep what they have.
-  if (f.given("type") && type == SchedulerType::kCosine) warmup_num_steps = 0;
+  if (f.given("type") && type == SchedulerType::kCosine) {
+    warmup_num_steps = 0;
+    cos_min_ratio = 0.1;
+  }
   if (f.given("type") && type == SchedulerType::kWarmupDecayLR) warmup_max_lr = 1e-3;
   f.enter({.name = "params", .help = "its constants"});
   visit_parameters(f);
@@ -150,7 +153,7 @@ void SchedulerConfig::visit_parameters(Reader& f) {
   f.field({.name = "warmup_num_steps",
            .help = "length of the warm-up",
            .unit = "steps",
-           .min = 0,
+           .min = type == kCosine ? 0.0 : 1.0,
            .not_here = unless_one_of(type, {kWarmupLR, kWarmupDecayLR, kWarmupCosineLR, kCosine}),
            .default_text = "1000; 0 for Cosine"},
           warmup_num_steps);
@@ -176,7 +179,8 @@ void SchedulerConfig::visit_parameters(Reader& f) {
            .help = "last lr as a part of the optimizer's",
            .min = 0,
            .max = 1,
-           .not_here = cosine_form},
+           .not_here = cosine_form,
+           .default_text = "0.0001; 0.1 for Cosine"},
           cos_min_ratio);
   one_cycle.visit(f, unless_one_of(type, {kOneCycle}));
   range_test.visit(f, unless_one_of(type, {kLRRangeTest}));

@@ -275,7 +275,7 @@ UnbuiltSection autotuning() {
 
 UnbuiltSection nebula() {
   return {.name = "nebula",
-          .what = "Nebula checkpoints",
+          .what = "the Nebula checkpoint engine",
           .instead = "checkpoints are written by the run itself",
           .gate = "enabled",
           .keys = {{"enabled", "false"},
@@ -352,7 +352,7 @@ void visit_opaque(Reader& f) {
   };
   refused("compression_training", "compression while training");
   refused("quantize_training", "quantisation while training (MoQ)");
-  refused("weight_quantization", "quantised initial weights");
+  refused("weight_quantization", "quantising initial weights");
   refused("datastates_ckpt", "the DataStates checkpoint engine");
 }
 

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/config/explain.h"
+
+#include <fstream>
+#include <sstream>
+
+#include "tests/config/support.h"
+
+namespace hydrofoil::config {
+namespace {
+
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+
+Report report_of(const std::string& text) {
+  Report report;
+  read_deepspeed(parse_json(text, "ds.json"), report);
+  return report;
+}
+
+// The line of a text report that begins with `key`.
+std::string line_of(const std::string& text, const std::string& key) {
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with(key + " ")) return line;
+  }
+  return {};
+}
+
+TEST(Explain, SaysValueOriginAndVerdictOfEachKey) {
+  const std::string text = explain_text(
+      report_of("{\"gradient_clipping\": 0.5,\n \"steps_per_print\": \"auto\",\n"
+                " \"zero_optimization\": {\"stage\": 3, \"max_live_parameters\": 1e6,\n"
+                "  \"overlap_comm\": true, \"cpu_offload\": true}}"),
+      Show::kRelevant);
+  EXPECT_THAT(line_of(text, "gradient_clipping"),
+              AllOf(HasSubstr("0.5 norm"), HasSubstr("ds.json:1:23"), HasSubstr("honoured")));
+  EXPECT_THAT(line_of(text, "steps_per_print"), HasSubstr("auto: default (ds.json:2:21)"));
+  EXPECT_THAT(line_of(text, "zero_optimization.stage3_max_live_parameters"),
+              AllOf(HasSubstr("1000000 elements"), HasSubstr("(max_live_parameters)"),
+                    HasSubstr("mapped: resident_parameter_bytes")));
+  EXPECT_THAT(line_of(text, "zero_optimization.overlap_comm"), HasSubstr("no effect: "));
+  EXPECT_THAT(line_of(text, "zero_optimization.offload_optimizer.device"),
+              AllOf(HasSubstr("\"cpu\""), HasSubstr("(cpu_offload)"), HasSubstr("no effect: ")));
+  EXPECT_THAT(line_of(text, "optimizer.params.lr"),
+              AllOf(HasSubstr("0.0003"), HasSubstr("default")));
+  EXPECT_THAT(text, Not(HasSubstr("momentum")));            // belongs to another optimizer
+  EXPECT_THAT(text, Not(HasSubstr("reduce_bucket_size")));  // neither set nor of any effect
+}
+
+TEST(Explain, ShowsEverythingOrDifferencesOnRequest) {
+  const Report report = report_of(R"({"gradient_clipping": 1.0, "steps_per_print": 3})");
+  EXPECT_THAT(explain_text(report, Show::kEverything),
+              AllOf(HasSubstr("reduce_bucket_size"), HasSubstr("off: AMSGrad is not built")));
+  const std::string differences = explain_text(report, Show::kDifferences);
+  EXPECT_THAT(differences, HasSubstr("steps_per_print"));
+  EXPECT_THAT(differences, Not(HasSubstr("gradient_clipping")));
+}
+
+TEST(Explain, JsonHoldsTheSameFacts) {
+  const Value json = parse_json(
+      explain_json(report_of(R"({"gradient_clipping": 0.5, "zzz": 1})"), Show::kDifferences),
+      "out");
+  ASSERT_EQ(json.find("keys")->array().size(), 1u);
+  const Value& key = json.find("keys")->array()[0];
+  EXPECT_EQ(key.find("key")->string(), "gradient_clipping");
+  EXPECT_EQ(std::get<double>(key.find("value")->data), 0.5);
+  EXPECT_EQ(std::get<double>(key.find("default")->data), 1.0);
+  EXPECT_EQ(key.find("origin")->string(), "ds.json:1:23");
+  EXPECT_EQ(key.find("status")->string(), "honoured");
+  EXPECT_EQ(json.find("problems")->array()[0].find("where")->string(), "ds.json:1:28");
+}
+
+TEST(Explain, SummaryCountsAndNamesWhatHasNoEffect) {
+  EXPECT_EQ(summary(report_of(R"({"gradient_clipping": 0.5, "dump_state": true})")),
+            "2 keys set: 1 honoured, 0 mapped, 1 without effect\n"
+            "no effect: dump_state (ds.json:1:42): 'hydrofoil config explain' prints everything\n");
+}
+
+// Follows properties (through the first alternative) to a key of the schema.
+const Value* schema_at(const Value& schema, const std::vector<std::string>& path) {
+  const Value* at = &schema;
+  for (const std::string& name : path) {
+    if (const Value* any = at->find("anyOf")) at = &any->array().front();
+    const Value* properties = at->find("properties");
+    at = properties != nullptr ? properties->find(name) : nullptr;
+    if (at == nullptr) return nullptr;
+  }
+  return at;
+}
+
+TEST(Schema, DescribesEveryKeyAndForbidsOthers) {
+  for (const FileKind kind : {FileKind::kRun, FileKind::kDeepSpeed}) {
+    const Value json = parse_json(schema(kind), "schema");
+    const Report report =
+        kind == FileKind::kRun ? describe_fields(RunConfig()) : describe_fields(DeepSpeedConfig());
+    EXPECT_FALSE(std::get<bool>(json.find("additionalProperties")->data));
+    for (const Row& row : report.rows) {
+      std::vector<std::string> path;
+      std::istringstream names(row.path);
+      for (std::string name; std::getline(names, name, '.');) path.push_back(name);
+      EXPECT_NE(schema_at(json, path), nullptr) << row.path;
+    }
+  }
+}
+
+TEST(Schema, CarriesTypeRangeDefaultAndStatus) {
+  const Value json = parse_json(schema(FileKind::kDeepSpeed), "schema");
+  const Value& stage = *schema_at(json, {"zero_optimization", "stage"});
+  const Value& shape = stage.find("anyOf")->array().front();
+  EXPECT_EQ(shape.find("type")->string(), "integer");
+  EXPECT_EQ(std::get<double>(shape.find("maximum")->data), 3.0);
+  EXPECT_EQ(std::get<int64_t>(stage.find("default")->data), 0);
+  EXPECT_THAT(schema_at(json, {"fp16", "enabled"})->find("description")->string(),
+              HasSubstr("refused: fp16 is not built yet"));
+  EXPECT_NE(schema_at(json, {"bfloat16", "enabled"}), nullptr);
+}
+
+TEST(Documentation, PageIsCurrent) {
+  std::ifstream file(CONFIG_DOCS "/config.md");
+  std::stringstream page;
+  page << file.rdbuf();
+  EXPECT_EQ(page.str(), markdown()) << "run: hydrofoil config schema --docs > docs/config.md";
+}
+
+TEST(Documentation, NamesEveryKey) {
+  const std::string page = markdown();
+  for (const Row& row : describe_fields(RunConfig()).rows) {
+    if (row.type == Type::kSection) continue;
+    const std::string name = row.path.substr(row.path.rfind('.') + 1);
+    EXPECT_THAT(page, HasSubstr(std::string("`").append(name).append("`")));
+  }
+}
+
+}  // namespace
+}  // namespace hydrofoil::config
