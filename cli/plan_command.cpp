@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "hydrofoil/checkpoint/folder.h"
 #include "hydrofoil/config/run.h"
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/core/host.h"
@@ -38,20 +39,22 @@ config::RunConfig load(const PlanArguments& a) {
                                 a.set);
 }
 
+// The config.json that a path means: itself, that of a model or checkpoint, or of the newest
+// checkpoint of a run.
+fs::path config_file(const fs::path& path) {
+  if (fs::is_regular_file(path)) return path;
+  if (fs::is_regular_file(path / "config.json")) return path / "config.json";
+  for (const fs::path& root : {path / "checkpoints", path})
+    if (const auto latest = checkpoint::latest_complete(root)) return *latest / "config.json";
+  throw Error(ExitCode::kConfig, "holds no config.json and no checkpoint", path.string(),
+              "give a config.json, a Hugging Face folder, a checkpoint or the output of a run");
+}
+
 spec::ModelSpec load_spec(const config::ModelConfig& model) {
-  std::string text, where;
-  if (model.from_scratch()) {
-    text = model.config_text();
-    where = model.config_place();
-  } else {
-    const fs::path path = model.path;
-    const fs::path file = fs::is_regular_file(path) ? path : path / "config.json";
-    if (!fs::is_regular_file(file))
-      throw Error(ExitCode::kConfig, "holds no config.json", model.path,
-                  "give a config.json, a Hugging Face folder or a checkpoint");
-    text = io::read_text(file);
-    where = file.string();
-  }
+  const bool inlined = model.from_scratch();
+  const fs::path file = inlined ? fs::path() : config_file(model.path);
+  const std::string text = inlined ? model.config_text() : io::read_text(file);
+  const std::string where = inlined ? model.config_place() : file.string();
   for (const auto& line : spec::settings_not_applied(text, where)) log::warn(where + ": " + line);
   return spec::model_spec_from_hf(text, where);
 }

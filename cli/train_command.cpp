@@ -2,20 +2,17 @@
 #include "cli/train_command.h"
 
 #include <filesystem>
-#include <fstream>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "hydrofoil/comm/launch.h"
-#include "hydrofoil/comm/supervisor.h"
-#include "hydrofoil/comm/world.h"
+#include "cli/local_ranks.h"
+#include "hydrofoil/comm/communicator.h"
 #include "hydrofoil/config/batch.h"
 #include "hydrofoil/config/run.h"
 #include "hydrofoil/core/error.h"
-#include "hydrofoil/core/log.h"
 #include "hydrofoil/train/agreement.h"
 #include "hydrofoil/train/trainer.h"
 
@@ -46,19 +43,8 @@ config::RunConfig load(TrainArguments arguments) {
   return run;
 }
 
-std::vector<std::string> own_command_line() {
-  std::ifstream in("/proc/self/cmdline", std::ios::binary);
-  std::vector<std::string> words;
-  for (std::string word; std::getline(in, word, '\0');) words.push_back(word);
-  return words;
-}
-
-// One rank of the job that the environment describes.
-int train_rank(const TrainArguments& arguments, const comm::LaunchEnvironment& environment,
+int train_rank(const TrainArguments& arguments, const comm::Communicator& world,
                config::RunConfig run) {
-  if (environment.rank > 0)
-    log::configure(log::Level::kQuiet, "rank " + std::to_string(environment.rank));
-  const auto world = comm::connect(environment);
   train::TrainerOptions options{
       .resume = std::nullopt, .json = arguments.json, .created_by = version_line()};
   if (!arguments.resume.empty())
@@ -68,21 +54,16 @@ int train_rank(const TrainArguments& arguments, const comm::LaunchEnvironment& e
     return static_cast<int>(trainer.run());
   } catch (const train::EchoedError& error) {
     return static_cast<int>(error.code());  // rank 0 says it
-  } catch (const Error& error) {
-    world.abort(error.line());  // wakes ranks that wait for this one
-    throw;
   }
 }
 
 int train(const TrainArguments& arguments) {
-  auto run =
-      load(arguments);  // in the parent too: what is wrong is said once, before N processes start
-  const auto environment = comm::detect(comm::process_environment());
-  if (environment.size > 1 || arguments.ranks == 1)
-    return train_rank(arguments, environment, std::move(run));
-  config::resolve_batch(run.deepspeed, arguments.ranks);
-  return comm::supervise(
-      {.ranks = arguments.ranks, .argv = own_command_line(), .environment = {}, .program = {}});
+  // In the parent too: what is wrong is said once, before N processes start.
+  auto run = load(arguments);
+  config::resolve_batch(run.deepspeed, ranks_of_job(arguments.ranks));
+  return run_on_ranks(arguments.ranks, [&](const comm::Communicator& world) {
+    return train_rank(arguments, world, std::move(run));
+  });
 }
 
 }  // namespace

@@ -9,6 +9,8 @@ import re
 import subprocess
 import sys
 
+import check_layers
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FOLDERS = "hydrofoil|cli|tests|benchmarks|examples|docs|cmake|scripts|tools"
 PATH = re.compile(rf"^(?:{FOLDERS})/[\w./{{}},*<>-]*$")
@@ -86,11 +88,21 @@ def check_file(path, words, options, targets):
     return problems
 
 
+def check_levels():
+    """CONTRIBUTING.md's table of levels says what the build says."""
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    listed = {name: int(level) for level, names in re.findall(r"^\| (\d) \| (.*) \|$", page, re.M)
+              for name in re.findall(r"[a-z_]+", re.sub(r"\([^)]*\)", "", names))}
+    declared = {name: room["level"] for name, room in check_layers.declared_rooms().items()} | {"cli": 9}
+    return [f"CONTRIBUTING.md: room '{name}' is on level {declared.get(name)}, the table says {listed.get(name)}"
+            for name in sorted(listed.keys() | declared.keys()) if listed.get(name) != declared.get(name)]
+
+
 def main():
     words, options = commands()
     targets = make_targets()
     pages = [p for p in tracked() if p.suffix == ".md" and p.exists()]
-    problems = [text for page in pages for text in check_file(page, words, options, targets)]
+    problems = [text for page in pages for text in check_file(page, words, options, targets)] + check_levels()
     for problem in problems:
         print(problem)
     print(f"check_docs: {len(pages)} pages, {len(problems)} problems")

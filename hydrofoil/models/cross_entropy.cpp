@@ -4,8 +4,6 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/linear.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -15,6 +13,7 @@
 #include <utility>
 
 #include "hydrofoil/core/error.h"
+#include "hydrofoil/models/product.h"
 
 namespace hydrofoil::models {
 namespace {
@@ -23,7 +22,8 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 constexpr int64_t kChunkBytes = 32 << 20;
-constexpr int64_t kLeastRows = 32;  // fewer would starve the matrix products
+constexpr int64_t kSliceBytes = 4 << 20;  // of the weight's gradient: stays in the cache
+constexpr int64_t kLeastRows = 32;        // fewer would starve the matrix products
 
 int64_t chunk_rows(int64_t rows, int64_t vocabulary) {
   const int64_t most = std::max(kLeastRows, kChunkBytes / (vocabulary * int64_t{sizeof(float)}));
@@ -41,7 +41,7 @@ struct Result {
 // when a gradient is wanted. hidden [n, H], labels [n, 1].
 at::Tensor chunk_loss(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
                       at::Tensor& loss, bool want_grad) {
-  auto logits = at::linear(hidden, weight).to(at::kFloat);
+  auto logits = product(hidden, weight).to(at::kFloat);
   logits.sub_(logits.amax(1, /*keepdim=*/true));
   const auto picked = logits.gather(1, labels);
   const auto total = logits.exp_().sum(1, /*keepdim=*/true);
@@ -50,6 +50,16 @@ at::Tensor chunk_loss(const at::Tensor& hidden, const at::Tensor& weight, const 
   logits.div_(total);
   logits.scatter_add_(1, labels, at::empty_like(picked).fill_(-1));
   return logits;
+}
+
+// out [V, H] += grad [n, V]^T . hidden [n, H], a slice of the vocabulary at a time: a product of
+// its own size would need a second [V, H].
+void add_weight_grad(const at::Tensor& grad, const at::Tensor& hidden, const at::Tensor& out) {
+  const auto vocabulary = out.size(0), step = std::max<int64_t>(1, kSliceBytes / (4 * out.size(1)));
+  for (int64_t begin = 0; begin < vocabulary; begin += step) {
+    const auto count = std::min(step, vocabulary - begin);
+    out.narrow(0, begin, count).add_(product(grad.narrow(1, begin, count).t(), hidden.t()));
+  }
 }
 
 // hidden [N, H], labels [N], all of them in [0, V).
@@ -67,11 +77,8 @@ Result run(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor&
     auto grad = chunk_loss(h, weight, labels.narrow(0, begin, count).unsqueeze(1), loss,
                            want_hidden || want_weight);
     if (grad.defined()) grad = grad.to(hidden.scalar_type());
-    if (want_hidden) {
-      auto out = result.hidden_grad.narrow(0, begin, count);
-      at::mm_out(out, grad, weight);
-    }
-    if (want_weight) result.weight_grad.addmm_(grad.t(), h);
+    if (want_hidden) result.hidden_grad.narrow(0, begin, count).copy_(product(grad, weight.t()));
+    if (want_weight) add_weight_grad(grad, h, result.weight_grad);
   }
   result.sum = loss.to(at::kFloat);
   return result;

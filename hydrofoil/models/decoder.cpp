@@ -75,19 +75,6 @@ at::Tensor with_memory(int, const spec::ParameterSpec& p) {
   return at::empty(p.shape, at::TensorOptions().dtype(at::kFloat));
 }
 
-at::Tensor without_memory(int, const spec::ParameterSpec& p) {
-  size_t bytes = sizeof(float);
-  for (const auto n : p.shape) bytes *= static_cast<size_t>(n);
-  c10::Storage storage(c10::Storage::use_byte_size_t{}, bytes,
-                       c10::DataPtr(nullptr, c10::Device(c10::kCPU)), /*allocator=*/nullptr,
-                       /*resizable=*/false);
-  auto tensor = at::detail::make_tensor<c10::TensorImpl>(std::move(storage),
-                                                         c10::DispatchKeySet(c10::DispatchKey::CPU),
-                                                         caffe2::TypeMeta::Make<float>());
-  tensor.unsafeGetTensorImpl()->set_sizes_contiguous(p.shape);
-  return tensor;
-}
-
 Decoder::Decoder(const spec::ModelSpec& spec, const Allocate& allocate) : spec_(spec) {
   check(spec_);
   for (const auto& block : spec::blocks(spec_)) {

@@ -23,10 +23,9 @@
 namespace hydrofoil::models {
 
 // Makes the tensor of one parameter: full shape, contiguous, a leaf. Called once each, in order.
+// Whoever shards parameters passes its own: memory may come as late as the first operator.
 using Allocate = std::function<at::Tensor(int block, const spec::ParameterSpec&)>;
 at::Tensor with_memory(int block, const spec::ParameterSpec&);  // fp32, uninitialised
-// fp32 of full shape whose storage has no memory yet: its owner attaches some before the first use.
-at::Tensor without_memory(int block, const spec::ParameterSpec&);
 
 class Decoder final : public Program {
  public:

@@ -4,14 +4,62 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/layer_norm.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/rms_norm.h>
 #include <ATen/ops/silu.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <optional>
+
+#include "hydrofoil/models/product.h"
 
 namespace hydrofoil::models {
 
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+at::Tensor flat(const at::Tensor& x) {
+  return x.reshape({-1, x.size(-1)});
+}
+
+// x [.., in] . weight [out, in]^T + bias.
+at::Tensor multiply(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  auto shape = x.sizes().vec();
+  shape.back() = weight.size(0);
+  return product(flat(x), weight, bias).view(shape);
+}
+
+// at::linear with the product of our choice, in both directions.
+struct LinearFunction : torch::autograd::Function<LinearFunction> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
+                            const std::optional<at::Tensor>& bias, bool transposed) {
+    context->save_for_backward({x, weight});
+    context->saved_data["transposed"] = transposed;
+    context->saved_data["bias"] = bias.has_value();
+    return multiply(x, transposed ? weight.t() : weight, bias.value_or(at::Tensor()));
+  }
+  static variable_list backward(AutogradContext* context, variable_list grads) {
+    const auto saved = context->get_saved_variables();
+    const auto &x = saved[0], &weight = saved[1];
+    const bool transposed = context->saved_data["transposed"].toBool();
+    const auto grad = flat(grads[0]);
+    variable_list result(4);
+    if (context->needs_input_grad(0))
+      result[0] = multiply(grads[0], transposed ? weight : weight.t(), {});
+    if (context->needs_input_grad(1))
+      result[1] = transposed ? product(flat(x).t(), grad.t()) : product(grad.t(), flat(x).t());
+    if (context->saved_data["bias"].toBool() && context->needs_input_grad(2))
+      result[2] = grad.sum(0);
+    return result;
+  }
+};
+
+}  // namespace
+
 at::Tensor linear(const at::Tensor& x, const Linear& layer) {
-  return at::linear(x, layer.transposed ? layer.weight.t() : layer.weight, layer.bias);
+  const auto bias = layer.bias.defined() ? std::optional(layer.bias) : std::nullopt;
+  return LinearFunction::apply(x, layer.weight, bias, layer.transposed);
 }
 
 at::Tensor normalize(const at::Tensor& x, const Norm& norm) {

@@ -12,7 +12,8 @@ namespace {
 constexpr uint64_t kMaster = 4, kState = 4;  // bytes an element
 // comm's shared-memory transport: two stages a rank and a ring of messages a peer.
 constexpr uint64_t kStageBytes = 2 * (256 << 10), kRingBytes = 4 * (128 << 10);
-// A rank's share of a process with libtorch loaded that has run a step of a tiny model.
+// Beyond what is planned by category: libtorch, tokenizer and data (90 to 140 MiB), and what the
+// allocator keeps. Measured as PSS (docs/plan.md).
 constexpr uint64_t kRuntimeBytes = uint64_t{160} << 20;
 
 // Whole-unit gradient buffers where gradients are slices: one is being filled while another is on

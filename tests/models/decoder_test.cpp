@@ -140,17 +140,6 @@ TEST_P(Golden, NoParameterHasAnotherName) {
   EXPECT_EQ(names.size(), gradients);
 }
 
-TEST(Decoder, ShapesNeedNoMemory) {
-  auto spec = golden_model("llama").model.spec();
-  spec.vocab_size = 1000003, spec.hidden_size = 6 * 2048,
-  spec.head_dim = 2048;  // 49 GB an embedding
-  const Decoder model(spec, without_memory);
-  EXPECT_EQ(model.parameters(0)[0].tensor.sizes(), at::IntArrayRef({1000003, 12288}));
-  EXPECT_EQ(model.parameters(0)[0].tensor.storage().nbytes(), 1000003ull * 12288 * 4);
-  EXPECT_EQ(model.parameters(0)[0].tensor.key_set(),
-            with_memory(0, {"x", {3, 5}}).set_requires_grad(true).key_set());
-}
-
 TEST(Decoder, RefusesASequenceBeyondItsPositions) {
   const GoldenModel golden = golden_model("gpt2");
   const auto tokens = golden.batch(0).tokens.repeat({1, 2});  // 34 > 23
