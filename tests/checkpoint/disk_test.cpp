@@ -25,7 +25,10 @@ constexpr int kNotAllowed = 77;
 void expect_in_child(const std::function<bool()>& body) {
   const pid_t child = ::fork();
   ASSERT_GE(child, 0);
-  if (child == 0) ::_exit(body() ? 0 : 1);
+  if (child == 0) {
+    adopt_fork();
+    ::_exit(body() ? 0 : 1);
+  }
   int status = 0;
   ASSERT_EQ(::waitpid(child, &status, 0), child);
   ASSERT_TRUE(WIFEXITED(status));

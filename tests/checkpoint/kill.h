@@ -32,6 +32,7 @@ inline int64_t require_sound(const std::filesystem::path& root) {
 
 [[noreturn]] inline void save_until_killed(const std::filesystem::path& root, int64_t step,
                                            std::chrono::microseconds delay) {
+  adopt_fork();
   std::signal(SIGALRM, [](int) { ::kill(::getpid(), SIGKILL); });
   const itimerval timer{{0, 0}, {delay.count() / 1000000, delay.count() % 1000000 + 1}};
   ::setitimer(ITIMER_REAL, &timer, nullptr);

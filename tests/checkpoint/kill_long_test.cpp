@@ -36,6 +36,7 @@ void die_at_every_boundary(const std::filesystem::path& root, const std::functio
     const pid_t child = ::fork();
     ASSERT_GE(child, 0);
     if (child == 0) {
+      adopt_fork();
       if (::ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) != 0) ::_exit(0);
       ::raise(SIGSTOP);
       save(world.rank(0), model.snapshot(0, 1), {root});

@@ -10,6 +10,7 @@
 
 #include "hydrofoil/checkpoint/reader.h"
 #include "hydrofoil/checkpoint/save.h"
+#include "hydrofoil/core/parallel.h"
 #include "hydrofoil/io/hash.h"
 #include "hydrofoil/io/safetensors.h"
 #include "tests/io/scratch.h"
@@ -129,6 +130,11 @@ struct Model {
     tensors.push_back(std::move(tensor));
   }
 };
+
+// To be called first in a forked child: OpenMP's threads have stayed in the parent.
+inline void adopt_fork() {
+  set_compute_threads(1);
+}
 
 inline std::vector<std::string> names_in(const std::filesystem::path& folder) {
   std::vector<std::string> names;
