@@ -61,7 +61,9 @@ double step(const comm::Communicator& group, train::Model& model, const models::
 
 int main(int argc, char** argv) {
   Shape shape;
-  const auto number = [&](int i, int64_t otherwise) { return argc > i ? std::atoll(argv[i]) : otherwise; };
+  const auto number = [&](int i, int64_t otherwise) {
+    return argc > i ? std::atoll(argv[i]) : otherwise;
+  };
   shape.ranks = static_cast<int>(number(1, shape.ranks));
   shape.layers = number(2, shape.layers);
   shape.width = number(3, shape.width);
@@ -69,8 +71,9 @@ int main(int argc, char** argv) {
   shape.sequences = number(5, shape.sequences);
   shape.rounds = static_cast<int>(number(6, shape.rounds));
   const auto spec = spec::model_spec_from_hf(
-      R"({"model_type":"gpt2","vocab_size":8192,"n_embd":)" + std::to_string(shape.width) + R"(,"n_layer":)" +
-          std::to_string(shape.layers) + R"(,"n_head":8,"n_positions":)" + std::to_string(shape.length) + "}",
+      R"({"model_type":"gpt2","vocab_size":8192,"n_embd":)" + std::to_string(shape.width) +
+          R"(,"n_layer":)" + std::to_string(shape.layers) + R"(,"n_head":8,"n_positions":)" +
+          std::to_string(shape.length) + "}",
       "benchmark");
   const comm::ThreadWorld world(shape.ranks);
   std::map<int, std::vector<double>> seconds;
@@ -88,7 +91,8 @@ int main(int argc, char** argv) {
           if (rank == 0 && round >= 0) seconds[stage].push_back(t);
         }
       if (rank == 0)
-        for (int stage = 0; stage < 4; ++stage) peak[stage] = s.models[stage].engine->ledger().peak_bytes();
+        for (int stage = 0; stage < 4; ++stage)
+          peak[stage] = s.models[stage].engine->ledger().peak_bytes();
       group.barrier();
     });
   threads.clear();
@@ -98,11 +102,12 @@ int main(int argc, char** argv) {
   };
   const double base = median(seconds[0]);
   const double tokens = static_cast<double>(shape.ranks * shape.sequences * shape.length);
-  std::printf("%s, %d ranks, %lld parameters, %.0f tokens a step, median of %d\n", host::cpu_model().c_str(), shape.ranks,
+  std::printf("%s, %d ranks, %lld parameters, %.0f tokens a step, median of %d\n",
+              host::cpu_model().c_str(), shape.ranks,
               static_cast<long long>(spec::parameter_count(spec)), tokens, shape.rounds);
   for (int stage = 0; stage < 4; ++stage) {
     const double t = median(seconds[stage]);
-    std::printf("stage %d  %.3f s  %7.0f tokens/s  x %.3f of stage 0  state peak %.1f MiB a rank\n", stage, t, tokens / t,
-                t / base, static_cast<double>(peak[stage]) / (1 << 20));
+    std::printf("stage %d  %.3f s  %7.0f tokens/s  x %.3f of stage 0  state peak %.1f MiB a rank\n",
+                stage, t, tokens / t, t / base, static_cast<double>(peak[stage]) / (1 << 20));
   }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hydrofoil/train/forecast.h"
 
+#include "hydrofoil/plan/from_config.h"
 #include "hydrofoil/plan/memory_plan.h"
 #include "hydrofoil/plan/model.h"
 #include "hydrofoil/plan/wire_plan.h"
@@ -10,15 +11,8 @@ namespace hydrofoil::train {
 monitor::RunFigures forecast(const config::RunConfig& run, const spec::ModelSpec& spec,
                              const config::BatchSizes& batch, const EngineOptions& options) {
   const auto model = plan::model_of(spec);
-  const plan::RunShape shape{.ranks = static_cast<int>(batch.ranks),
-                             .stage = options.stage,
-                             .micro_batch = batch.micro_batch_size,
-                             .accumulation = batch.accumulation_steps,
-                             .sequence_length = run.data.sequence_length,
-                             .recompute = run.recompute,
-                             .optimizer_states = static_cast<int>(
-                                 optim::make_rule(options.optimizer)->state_names().size()),
-                             .resident_bytes = options.resident_bytes};
+  auto shape = plan::shape_of(run, batch, spec);
+  shape.resident_bytes = options.resident_bytes;
   const auto memory = plan::plan_memory(model, shape);
   return {.memory_bytes = {{"parameters", memory.parameters()},
                            {"gradients", memory.gradients},

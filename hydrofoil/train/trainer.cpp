@@ -19,6 +19,8 @@
 #include "hydrofoil/monitor/csv.h"
 #include "hydrofoil/monitor/json_lines.h"
 #include "hydrofoil/monitor/progress.h"
+#include "hydrofoil/plan/from_config.h"
+#include "hydrofoil/plan/model.h"
 #include "hydrofoil/train/agreement.h"
 #include "hydrofoil/train/evaluate.h"
 #include "hydrofoil/train/forecast.h"
@@ -91,7 +93,7 @@ Trainer::Trainer(comm::Communicator group, config::RunConfig run, TrainerOptions
                     " positions",
                 "data.sequence_length", "lower it, or take a model with more positions");
   corpus_ = std::make_unique<Corpus>(prepare_corpus(group_, run_, spec_.vocab_size));
-  model_ = make_model(group_, spec_, engine_options(run_, batch_));
+  model_ = make_model(group_, spec_, planned_options());
   load_state();
   open_reporters();
 }
@@ -127,6 +129,16 @@ spec::ModelSpec Trainer::load_spec() {
   if (resume_from_) return folder_spec(*resume_from_);
   if (!run_.model.from_scratch()) return folder_spec(model_folder(run_.model.path));
   return spec::model_spec_from_hf(run_.model.config_text(), run_.model.config_place());
+}
+
+// The default budget of stage 3 comes from the planner, which knows where a tied head needs the
+// embedding again: what `plan` says is what the run does.
+EngineOptions Trainer::planned_options() const {
+  EngineOptions options = engine_options(run_, batch_);
+  if (options.resident_bytes == 0)
+    options.resident_bytes =
+        plan::smallest_resident_bytes(plan::model_of(spec_), plan::shape_of(run_, batch_, spec_));
+  return options;
 }
 
 void Trainer::load_state() {

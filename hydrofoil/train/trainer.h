@@ -20,8 +20,8 @@ namespace hydrofoil::train {
 
 struct TrainerOptions {
   std::optional<std::filesystem::path>
-      resume;              // a checkpoint; empty path: the newest of the output
-  bool json = false;       // JSON lines on standard output
+      resume;                   // a checkpoint; empty path: the newest of the output
+  bool json = false;            // JSON lines on standard output
   std::string created_by = {};  // version of the program, kept in checkpoints
 };
 
@@ -38,6 +38,7 @@ class Trainer {
  private:
   void open_output();
   spec::ModelSpec load_spec();
+  EngineOptions planned_options() const;
   void load_state();
   void open_reporters();
   StepResult train_step();
