@@ -125,11 +125,17 @@ Manifest read_complete(const fs::path& folder) {
   return manifest;
 }
 
+fs::path checkpoint_root(const fs::path& path) {
+  std::error_code error;
+  const fs::path inside = path / "checkpoints";
+  return fs::is_directory(inside, error) ? inside : path;
+}
+
 fs::path resolve(const fs::path& path) {
   std::error_code error;
   const std::string name = fs::path(path.has_filename() ? path : path.parent_path()).filename();
   if (fs::exists(path / kManifestName, error) || step_of(name) || is_left_over(name)) return path;
-  if (const auto found = latest_complete(path)) return *found;
+  if (const auto found = latest_complete(checkpoint_root(path))) return *found;
   throw Error(ExitCode::kCheckpoint,
               fs::is_directory(path, error) ? "holds no complete checkpoint" : "is no folder",
               path.string(), "give a folder step-NNNNNNNN or one that holds such folders");

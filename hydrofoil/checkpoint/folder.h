@@ -25,6 +25,10 @@ std::string latest_name(const std::filesystem::path& root);
 // Error(kCheckpoint) says what is wrong. Contents are not read; verify() does.
 Manifest read_complete(const std::filesystem::path& folder);
 
+// Where a run keeps its checkpoints: the folder "checkpoints" of its output, or the path itself
+// when it holds no such folder.
+std::filesystem::path checkpoint_root(const std::filesystem::path& path);
+
 // The checkpoint that a path means: itself, or, for the folder of a run, the one that `latest`
 // names, otherwise the newest complete one (with a warning). Error(kCheckpoint) when there is none,
 // and when the one to take was made by a newer Hydrofoil: an older one would silently lose work.

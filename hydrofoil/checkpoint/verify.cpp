@@ -124,9 +124,10 @@ std::string read_back(const io::File& file, const PlannedTensor& tensor,
 }
 
 fs::path verified_folder(const fs::path& path) {
-  const std::string name = latest_name(path);
+  const fs::path root = checkpoint_root(path);
+  const std::string name = latest_name(root);
   std::error_code error;
-  return !name.empty() && fs::is_directory(path / name, error) ? path / name : resolve(path);
+  return !name.empty() && fs::is_directory(root / name, error) ? root / name : resolve(path);
 }
 
 std::vector<Problem> verify(const fs::path& path) {

@@ -44,8 +44,8 @@ void read_as_float(const io::SafetensorsSet::Place& place, size_t begin, std::sp
 
 fs::path model_folder(const fs::path& path) {
   if (fs::is_regular_file(path / "config.json")) return path;
-  for (const fs::path& root : {path / "checkpoints", path})
-    if (const auto latest = checkpoint::latest_complete(root)) return *latest;
+  if (const auto latest = checkpoint::latest_complete(checkpoint::checkpoint_root(path)))
+    return *latest;
   throw Error(
       ExitCode::kConfig,
       fs::exists(path) ? "holds neither a config.json nor a complete checkpoint" : "no such folder",
