@@ -22,11 +22,11 @@ test-long: build ## the slow tests (lane long)
 demo: build ## train a small GPT with ZeRO-3 in a few minutes, stop, resume on three ranks, sample
 	@scripts/demo.sh
 
-asan tsan: ## the rooms without libtorch under the address or thread sanitizer
+asan tsan: ## the rooms without libtorch under a sanitizer; SUITES="comm memory" for some
 	@scripts/bootstrap.sh --no-torch
 	@[ -f build-$@/build.ninja ] || cmake --preset $@
-	@cmake --build build-$@ -j $(JOBS)
-	@scripts/run_tests.py build-$@ ci
+	@cmake --build build-$@ -j $(JOBS) $(addprefix --target ,$(SUITES:%=%_test))
+	@scripts/run_tests.py build-$@ ci $(SUITES)
 
 check: ## format, layers, docs: everything that can be checked without building
 	@scripts/format.sh --check

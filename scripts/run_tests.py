@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the tests of one build folder and one lane, and ends with a line "N passed, N failed".
 
-usage: run_tests.py BUILD_DIR [LANE]
+usage: run_tests.py BUILD_DIR [LANE [SUITE ..]]
 
 ctest runs one program a room; each leaves its cases in an XML file, which is what is counted. A
 program that crashed or ran out of time leaves none and counts as one failure.
@@ -31,7 +31,8 @@ def count(build, reports):
 
 
 def main():
-    build, lane = pathlib.Path(sys.argv[1]).resolve(), (sys.argv[2:] or ["ci"])[0]
+    build, lane, suites = pathlib.Path(sys.argv[1]).resolve(), (sys.argv[2:] or ["ci"])[0], sys.argv[3:]
+    only = ["-R", f"^({'|'.join(suites)})$"] if suites else []
     reports = build / "test-reports"
     shutil.rmtree(reports, ignore_errors=True)
     reports.mkdir()
@@ -39,7 +40,7 @@ def main():
     # The closing slash makes gtest name the file after the program.
     environment = dict(os.environ, GTEST_OUTPUT=f"xml:{reports}/")
     code = subprocess.run(
-        ["ctest", "--test-dir", build, "-L", f"^{lane}$", "--output-on-failure", "--output-junit", build / "ctest.xml"],
+        ["ctest", "--test-dir", build, "-L", f"^{lane}$", *only, "--output-on-failure", "--output-junit", build / "ctest.xml"],
         env=environment).returncode
     if not (build / "ctest.xml").exists():
         return code or 1
