@@ -42,10 +42,11 @@ def measure(rank, args, port):
     while size <= args.largest:
         part = max(1, size // 4 // args.ranks)
         whole, mine = torch.zeros(part * args.ranks), torch.zeros(part)
+        own = whole[rank * part:(rank + 1) * part]
         cases = {
             "reduce_scatter": (factor, lambda: dist.reduce_scatter_single(mine, whole)
                                if hasattr(dist, "reduce_scatter_single") else dist.reduce_scatter_tensor(mine, whole)),
-            "all_gather": (factor, lambda: dist.all_gather_into_tensor(whole, mine)),
+            "all_gather": (factor, lambda: dist.all_gather_into_tensor(whole, own)),
             "all_reduce": (2 * factor, lambda: dist.all_reduce(whole)),
         }
         for op, (volume, call) in cases.items():

@@ -2,7 +2,7 @@
 // How fast the collectives are, against memcpy with all ranks copying at once, in the same run.
 //
 // Bus bandwidth (S: full size, t: time, N: ranks): reduce_scatter and all_gather (N-1)/N S/t,
-// all_reduce 2 (N-1)/N S/t. Memcpy: S/t of one rank.
+// all_reduce 2 (N-1)/N S/t. Memcpy: S/t of one rank. all_gather and all_reduce work in place.
 #pragma once
 
 #include <cstddef>
@@ -25,9 +25,12 @@ struct BenchCase {
   bool shared_memory = false;  // buffers from alloc(), or private ones
   size_t bytes = 0;            // S, fp32
   // Of the slowest rank, over batches.
-  double median_us = 0, p10_us = 0, p90_us = 0;
-  double bus_gb_per_s = 0, memcpy_gb_per_s = 0;  // 10^9 bytes
+  double median_us = 0, p10_us = 0, p90_us = 0, best_us = 0;
+  double bus_gb_per_s = 0, memcpy_gb_per_s = 0;  // of the medians; 10^9 bytes
+  double best_bus_gb_per_s = 0, best_memcpy_gb_per_s = 0;
   double ratio() const { return bus_gb_per_s / memcpy_gb_per_s; }
+  // Of the fastest batches: what is left to say where other programs use the machine.
+  double best_ratio() const { return best_bus_gb_per_s / best_memcpy_gb_per_s; }
 };
 
 // Collective; the same cases on every rank. `on_case` is called on rank 0 as soon as one is done.

@@ -135,6 +135,14 @@ T element(int rank, size_t i) {
   return narrow<T>(fraction * static_cast<float>(1 << (x & 7)));
 }
 
+template <class A>
+A plus(A a, A b) {
+  if constexpr (std::is_integral_v<A>)  // wraps around
+    return static_cast<A>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b));
+  else
+    return a + b;
+}
+
 // The reference: one element at a time, ranks in order; kPeriod elements.
 template <class T>
 std::vector<T> reduced(int ranks, Reduce op) {
@@ -144,7 +152,7 @@ std::vector<T> reduced(int ranks, Reduce op) {
     for (int r = 1; r < ranks; ++r) {
       const auto next = widen(element<T>(r, i));
       if (op == Reduce::kSum)
-        sum = static_cast<decltype(sum)>(sum + next);
+        sum = plus(sum, next);
       else
         sum = op == Reduce::kMax ? std::max(sum, next) : std::min(sum, next);
     }

@@ -137,11 +137,11 @@ TEST(Leaks, WindowsAndGroupsReturnTheirMemory) {
   Processes processes(
       2,
       [](const Communicator& world) {
+        std::vector<float> values(100'000);
         const auto use = [&] {
           const Communicator group = world.split(0, world.rank(), "again");
           const Window window = group.window(1 << 20, "unit");
           std::fill_n(window.local(), window.bytes(), std::byte{1});
-          std::vector<float> values(100'000);
           group.all_reduce({values.data(), values.size(), DType::kF32}, Reduce::kSum, kLabel);
         };
         use();
