@@ -4,18 +4,15 @@
 #include <string>
 #include <vector>
 
+#include "cli/checkpoint_command.h"
 #include "cli/command_line.h"
+#include "cli/config_command.h"
+#include "cli/doctor_command.h"
 #include "cli/launch_command.h"
+#include "cli/plan_command.h"
 #include "cli/torch_library.h"
 #include "hydrofoil/config/suggest.h"
 #include "hydrofoil/core/error.h"
-
-#if __has_include("cli/config_command.h")
-#include "cli/config_command.h"
-#endif
-#include "cli/checkpoint_command.h"
-#include "cli/doctor_command.h"
-#include "cli/plan_command.h"
 #if __has_include("cli/bench_command.h")
 #include "cli/bench_command.h"
 #endif
@@ -28,9 +25,7 @@ void add_commands(CLI::App& app, [[maybe_unused]] Action& action) {
   add_launch_command(app, action);
   add_plan_command(app, action);
   add_checkpoint_command(app, action);
-#if __has_include("cli/config_command.h")
   add_config_command(app, action);
-#endif
   add_doctor_command(app, action);
 #if __has_include("cli/bench_command.h")
   add_bench_command(app, action);
