@@ -153,7 +153,7 @@ class Supervisor {
   std::optional<Clock::time_point> next_deadline() const { return deadline_; }
 
   void forward(int signal) {
-    stopping_ = true;
+    stop_signal_ = signal;
     for (const auto& rank : ranks_)
       if (rank.running()) kill(-rank.pid, signal);
   }
@@ -166,12 +166,22 @@ class Supervisor {
       if (rank.running()) kill(-rank.pid, SIGCONT);
   }
 
-  // Ended as asked to by a signal that was passed on.
+  // Ended by a signal that was passed on: having answered it, or before it could.
+  bool stopped(const Rank& rank) const {
+    if (!stop_signal_ || !rank.status) return false;
+    if (rank.killed()) return WTERMSIG(*rank.status) == stop_signal_ && !rank.told_to_end;
+    const auto code = static_cast<ExitCode>(rank.code());
+    return code == ExitCode::kRetryLater || code == ExitCode::kInterrupted;
+  }
+
+  // Ended well, as asked, or because a peer ended as asked while this rank still needed it.
   bool in_order(const Rank& rank) const {
+    if (stopped(rank)) return true;
     if (rank.killed()) return false;
     const auto code = static_cast<ExitCode>(rank.code());
     return code == ExitCode::kOk ||
-           (stopping_ && (code == ExitCode::kRetryLater || code == ExitCode::kInterrupted));
+           (code == ExitCode::kPeerFailed &&
+            std::any_of(ranks_.begin(), ranks_.end(), [&](const Rank& r) { return stopped(r); }));
   }
 
   void reap() {
@@ -214,9 +224,9 @@ class Supervisor {
     const Rank* culprit = nullptr;
     int orderly = 0;
     for (const auto& rank : ranks_) {
-      if (in_order(rank))
-        orderly = std::max(orderly, rank.code());
-      else if (!culprit || suspicion(rank) > suspicion(*culprit))
+      if (stopped(rank))
+        orderly = std::max(orderly, rank.killed() ? 128 + stop_signal_ : rank.code());
+      else if (!in_order(rank) && (!culprit || suspicion(rank) > suspicion(*culprit)))
         culprit = &rank;
     }
     if (!culprit) return orderly;
@@ -250,7 +260,7 @@ class Supervisor {
   BlockedSignals signals_;
   std::vector<Rank> ranks_;
   std::optional<Clock::time_point> deadline_;  // of the grace, once a rank has failed
-  bool stopping_ = false;                      // a signal was passed on
+  int stop_signal_ = 0;                        // the last that was passed on
   bool asked_ = false;                         // the rest have got SIGTERM
 };
 

@@ -39,6 +39,7 @@ StopRequest::StopRequest() {
 }
 
 StopRequest::~StopRequest() {
+  if (keep_) return;
   handle(SIGINT, SIG_DFL);
   handle(SIGTERM, SIG_DFL);
 }

@@ -12,7 +12,7 @@ enum class Stop : int64_t {
   kTerminate = 2,  // SIGTERM: end after this step, save, exit 75
 };
 
-// Listens while it lives. A second SIGINT ends the process at once (128 + 2).
+// Listens while it lives, one at a time. A second SIGINT ends the process at once (128 + 2).
 class StopRequest {
  public:
   StopRequest();
@@ -20,6 +20,12 @@ class StopRequest {
   StopRequest(const StopRequest&) = delete;
   StopRequest& operator=(const StopRequest&) = delete;
   Stop seen() const;
+  // Goes on listening to the end of the process: it has agreed with its peers to stop, and its own
+  // copy of the signal may still be on its way. Killed by that, it would look like a failed rank.
+  void keep() { keep_ = true; }
+
+ private:
+  bool keep_ = false;
 };
 
 }  // namespace hydrofoil::train

@@ -176,7 +176,7 @@ void Trainer::open_reporters() {
 }
 
 ExitCode Trainer::run() {
-  const StopRequest request;
+  StopRequest request;
   Stop stop = Stop::kNone;
   int64_t evaluated = -1, saved = progress_.step;
   while (progress_.step < run_.steps && stop == Stop::kNone) {
@@ -195,6 +195,7 @@ ExitCode Trainer::run() {
         progress_.step < run_.steps && save(/*last=*/false))
       saved = progress_.step;
   }
+  if (stop != Stop::kNone) request.keep();
   if (stop == Stop::kNone && evaluated != progress_.step) evaluate();
   // An interrupt saves where checkpoints were asked for; SIGTERM always does, that is its point.
   if (saved != progress_.step && (stop != Stop::kInterrupt || run_.save_every > 0))

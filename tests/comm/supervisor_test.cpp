@@ -155,6 +155,20 @@ TEST(Supervisor, AnInterruptEndsWith130) {
   EXPECT_EQ(job.wait(), 130);
 }
 
+// A signal may come before a rank can answer it: the job was stopped all the same, it did not fail.
+TEST(Supervisor, ARankThatTheStopKillsHasNotFailed) {
+  for (const auto& [signal, code] : {std::pair{SIGINT, 130}, {SIGTERM, 143}}) {
+    Pipe pipe;
+    const Supervised job(shell(3, "if [ $HYDROFOIL_RANK = 1 ]; then echo ready >&" + pipe.out() +
+                                      "; exec sleep 100; fi; trap 'sleep 0.2; exit 9' INT TERM; "
+                                      "echo ready >&" +
+                                      pipe.out() + "; while :; do sleep 0.05; done"));
+    for (int i = 0; i < 3; ++i) pipe.line();
+    job.signal(signal);
+    EXPECT_EQ(job.wait(), code);
+  }
+}
+
 TEST(Supervisor, NoRankOutlivesAKilledSupervisor) {
   Pipe pipe;
   const Supervised job(

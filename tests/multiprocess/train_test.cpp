@@ -178,7 +178,8 @@ TEST_F(Train, CtrlCFinishesTheStepAndSigtermSaves) {
     Process run({"train", run_file({{"steps", 100000}}), "--ranks", "2"});
     ASSERT_TRUE(run.wait_for("step 1/")) << run.err_so_far();
     kill(run.pid(), signal);
-    EXPECT_EQ(run.wait().code, code);
+    const Ended ended = run.wait();
+    EXPECT_EQ(ended.code, code) << ended.err;
     EXPECT_EQ(checkpoint::latest_complete(output() / "checkpoints").has_value(), saves);
   }
 }
