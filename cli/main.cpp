@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/bench_command.h"
 #include "cli/checkpoint_command.h"
 #include "cli/command_line.h"
 #include "cli/config_command.h"
@@ -13,23 +14,18 @@
 #include "cli/torch_library.h"
 #include "hydrofoil/config/suggest.h"
 #include "hydrofoil/core/error.h"
-#if __has_include("cli/bench_command.h")
-#include "cli/bench_command.h"
-#endif
 
 namespace hydrofoil::cli {
 namespace {
 
-void add_commands(CLI::App& app, [[maybe_unused]] Action& action) {
+void add_commands(CLI::App& app, Action& action) {
   add_torch_commands(app);
   add_launch_command(app, action);
   add_plan_command(app, action);
   add_checkpoint_command(app, action);
   add_config_command(app, action);
   add_doctor_command(app, action);
-#if __has_include("cli/bench_command.h")
   add_bench_command(app, action);
-#endif
 }
 
 void require_known_command(CLI::App& app, const std::string& word) {

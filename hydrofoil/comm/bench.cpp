@@ -132,12 +132,23 @@ class Bench {
 
 }  // namespace
 
+std::vector<size_t> bench_sizes(const BenchOptions& options) {
+  std::vector<size_t> sizes;
+  const size_t factor = std::max<size_t>(2, options.factor);
+  for (size_t bytes = std::max<size_t>(1, options.smallest_bytes); bytes < options.largest_bytes;
+       bytes *= factor) {
+    sizes.push_back(bytes);
+    if (bytes > options.largest_bytes / factor) break;
+  }
+  sizes.push_back(options.largest_bytes);
+  return sizes;
+}
+
 std::vector<BenchCase> bench(const Communicator& group, const BenchOptions& options,
                              const std::function<void(const BenchCase&)>& on_case) {
   std::vector<BenchCase> all;
   Bench cases(group, options);
-  for (size_t bytes = options.smallest_bytes; bytes <= options.largest_bytes;
-       bytes *= std::max<size_t>(2, options.factor))
+  for (const size_t bytes : bench_sizes(options))
     for (const auto& result : cases.of_size(bytes)) {
       all.push_back(result);
       if (on_case && group.rank() == 0) on_case(result);
@@ -148,9 +159,10 @@ std::vector<BenchCase> bench(const Communicator& group, const BenchOptions& opti
 std::string to_json(const BenchCase& r, int ranks) {
   std::array<char, 500> line{};
   std::snprintf(line.data(), line.size(),
-                "{\"op\":\"%s\",\"ranks\":%d,\"memory\":\"%s\",\"bytes\":%zu,\"median_us\":%.3f,"
-                "\"p10_us\":%.3f,\"p90_us\":%.3f,\"best_us\":%.3f,\"bus_gb_per_s\":%.3f,"
-                "\"memcpy_gb_per_s\":%.3f,\"ratio\":%.3f,\"best_ratio\":%.3f}",
+                "{\"event\":\"case\",\"op\":\"%s\",\"ranks\":%d,\"memory\":\"%s\",\"bytes\":%zu,"
+                "\"median_us\":%.3f,"
+                "\"p10_us\":%.3f,\"p90_us\":%.3f,\"best_us\":%.3f,\"bus_gb_per_s\":%.6g,"
+                "\"memcpy_gb_per_s\":%.6g,\"ratio\":%.6g,\"best_ratio\":%.6g}",
                 std::string(name_of(r.op)).c_str(), ranks, r.shared_memory ? "shared" : "private",
                 r.bytes, r.median_us, r.p10_us, r.p90_us, r.best_us, r.bus_gb_per_s,
                 r.memcpy_gb_per_s, r.ratio(), r.best_ratio());

@@ -33,11 +33,19 @@ struct BenchCase {
   double best_ratio() const { return best_bus_gb_per_s / best_memcpy_gb_per_s; }
 };
 
+// The sizes of a run: from the smallest, `factor` apart, and always the largest.
+std::vector<size_t> bench_sizes(const BenchOptions& options);
+
+// Memory that each rank needs for a size: buffers of the operations, then of memcpy.
+constexpr size_t bench_memory_bytes(size_t bytes) {
+  return 2 * bytes;
+}
+
 // Collective; the same cases on every rank. `on_case` is called on rank 0 as soon as one is done.
 std::vector<BenchCase> bench(const Communicator& group, const BenchOptions& options,
                              const std::function<void(const BenchCase&)>& on_case = {});
 
-// One line of JSON, or of a table under bench_table_head().
+// One line of JSON (event "case"), or of a table under bench_table_head().
 std::string to_json(const BenchCase& result, int ranks);
 std::string to_table_line(const BenchCase& result);
 std::string bench_table_head();
