@@ -14,6 +14,7 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/grad_mode.h>
 
+#include <cmath>
 #include <cstring>
 #include <mutex>
 
@@ -57,6 +58,7 @@ struct Run {
   size_t resident_bytes = 0, prefetch_bytes = 0;
   bool recompute = false;
   int64_t steps = 6;
+  double lr = 1e-2;
 };
 struct Outcome {
   std::vector<double> losses, norms;
@@ -82,7 +84,7 @@ Outcome train(const spec::ModelSpec& spec, const Run& run) {
     EngineOptions options{.stage = run.stage,
                           .accumulation = run.accumulation,
                           .gradient_clipping = 0.5,
-                          .groups = {{.lr = 1e-2, .weight_decay = 0.1}},
+                          .groups = {{.lr = run.lr, .weight_decay = 0.1}},
                           .resident_bytes = run.resident_bytes,
                           .prefetch_bytes = run.prefetch_bytes};
     Model model = make_model(group, spec, options);
@@ -117,40 +119,54 @@ void expect_bit_equal(const Outcome& a, const Outcome& b, const std::string& wha
   EXPECT_TRUE(a.weights == b.weights) << what << ": weights differ";
 }
 
-void expect_close(const Outcome& a, const Outcome& b, double bound, const std::string& what) {
-  ASSERT_EQ(a.losses.size(), b.losses.size());
-  for (size_t i = 0; i < a.losses.size(); ++i)
-    EXPECT_NEAR(a.losses[i], b.losses[i], bound * a.losses[i]) << what;
+double relative_distance(const std::vector<float>& a, const std::vector<float>& b) {
+  double difference = 0, size = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    difference += (double{a[i]} - b[i]) * (double{a[i]} - b[i]);
+    size += double{b[i]} * b[i];
+  }
+  return std::sqrt(difference / size);
 }
 
-TEST(Engine, StagesAreBitEqualOnEqualRanks) {
+// Losses one by one, weights tensor by tensor.
+void expect_close(const Outcome& a, const Outcome& b, double bound, const std::string& what) {
+  ASSERT_EQ(a.losses.size(), b.losses.size()) << what;
+  for (size_t i = 0; i < a.losses.size(); ++i)
+    EXPECT_NEAR(a.losses[i], b.losses[i], bound * b.losses[i]) << what << ", step " << i;
+  ASSERT_EQ(a.weights.size(), b.weights.size()) << what;
+  for (size_t i = 0; i < a.weights.size(); ++i)
+    EXPECT_LE(relative_distance(a.weights[i], b.weights[i]), bound) << what << ", weight " << i;
+}
+
+std::string named(const spec::ModelSpec& spec, int stage, int ranks) {
+  return spec.family + " stage " + std::to_string(stage) + " ranks " + std::to_string(ranks);
+}
+
+// 50 steps each: N ranks with one micro-batch at any stage are one rank with N.
+TEST(Engine, EveryStageOnAnyNumberOfRanksIsBitEqualToOneRank) {
   for (const auto& spec : {tiny_gpt2(), tiny_llama()})
     for (const int ranks : {1, 2, 3, 4}) {
-      const Outcome reference = train(spec, {.ranks = ranks, .stage = 0});
-      for (const int stage : {1, 2, 3})
-        expect_bit_equal(
-            reference, train(spec, {.ranks = ranks, .stage = stage}),
-            spec.family + " stage " + std::to_string(stage) + " ranks " + std::to_string(ranks));
+      const Outcome one = train(spec, {.ranks = 1, .stage = 0, .accumulation = ranks, .steps = 50});
+      for (const int stage : {0, 1, 2, 3})
+        expect_bit_equal(one, train(spec, {.ranks = ranks, .stage = stage, .steps = 50}),
+                         named(spec, stage, ranks));
     }
 }
 
-TEST(Engine, RanksWithOneMicroBatchEqualOneRankWithMany) {
-  for (const int ranks : {2, 3, 4}) {
-    const Outcome one = train(tiny_gpt2(), {.ranks = 1, .stage = 0, .accumulation = ranks});
-    for (const int stage : {0, 1, 2, 3})
-      expect_bit_equal(one, train(tiny_gpt2(), {.ranks = ranks, .stage = stage}),
-                       "stage " + std::to_string(stage) + " ranks " + std::to_string(ranks));
-  }
-}
-
+// Stages 2 and 3 add ranks first and micro-batches second, 0 and 1 the other way round. At the
+// default learning rate these rounding errors stay; at 1e-2 Adam makes them a million times larger
+// in 50 steps.
 TEST(Engine, StagesAgreeWithAccumulation) {
-  const Outcome reference = train(tiny_llama(), {.ranks = 3, .stage = 0, .accumulation = 3});
-  expect_bit_equal(reference, train(tiny_llama(), {.ranks = 3, .stage = 1, .accumulation = 3}),
-                   "stage 1");
-  const Outcome two = train(tiny_llama(), {.ranks = 3, .stage = 2, .accumulation = 3});
-  expect_close(reference, two, 1e-6, "stage 2");
-  expect_bit_equal(two, train(tiny_llama(), {.ranks = 3, .stage = 3, .accumulation = 3}),
-                   "stage 3");
+  for (const int ranks : {2, 3, 4}) {
+    const auto run = [&](int stage) {
+      return train(tiny_llama(),
+                   {.ranks = ranks, .stage = stage, .accumulation = 2, .steps = 50, .lr = 3e-4});
+    };
+    const Outcome reference = run(0), two = run(2);
+    expect_bit_equal(reference, run(1), named(tiny_llama(), 1, ranks));
+    expect_close(two, reference, 1e-6, named(tiny_llama(), 2, ranks));
+    expect_bit_equal(two, run(3), named(tiny_llama(), 3, ranks));
+  }
 }
 
 TEST(Engine, ResidencyPrefetchAndRecomputeDoNotChangeAnything) {
