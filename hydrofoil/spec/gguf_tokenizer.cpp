@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reads a byte-level BPE tokenizer from GGUF metadata (keys tokenizer.ggml.*).
+#include <array>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+
+#include "hydrofoil/core/error.h"
+#include "hydrofoil/spec/from_gguf.h"
+
+namespace hydrofoil::spec {
+namespace {
+
+using text::SplitStep;
+
+constexpr size_t kMaxTokens = size_t{1} << 24;
+
+// Values of tokenizer.ggml.token_type.
+enum TokenType : int64_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5 };
+
+// The pattern of Llama 3, where numbers are cut into groups of three digits, and Qwen 2, where each
+// digit stands for itself.
+constexpr const char* kLlama3Pattern =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr const char* kQwen2Pattern =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+
+class Reader {
+ public:
+  Reader(const io::GgufHeader& header, const std::string& where) : header_(header), where_(where) {}
+
+  [[noreturn]] void refuse(const std::string& message, const std::string& hint = {}) const {
+    throw Error(ExitCode::kData, message, where_, hint);
+  }
+  const io::GgufValue* find(const char* key) const {
+    return header_.find("tokenizer.ggml." + std::string(key));
+  }
+  std::string text(const char* key) const {
+    const std::string* value = io::as_text(find(key));
+    if (!value) refuse("tokenizer.ggml." + std::string(key) + " is missing or no text");
+    return *value;
+  }
+  const std::vector<std::string>& texts(const char* key) const {
+    const auto* value = io::as_texts(find(key));
+    if (!value) refuse("tokenizer.ggml." + std::string(key) + " is missing or no list of texts");
+    return *value;
+  }
+  bool flag(const char* key, bool absent) const {
+    if (!find(key)) return absent;
+    const auto value = io::as_flag(find(key));
+    if (!value) refuse("tokenizer.ggml." + std::string(key) + " must be true or false");
+    return *value;
+  }
+  // The id that a key names, as an entry of the vocabulary.
+  int32_t id(const char* key, size_t vocabulary) const {
+    const auto value = io::as_integer(find(key));
+    if (!value || *value < 0 || static_cast<uint64_t>(*value) >= vocabulary)
+      refuse("tokenizer.ggml." + std::string(key) + " is missing or not an id below " +
+             std::to_string(vocabulary));
+    return static_cast<int32_t>(*value);
+  }
+
+ private:
+  const io::GgufHeader& header_;
+  const std::string& where_;
+};
+
+SplitStep by_pattern(const char* pattern) {
+  return {.kind = SplitStep::Kind::kSplit, .pattern = pattern};
+}
+
+// How the named rule cuts a text into words, and what else it implies.
+void apply_rule(const Reader& reader, const std::string& rule, text::TokenizerSpec& spec) {
+  SplitStep bytes{.kind = SplitStep::Kind::kByteLevel};
+  bytes.add_prefix_space = reader.flag("add_space_prefix", false);
+  if (rule == "smollm") {
+    spec.split.push_back({.kind = SplitStep::Kind::kDigits, .individual_digits = true});
+  } else if (rule == "llama-bpe" || rule == "llama3") {
+    spec.split.push_back(by_pattern(kLlama3Pattern));
+    spec.bpe.ignore_merges = true;
+    bytes.use_regex = false;
+  } else if (rule == "qwen2") {
+    spec.split.push_back(by_pattern(kQwen2Pattern));
+    spec.nfc = true;
+    bytes.use_regex = false;
+  } else if (rule != "gpt-2") {
+    reader.refuse("the splitting rule \"" + rule + "\" (tokenizer.ggml.pre) is not supported",
+                  "supported: gpt-2, smollm, llama-bpe, qwen2");
+  }
+  spec.split.push_back(bytes);
+}
+
+std::vector<int64_t> token_types(const Reader& reader, size_t count) {
+  if (!reader.find("token_type")) return std::vector<int64_t>(count, kNormal);
+  const auto types = io::as_integers(reader.find("token_type"));
+  if (!types || types->size() != count)
+    reader.refuse("tokenizer.ggml.token_type is not a list of " + std::to_string(count) +
+                  " numbers, one for each token");
+  return *types;
+}
+
+void read_vocabulary(const Reader& reader, text::TokenizerSpec& spec) {
+  const auto& tokens = reader.texts("tokens");
+  if (tokens.empty() || tokens.size() > kMaxTokens)
+    reader.refuse("has " + std::to_string(tokens.size()) + " tokens, expected 1 to " +
+                  std::to_string(kMaxTokens));
+  const std::vector<int64_t> types = token_types(reader, tokens.size());
+  spec.bpe.tokens.resize(tokens.size());
+  for (size_t id = 0; id < tokens.size(); ++id) {
+    if (types[id] == kUnused) continue;  // a row of the embedding without a text
+    if (types[id] == kNormal) {
+      auto bytes = text::from_byte_level(tokens[id]);
+      if (!bytes || bytes->empty())
+        reader.refuse("token " + std::to_string(id) + " is not in the byte-level alphabet",
+                      "only byte-level BPE vocabularies are supported");
+      spec.bpe.tokens[id] = std::move(*bytes);
+    } else if (types[id] == kControl || types[id] == kUserDefined || types[id] == kUnknown) {
+      spec.bpe.tokens[id] = tokens[id];
+      spec.added_tokens.push_back({.id = static_cast<int32_t>(id),
+                                   .content = tokens[id],
+                                   .special = types[id] != kUserDefined});
+    } else {
+      reader.refuse("token " + std::to_string(id) + " has the type " + std::to_string(types[id]) +
+                        ", which is not supported",
+                    "only byte-level BPE vocabularies are supported");
+    }
+  }
+}
+
+void read_merges(const Reader& reader, text::TokenizerSpec& spec) {
+  std::unordered_map<std::string_view, int32_t> ids;
+  const auto& tokens = reader.texts("tokens");
+  for (size_t id = 0; id < tokens.size(); ++id) ids.emplace(tokens[id], static_cast<int32_t>(id));
+  for (const std::string& merge : reader.texts("merges")) {
+    const size_t space = merge.find(' ');
+    const std::string_view left = std::string_view(merge).substr(0, space);
+    const std::string_view right =
+        space == std::string::npos ? "" : std::string_view(merge).substr(space + 1);
+    const auto a = ids.find(left), b = ids.find(right);
+    if (a == ids.end() || b == ids.end())
+      reader.refuse("merge " + std::to_string(spec.bpe.merges.size()) +
+                    " is not two tokens of the vocabulary with a space between them");
+    spec.bpe.merges.emplace_back(a->second, b->second);
+  }
+}
+
+}  // namespace
+
+text::TokenizerSpec tokenizer_spec_from_gguf(const io::GgufHeader& header,
+                                             const std::string& where) {
+  const Reader reader(header, where);
+  const std::string model = reader.text("model");
+  if (model != "gpt2")
+    reader.refuse("a tokenizer of kind \"" + model + "\" is not supported",
+                  "supported: gpt2 (byte-level BPE)");
+  text::TokenizerSpec spec;
+  const std::string rule = reader.text("pre");
+  apply_rule(reader, rule, spec);
+  read_vocabulary(reader, spec);
+  read_merges(reader, spec);
+  const bool begins_by_default = rule == "llama-bpe" || rule == "llama3";
+  if (reader.flag("add_bos_token", begins_by_default))
+    spec.prefix = {reader.id("bos_token_id", spec.bpe.tokens.size())};
+  if (reader.flag("add_eos_token", false))
+    spec.suffix = {reader.id("eos_token_id", spec.bpe.tokens.size())};
+  return spec;
+}
+
+}  // namespace hydrofoil::spec
