@@ -6,6 +6,7 @@
 
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/io/hash.h"
+#include "hydrofoil/io/watched_map.h"
 #include "hydrofoil/text/tokenizer_json.h"
 #include "hydrofoil/text/utf8.h"
 
@@ -14,7 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-io::MappedFile map_source(const std::string& source) {
+io::File open_source(const std::string& source) {
   std::error_code error;
   const auto status = fs::status(source, error);
   const auto refuse = [&](const char* why, const char* hint) {
@@ -24,13 +25,28 @@ io::MappedFile map_source(const std::string& source) {
     refuse("no such text file", "check the path; relative ones start at the run file");
   if (fs::is_directory(status)) refuse("is a directory, not a text file", "name the files in it");
   if (!fs::is_regular_file(status)) refuse("is not a regular file", "copy the text into a file");
-  const io::File file(source, io::Access::kRead);
+  io::File file(source, io::Access::kRead);
   if (file.size_bytes() == 0) refuse("the text file is empty", "give it text, or leave it out");
-  return io::MappedFile(file);
+  return file;
 }
 
-std::string_view as_text(const io::MappedFile& map) {
-  return {reinterpret_cast<const char*>(map.bytes().data()), map.bytes().size()};
+// Calls use(bytes) with all of a source. When another program has shortened it meanwhile, what
+// `use` saw, and what it found wrong with it, does not count.
+template <typename Use>
+void with_source(const std::string& source, const Use& use) {
+  const io::WatchedMap map(open_source(source));
+  const auto require_intact = [&] {
+    if (!map.intact())
+      throw Error(ExitCode::kData, "was shortened while it was being read", source,
+                  "start again when the program that writes it is done");
+  };
+  try {
+    use(map.bytes());
+  } catch (const Error&) {
+    require_intact();
+    throw;
+  }
+  require_intact();
 }
 
 // The "text" of each line of a .jsonl file.
@@ -59,7 +75,9 @@ std::optional<int32_t> end_of_text(const text::Tokenizer& tokenizer) {
 SourceKey key_of(std::span<const std::string> sources, const text::Tokenizer& tokenizer) {
   std::string all = text::fingerprint(tokenizer.spec());
   for (const auto& source : sources)
-    all += " " + source + " " + io::hash_of(map_source(source).bytes());
+    with_source(source, [&](std::span<const std::byte> bytes) {
+      all += " " + source + " " + io::hash_of(bytes);
+    });
   return io::hash_of(all);
 }
 
@@ -76,14 +94,15 @@ std::optional<TokenFile> current(const fs::path& path, const SourceKey& key) {
 }  // namespace
 
 void for_each_document(const std::string& source, const DocumentVisitor& visit) {
-  const auto map = map_source(source);
-  const auto text = as_text(map);
-  text::check_utf8(text, source);
-  if (fs::path(source).extension() == ".jsonl") {
-    for_each_line(source, text, visit);
-  } else {
-    visit(text);
-  }
+  with_source(source, [&](std::span<const std::byte> bytes) {
+    const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    text::check_utf8(text, source);
+    if (fs::path(source).extension() == ".jsonl") {
+      for_each_line(source, text, visit);
+    } else {
+      visit(text);
+    }
+  });
 }
 
 TokenFile pack_documents(std::span<const std::string> sources, const text::Tokenizer& tokenizer,

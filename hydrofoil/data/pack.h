@@ -20,8 +20,8 @@ namespace hydrofoil::data {
 // from the same bytes with the same tokenizer is kept. `needed`: tokens that must come out at
 // least.
 //
-// Error(kData) for a source that is missing, a directory, empty, no UTF-8 (with the byte offset),
-// and for too few tokens (with both counts).
+// Error(kData) for a source that is missing, a directory, empty, no UTF-8 (with the byte offset) or
+// shortened by another program meanwhile, and for too few tokens (with both counts).
 TokenFile pack_documents(std::span<const std::string> sources, const text::Tokenizer& tokenizer,
                          const std::filesystem::path& out, int64_t needed);
 

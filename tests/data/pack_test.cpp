@@ -104,6 +104,26 @@ TEST(Pack, BadSourcesAreNamedWithTheCause) {
   expect_refused({scratch.write("short.txt", "hi")}, 1000, "one sequence needs 1000");
 }
 
+TEST(Pack, ASourceThatIsShortenedMeanwhileIsRefused) {
+  const test::Scratch scratch;
+  std::string lines;
+  for (int i = 0; i < 5000; ++i) lines += "{\"text\":\"line " + std::to_string(i) + "\"}\n";
+  for (const std::string name : {"a.txt", "a.jsonl"}) {
+    const std::string source = scratch.write(name, lines);
+    try {
+      for_each_document(source, [&](std::string_view text) {
+        std::filesystem::resize_file(source, 4096);
+        EXPECT_EQ(text.find("no such words"), std::string_view::npos) << "reads all of it";
+      });
+      ADD_FAILURE() << "accepted " << name;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::kData);
+      EXPECT_EQ(error.where(), source);
+      EXPECT_STREQ(error.what(), "was shortened while it was being read");
+    }
+  }
+}
+
 TEST(Pack, NoSourcesGiveTooFewTokens) {
   const test::Scratch scratch;
   EXPECT_THROW(pack_documents({}, tokenizer_of(kText), scratch.path() / "out.tokens", 1), Error);
