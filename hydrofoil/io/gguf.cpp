@@ -12,6 +12,7 @@
 
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/io/gguf_kind.h"
+#include "hydrofoil/io/name.h"
 #include "hydrofoil/io/safetensors.h"
 
 static_assert(std::endian::native == std::endian::little);
@@ -83,7 +84,7 @@ class Cursor {
   std::string name(const std::string& what) {
     const uint64_t at = position_;
     std::string value = text(what);
-    if (!is_gguf_name(value)) refuse(at, what + " is empty or not printable ASCII");
+    if (!is_plain_name(value)) refuse(at, what + " is empty or not printable ASCII");
     return value;
   }
 

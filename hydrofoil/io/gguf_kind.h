@@ -1,18 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the reader and the writer of GGUF share: names, and fixed-width values as bytes.
+// What the reader and the writer of GGUF share: fixed-width values as bytes.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <string>
-#include <string_view>
 
 #include "hydrofoil/io/gguf.h"
 
 namespace hydrofoil::io {
-
-// Names and keys reach terminals and JSON: printable ASCII, as the format asks of keys.
-bool is_gguf_name(std::string_view name);
 
 // A power of two, and enough for every plain type.
 bool is_gguf_alignment(uint64_t value);

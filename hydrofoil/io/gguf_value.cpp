@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Metadata values of a GGUF file.
-#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <limits>
@@ -69,11 +68,6 @@ T load(const std::byte* bytes) {
 }
 
 }  // namespace
-
-bool is_gguf_name(std::string_view name) {
-  return !name.empty() &&
-         std::all_of(name.begin(), name.end(), [](char c) { return c >= 0x20 && c < 0x7f; });
-}
 
 bool is_gguf_alignment(uint64_t value) {
   return value >= 8 && std::has_single_bit(value);

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "hydrofoil/io/gguf_kind.h"
+#include "hydrofoil/io/name.h"
 #include "hydrofoil/io/safetensors.h"
 
 namespace hydrofoil::io {
@@ -91,7 +92,7 @@ GgufPlan plan_gguf(const std::vector<GgufEntry>& metadata,
   append(out, uint64_t{metadata.size()});
   std::set<std::string_view> keys, names;
   for (const GgufEntry& entry : metadata) {
-    if (!is_gguf_name(entry.key) || !keys.insert(entry.key).second)
+    if (!is_plain_name(entry.key) || !keys.insert(entry.key).second)
       throw std::logic_error("gguf: the key '" + entry.key + "' is unusable or taken");
     append_text(out, entry.key);
     append_value(out, entry.value);
@@ -99,7 +100,7 @@ GgufPlan plan_gguf(const std::vector<GgufEntry>& metadata,
   uint64_t end = 0;
   for (const GgufTensorSpec& tensor : tensors) {
     const auto bytes = gguf_tensor_bytes(tensor.shape, tensor.type);
-    if (!is_gguf_name(tensor.name) || !names.insert(tensor.name).second || !bytes ||
+    if (!is_plain_name(tensor.name) || !names.insert(tensor.name).second || !bytes ||
         tensor.shape.size() > kMaxGgufDims)
       throw std::logic_error("gguf: tensor '" + tensor.name +
                              "' has a name that is unusable or taken, or an impossible shape " +
