@@ -78,8 +78,8 @@ void print_head(const CommArguments& a, int ranks) {
               << std::endl;
     return;
   }
-  std::cout << ranks << (ranks == 1 ? " rank on " : " ranks on ") << host::usable_cores()
-            << " cores of " << host::cpu_model() << "; GB/s = 1e9 bytes\n"
+  std::cout << ranks << (ranks == 1 ? " rank on " : " ranks on ") << host::cpu_model()
+            << ", usable cores of rank 0: " << host::usable_cores() << "; GB/s = 1e9 bytes\n"
             << comm::bench_table_head() << std::endl;
 }
 

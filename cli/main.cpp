@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <csignal>
 #include <string>
 #include <vector>
 
@@ -60,6 +61,7 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   using namespace hydrofoil::cli;
+  std::signal(SIGXFSZ, SIG_IGN);  // a file at its size limit is an error that names it, no death
   const Arguments arguments(argv + 1, static_cast<size_t>(argc - 1));
   return run_reporting_errors(has_flag(arguments, "--json"), [&] { return run(argc, argv); });
 }

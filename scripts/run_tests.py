@@ -34,8 +34,9 @@ def main():
     build, lane, suites = pathlib.Path(sys.argv[1]).resolve(), (sys.argv[2:] or ["ci"])[0], sys.argv[3:]
     only = ["-R", f"^({'|'.join(suites)})$"] if suites else []
     reports = build / "test-reports"
-    shutil.rmtree(reports, ignore_errors=True)
-    reports.mkdir()
+    for folder in (reports, build / "test-scratch"):  # the second: what killed tests have left
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(exist_ok=True)
     (build / "ctest.xml").unlink(missing_ok=True)
     # The closing slash makes gtest name the file after the program.
     environment = dict(os.environ, GTEST_OUTPUT=f"xml:{reports}/")

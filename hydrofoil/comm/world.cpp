@@ -11,18 +11,16 @@
 namespace hydrofoil::comm {
 namespace {
 
-constexpr const char* kTimeoutVariable = "HYDROFOIL_COMM_TIMEOUT_SECONDS";
-
-std::chrono::milliseconds timeout_of(const ConnectOptions& options, const Lookup& lookup) {
-  const auto text = lookup(kTimeoutVariable);
-  if (!text) return options.timeout;
+std::chrono::milliseconds time_of(const char* variable, const Lookup& lookup,
+                                  std::chrono::milliseconds otherwise) {
+  const auto text = lookup(variable);
+  if (!text) return otherwise;
   double seconds = 0;
   const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), seconds);
   constexpr double kYear = 366.0 * 24 * 3600;
   if (error != std::errc() || end != text->data() + text->size() || !(seconds > 0) ||
       seconds > kYear)
-    throw Error(ExitCode::kConfig, "'" + *text + "' is not a number of seconds above 0",
-                kTimeoutVariable);
+    throw Error(ExitCode::kConfig, "'" + *text + "' is not a number of seconds above 0", variable);
   return std::chrono::milliseconds(static_cast<int64_t>(std::ceil(seconds * 1000)));
 }
 
@@ -30,7 +28,9 @@ std::chrono::milliseconds timeout_of(const ConnectOptions& options, const Lookup
 
 Communicator connect(const LaunchEnvironment& environment, const ConnectOptions& options,
                      const Lookup& lookup) {
-  const auto timeout = timeout_of(options, lookup);
+  const auto timeout = time_of("HYDROFOIL_COMM_TIMEOUT_SECONDS", lookup, options.timeout);
+  const auto rendezvous_timeout =
+      time_of("HYDROFOIL_RENDEZVOUS_TIMEOUT_SECONDS", lookup, options.rendezvous_timeout);
   if (environment.size == 1) return ThreadWorld(1, timeout).rank(0);
   if (environment.local_size != environment.size)
     throw Error(ExitCode::kConfig,
@@ -39,7 +39,7 @@ Communicator connect(const LaunchEnvironment& environment, const ConnectOptions&
                     " of them on this host: one host only; a network backend is not built yet",
                 "launch environment", "start all ranks on one host");
   return join_shm(environment.job, environment.rank, environment.size,
-                  {.rendezvous_timeout = options.rendezvous_timeout, .timeout = timeout});
+                  {.rendezvous_timeout = rendezvous_timeout, .timeout = timeout});
 }
 
 }  // namespace hydrofoil::comm

@@ -12,6 +12,7 @@
 namespace hydrofoil::comm {
 
 struct ConnectOptions {
+  // How long ranks wait until all have come; HYDROFOIL_RENDEZVOUS_TIMEOUT_SECONDS overrides it.
   std::chrono::milliseconds rendezvous_timeout{std::chrono::seconds(60)};
   // How long a rank waits for another in one call; HYDROFOIL_COMM_TIMEOUT_SECONDS overrides it.
   std::chrono::milliseconds timeout{std::chrono::minutes(10)};

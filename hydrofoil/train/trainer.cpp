@@ -2,10 +2,12 @@
 #include "hydrofoil/train/trainer.h"
 
 #include <ATen/Parallel.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include "hydrofoil/checkpoint/folder.h"
@@ -68,6 +70,20 @@ monitor::NamedBytes memory_bytes(const memory::Ledger& ledger) {
   return bytes;
 }
 
+// Ready for files of this run, or a line that says why not.
+void make_output(const fs::path& output) {
+  std::error_code error;
+  fs::create_directories(output, error);
+  std::string problem;
+  if (error)
+    problem = "cannot make the output folder: " + error.message();
+  else if (access(output.c_str(), W_OK | X_OK) != 0)
+    problem = errno_message("cannot write into the output folder");
+  if (!problem.empty())
+    throw Error(ExitCode::kConfig, problem, output.string(),
+                "choose another output, or check its rights and whether it is mounted read-only");
+}
+
 void use_threads(const comm::Communicator& group, int64_t configured) {
   const auto threads =
       configured > 0 ? configured : std::max<int64_t>(1, host::usable_cores() / group.size());
@@ -116,7 +132,7 @@ void Trainer::open_output() {
       throw Error(ExitCode::kConfig, "the output folder is not empty", output.string(),
                   "continue that run with --resume auto, or choose another output");
     }
-    fs::create_directories(output);
+    make_output(output);
     io::atomic_write(output / "run.json", config::resolved_json(run_));
   });
   found = group_.all_gather_text(found).front();

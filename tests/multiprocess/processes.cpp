@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -37,17 +38,21 @@ std::vector<char*> pointers(std::vector<std::string>& words) {
 }  // namespace
 
 Process::Process(const std::vector<std::string>& arguments,
-                 const std::vector<std::string>& environment)
+                 const std::vector<std::string>& environment, const std::function<void()>& before)
     : folder_(fs::temp_directory_path() / ("hydrofoil-process-" + io::unique_id())) {
   fs::create_directories(folder_);
   std::vector<std::string> words{HYDROFOIL_PROGRAM};
   words.insert(words.end(), arguments.begin(), arguments.end());
   const auto argv = pointers(words);
+  const pid_t test = getpid();
   pid_ = fork();
   if (pid_ != 0) return;
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != test) _exit(127);
   for (const auto& variable : environment) putenv(strdup(variable.c_str()));
   dup2(open((folder_ / "out").c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600), STDOUT_FILENO);
   dup2(open((folder_ / "err").c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600), STDERR_FILENO);
+  if (before) before();
   execv(argv[0], argv.data());
   _exit(127);
 }

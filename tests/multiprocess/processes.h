@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -18,9 +19,11 @@ struct Ended {
 
 class Process {
  public:
-  // `environment`: NAME=VALUE, beside the test's own.
+  // `environment`: NAME=VALUE, beside the test's own. `before` runs in the child, just before the
+  // program. The process dies with the test.
   Process(const std::vector<std::string>& arguments,
-          const std::vector<std::string>& environment = {});
+          const std::vector<std::string>& environment = {},
+          const std::function<void()>& before = {});
   ~Process();  // kills what still runs
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;

@@ -7,14 +7,13 @@
 #include <chrono>
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <thread>
 
 #include "hydrofoil/checkpoint/folder.h"
 #include "hydrofoil/checkpoint/reader.h"
 #include "hydrofoil/checkpoint/verify.h"
 #include "processes.h"
-#include "tests/data/scratch.h"
+#include "train_run.h"
 
 namespace hydrofoil::test {
 namespace {
@@ -22,56 +21,6 @@ namespace {
 namespace fs = std::filesystem;
 using testing::HasSubstr;
 using Json = nlohmann::json;
-
-class Train : public testing::Test {
- protected:
-  Train() {
-    std::string text;
-    for (int i = 0; i < 6000; ++i)
-      text += std::to_string(i * 7919 % 613) + (i % 11 == 10 ? ".\n" : " and ");
-    corpus_ = scratch_.write("corpus.txt", text);
-  }
-
-  // A run file; `change` may add or replace keys.
-  std::string run_file(const Json& change = Json::object()) {
-    Json run{{"version", 1},
-             {"model",
-              {{"config",
-                {{"model_type", "gpt2"},
-                 {"vocab_size", 300},
-                 {"n_embd", 36},
-                 {"n_layer", 2},
-                 {"n_head", 3},
-                 {"n_positions", 24}}}}},
-             {"data", {{"train", {corpus_}}, {"sequence_length", 17}}},
-             {"steps", 12},
-             {"seed", 3},
-             {"threads", 1},
-             {"output", output().string()},
-             {"deepspeed",
-              {{"train_micro_batch_size_per_gpu", 2}, {"zero_optimization", {{"stage", 3}}}}}};
-    run.merge_patch(change);
-    return scratch_.write("run.json", run.dump());
-  }
-  fs::path output() const { return scratch_.path() / "out"; }
-
-  static std::vector<Json> events(const std::string& out) {
-    std::vector<Json> all;
-    std::istringstream lines(out);
-    for (std::string line; std::getline(lines, line);) all.push_back(Json::parse(line));
-    return all;
-  }
-
-  static std::vector<double> losses(const std::vector<Json>& all) {
-    std::vector<double> result;
-    for (const auto& event : all)
-      if (event["event"] == "step") result.push_back(event["loss"]);
-    return result;
-  }
-
-  Scratch scratch_;
-  std::string corpus_;
-};
 
 TEST_F(Train, ReportsStepsAndAnEndWhoseForecastHolds) {
   const Ended run = hydrofoil({"train", run_file(), "--ranks", "3", "--json"});
@@ -94,21 +43,8 @@ TEST_F(Train, EveryLauncherGivesTheSameLosses) {
   const Ended own = hydrofoil({"train", run_file(), "--ranks", "2", "--json"});
   ASSERT_EQ(own.code, 0) << own.err;
   const std::string port = std::to_string(20000 + getpid() % 20000);
-  using Variables = std::vector<std::string>;
   const std::vector<std::function<Variables(int)>> launchers{
-      [&](int rank) {
-        const auto r = std::to_string(rank);
-        return Variables{"RANK=" + r,
-                         "LOCAL_RANK=" + r,
-                         "WORLD_SIZE=2",
-                         "LOCAL_WORLD_SIZE=2",
-                         "GROUP_RANK=0",
-                         "MASTER_ADDR=127.0.0.1",
-                         "MASTER_PORT=" + port,
-                         "TORCHELASTIC_RUN_ID=test" + port,
-                         "TORCHELASTIC_RESTART_COUNT=0",
-                         "TORCHELASTIC_USE_AGENT_STORE=True"};
-      },
+      [&](int rank) { return torchrun(rank, 2, "test" + port); },
       [&](int rank) {
         const auto r = std::to_string(rank);
         return Variables{"OMPI_COMM_WORLD_RANK=" + r, "OMPI_COMM_WORLD_LOCAL_RANK=" + r,

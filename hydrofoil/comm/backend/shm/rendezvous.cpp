@@ -64,11 +64,26 @@ Address address_of(const std::string& job) {
   return address;
 }
 
-bool same_user(int connection) {
-  ucred peer{};
+// Who is at the other end; as pid 0 and nobody where the system does not say.
+ucred peer_of(int connection) {
+  ucred peer{.pid = 0, .uid = static_cast<uid_t>(-1), .gid = static_cast<gid_t>(-1)};
   socklen_t length = sizeof peer;
-  return getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 &&
-         peer.uid == geteuid();
+  getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &length);
+  return peer;
+}
+
+bool same_user(int connection) {
+  return peer_of(connection).uid == geteuid();
+}
+
+bool reach(int socket, const Address& address) {
+  return connect(socket, reinterpret_cast<const sockaddr*>(&address.data), address.length) == 0;
+}
+
+// The process that listens under a name.
+int holder_of(const Address& address) {
+  const Descriptor caller(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  return caller && reach(caller.get(), address) ? peer_of(caller.get()).pid : 0;
 }
 
 bool send_message(int socket, const void* data, size_t bytes, const std::vector<int>& fds = {}) {
@@ -138,8 +153,11 @@ std::string seconds_text(std::chrono::milliseconds time) {
 }
 
 constexpr const char* kOneHostHint =
-    "all ranks must run on one host and in one network namespace; a network backend is not built "
-    "yet";
+    "all ranks must run on one host and in one network namespace, a network backend is not built "
+    "yet; where they start slowly, raise HYDROFOIL_RENDEZVOUS_TIMEOUT_SECONDS";
+
+constexpr const char* kOnceHint =
+    "start each rank once, and give every job its own id (HYDROFOIL_JOB)";
 
 // Rank 0: collects the others and answers them all, with the members or with what went wrong.
 class Host {
@@ -153,8 +171,12 @@ class Host {
     if (bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address.data), address.length) !=
         0) {
       if (errno != EADDRINUSE) throw socket_error();
-      throw Error(ExitCode::kConfig, "two processes claim rank 0 of job '" + job + "' on this host",
-                  {}, "give every job its own id");
+      const int holder = holder_of(address);
+      throw Error(ExitCode::kConfig,
+                  "two processes claim rank 0 of job '" + job + "' on this host: pids " +
+                      (holder > 0 ? std::to_string(holder) : "unknown") + " and " +
+                      std::to_string(getpid()),
+                  {}, kOnceHint);
     }
     if (listen(listener_.get(), size) != 0) throw socket_error();
   }
@@ -227,9 +249,10 @@ class Host {
       throw Error(ExitCode::kConfig, who + " is not one of " + std::to_string(size_) + " ranks");
     Member& slot = members_[static_cast<size_t>(hello.rank)];
     if (slot.memory)
-      throw Error(ExitCode::kConfig, "two processes claim rank " + std::to_string(hello.rank) +
-                                         ": pids " + std::to_string(slot.pid) + " and " +
-                                         std::to_string(hello.pid));
+      throw Error(ExitCode::kConfig,
+                  "two processes claim rank " + std::to_string(hello.rank) + ": pids " +
+                      std::to_string(slot.pid) + " and " + std::to_string(hello.pid),
+                  {}, kOnceHint);
     slot = std::move(*member);
     guests_[index].rank = hello.rank;
   }
@@ -268,13 +291,16 @@ Descriptor connect_to(const std::string& job, std::chrono::milliseconds timeout)
   for (;;) {
     Descriptor connection(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
     if (!connection) throw socket_error();
-    if (connect(connection.get(), reinterpret_cast<const sockaddr*>(&address.data),
-                address.length) == 0 &&
-        same_user(connection.get()))
-      return connection;
+    const bool reached = reach(connection.get(), address);
+    if (reached && same_user(connection.get())) return connection;
     if (Clock::now() > end)
-      throw Error(ExitCode::kTimeout, "rank 0 did not come within " + seconds_text(timeout), {},
-                  kOneHostHint);
+      throw Error(
+          ExitCode::kTimeout,
+          "rank 0 did not come within " + seconds_text(timeout) +
+              (reached ? "; another user's process (pid " +
+                             std::to_string(peer_of(connection.get()).pid) + ") has taken its name"
+                       : ""),
+          {}, kOneHostHint);
     const timespec pause{0, std::chrono::nanoseconds(kRetry).count()};
     nanosleep(&pause, nullptr);
   }
