@@ -36,8 +36,9 @@ data::TokenFile tokens_of(const std::string& text, const text::Tokenizer& tokeni
 
 int eval(const EvalArguments& arguments) {
   const LocalModel local = load_local_model(arguments.model, arguments.threads);
-  const int64_t positions = local.model.program->spec().max_positions;
-  const int64_t length = arguments.length > 0 ? std::min(arguments.length, positions) : positions;
+  const auto& spec = local.model.program->spec();
+  const int64_t length =
+      arguments.length > 0 ? std::min(arguments.length, spec.position_limit()) : spec.max_positions;
   const auto tokens = tokens_of(arguments.text, local.tokenizer);
   const auto bytes = static_cast<double>(std::filesystem::file_size(arguments.text));
   const auto result = train::evaluate(local.model, tokens, length, arguments.sequences);

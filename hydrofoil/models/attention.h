@@ -1,20 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-// Causal self-attention with grouped heads and, where the model has them, rotary positions.
+// Self-attention with grouped heads and, where the model has them, rotary positions, sliding
+// windows, ALiBi, normalised queries and keys, capped scores.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include "hydrofoil/models/layers.h"
 #include "hydrofoil/models/rotary.h"
+#include "hydrofoil/models/visibility.h"
 
 namespace hydrofoil::models {
 
 struct Attention {
-  Linear qkv;  // one weight for all three; undefined when they are separate
+  Linear qkv;             // one weight for all three; undefined when they are separate
+  bool by_group = false;  // its rows: per key-value head, the queries', the key's, the value's
   Linear q, k, v;
+  Norm q_norm, k_norm;  // of each head; weights undefined: none
   Linear output;
   int64_t heads = 0, kv_heads = 0, head_dim = 0;
-  const RotaryTable* rotary = nullptr;  // null: positions were added to the embedding
+  double scale = 0;                     // of scores; 0: 1 / sqrt(head_dim)
+  double softcap = 0;                   // of scores; 0: none
+  const RotaryTable* rotary = nullptr;  // null: no turned positions
+  bool interleaved = false;             // how pairs that turn together lie
+  const Visibility* visibility = nullptr;
 };
 
 // Keys and values of the positions so far, for generation.
@@ -23,7 +31,8 @@ struct KeyValues {
   int64_t positions() const { return keys.defined() ? keys.size(2) : 0; }
 };
 
-// x [B, T, H] -> [B, T, H]. With a cache, x continues it (T = 1, unless it is empty) and is added.
+// Causal. x [B, T, H] -> [B, T, H]. With a cache, x continues it (T = 1, unless it is empty) and is
+// added.
 at::Tensor attend(const at::Tensor& x, const Attention& attention, KeyValues* cache = nullptr);
 
 }  // namespace hydrofoil::models

@@ -31,17 +31,29 @@ int64_t chunk_rows(int64_t rows, int64_t vocabulary) {
   return (rows + chunks - 1) / chunks;
 }
 
+struct Wanted {
+  bool hidden = false, weight = false, bias = false;
+  bool any() const { return hidden || weight || bias; }
+};
 struct Result {
   at::Tensor sum;          // fp32 scalar
   at::Tensor hidden_grad;  // [N, H], undefined when not wanted
   at::Tensor weight_grad;  // [V, H], undefined when not wanted
+  at::Tensor bias_grad;    // [V], undefined when not wanted
 };
 
-// One chunk: adds its loss to `loss` (fp64), and leaves softmax - one_hot in the returned logits
-// when a gradient is wanted. hidden [n, H], labels [n, 1].
-at::Tensor chunk_loss(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
+// One chunk: adds its loss to `loss` (fp64), and leaves the gradient of the product, softmax -
+// one_hot but for a cap, in the returned logits when a gradient is wanted. hidden [n, H], labels
+// [n, 1].
+at::Tensor chunk_loss(const at::Tensor& hidden, const Head& head, const at::Tensor& labels,
                       at::Tensor& loss, bool want_grad) {
-  auto logits = product(hidden, weight).to(at::kFloat);
+  auto logits = product(hidden, head.weight, head.bias).to(at::kFloat);
+  at::Tensor slope;  // of the cap
+  if (head.softcap != 0) {
+    logits.div_(head.softcap).tanh_();
+    if (want_grad) slope = 1 - logits * logits;
+    logits.mul_(head.softcap);
+  }
   logits.sub_(logits.amax(1, /*keepdim=*/true));
   const auto picked = logits.gather(1, labels);
   const auto total = logits.exp_().sum(1, /*keepdim=*/true);
@@ -49,6 +61,7 @@ at::Tensor chunk_loss(const at::Tensor& hidden, const at::Tensor& weight, const 
   if (!want_grad) return {};
   logits.div_(total);
   logits.scatter_add_(1, labels, at::empty_like(picked).fill_(-1));
+  if (slope.defined()) logits.mul_(slope);
   return logits;
 }
 
@@ -63,22 +76,24 @@ void add_weight_grad(const at::Tensor& grad, const at::Tensor& hidden, const at:
 }
 
 // hidden [N, H], labels [N], all of them in [0, V).
-Result run(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels,
-           bool want_hidden, bool want_weight) {
+Result run(const at::Tensor& hidden, const Head& head, const at::Tensor& labels, Wanted wanted) {
   at::NoGradGuard no_grad;
   Result result;
+  const auto& weight = head.weight;
   auto loss = at::zeros({}, labels.options().dtype(at::kDouble));
-  if (want_hidden) result.hidden_grad = at::empty_like(hidden);
-  if (want_weight) result.weight_grad = at::zeros(weight.sizes(), hidden.options());
+  if (wanted.hidden) result.hidden_grad = at::empty_like(hidden);
+  if (wanted.weight) result.weight_grad = at::zeros(weight.sizes(), hidden.options());
+  if (wanted.bias) result.bias_grad = at::zeros(head.bias.sizes(), hidden.options());
   const int64_t rows = hidden.size(0), step = chunk_rows(rows, weight.size(0));
   for (int64_t begin = 0; begin < rows; begin += step) {
     const auto count = std::min(step, rows - begin);
     const auto h = hidden.narrow(0, begin, count);
-    auto grad = chunk_loss(h, weight, labels.narrow(0, begin, count).unsqueeze(1), loss,
-                           want_hidden || want_weight);
+    auto grad =
+        chunk_loss(h, head, labels.narrow(0, begin, count).unsqueeze(1), loss, wanted.any());
     if (grad.defined()) grad = grad.to(hidden.scalar_type());
-    if (want_hidden) result.hidden_grad.narrow(0, begin, count).copy_(product(grad, weight.t()));
-    if (want_weight) add_weight_grad(grad, h, result.weight_grad);
+    if (wanted.hidden) result.hidden_grad.narrow(0, begin, count).copy_(product(grad, weight.t()));
+    if (wanted.weight) add_weight_grad(grad, h, result.weight_grad);
+    if (wanted.bias) result.bias_grad.add_(grad.sum(0));
   }
   result.sum = loss.to(at::kFloat);
   return result;
@@ -87,9 +102,10 @@ Result run(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor&
 // Hands out the gradients that `run` made, once.
 struct Wire : torch::autograd::Function<Wire> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor&, const at::Tensor&,
-                            const Result& result) {
+                            const std::optional<at::Tensor>&, const Result& result) {
     context->saved_data["hidden"] = result.hidden_grad;
     context->saved_data["weight"] = result.weight_grad;
+    context->saved_data["bias"] = result.bias_grad;
     return result.sum;
   }
   static variable_list backward(AutogradContext* context, variable_list grads) {
@@ -102,8 +118,8 @@ struct Wire : torch::autograd::Function<Wire> {
       auto grad = std::move(saved[name]).toTensor();
       return grad.defined() && scales ? grad.mul_(scale) : grad;
     };
-    auto hidden = take("hidden"), weight = take("weight");
-    return {std::move(hidden), std::move(weight), {}};
+    auto hidden = take("hidden"), weight = take("weight"), bias = take("bias");
+    return {std::move(hidden), std::move(weight), std::move(bias), {}};
   }
 };
 
@@ -119,8 +135,7 @@ void check_labels(const at::Tensor& labels, int64_t vocabulary) {
 
 }  // namespace
 
-LossSum linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight,
-                             const at::Tensor& labels) {
+LossSum linear_cross_entropy(const at::Tensor& hidden, const Head& head, const at::Tensor& labels) {
   auto rows = hidden.reshape({-1, hidden.size(-1)});
   auto targets = labels.reshape({-1});
   const auto labelled = targets.ne(kIgnoreLabel).nonzero().squeeze(1);
@@ -128,12 +143,14 @@ LossSum linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight,
     rows = rows.index_select(0, labelled);
     targets = targets.index_select(0, labelled);
   }
-  check_labels(targets, weight.size(0));
-  const bool grad = at::GradMode::is_enabled();
-  const bool want_hidden = grad && rows.requires_grad(),
-             want_weight = grad && weight.requires_grad();
-  auto result = run(rows, weight, targets, want_hidden, want_weight);
-  const auto sum = want_hidden || want_weight ? Wire::apply(rows, weight, result) : result.sum;
+  check_labels(targets, head.weight.size(0));
+  const auto wants = [](const at::Tensor& t) {
+    return at::GradMode::is_enabled() && t.defined() && t.requires_grad();
+  };
+  const Wanted wanted{wants(rows), wants(head.weight), wants(head.bias)};
+  auto result = run(rows, head, targets, wanted);
+  const auto bias = head.bias.defined() ? std::optional(head.bias) : std::nullopt;
+  const auto sum = wanted.any() ? Wire::apply(rows, head.weight, bias, result) : result.sum;
   return {sum, static_cast<double>(labelled.numel())};
 }
 

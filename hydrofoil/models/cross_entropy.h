@@ -9,12 +9,17 @@
 
 namespace hydrofoil::models {
 
-// -sum over labelled tokens of log softmax(hidden . weight^T)[label].
-// hidden [.., H], weight [V, H], labels [..] int64 (kIgnoreLabel: no loss). The loss is fp32.
-// Works through rows in chunks of at most 32 MB of logits. When a gradient is wanted, both
+struct Head {
+  at::Tensor weight;     // [V, H]
+  at::Tensor bias = {};  // [V] or undefined
+  double softcap = 0;    // logits are c * tanh(logit / c); 0: as they are
+};
+
+// -sum over labelled tokens of log softmax(hidden . weight^T + bias)[label].
+// hidden [.., H], labels [..] int64 (kIgnoreLabel: no loss). The loss is fp32.
+// Works through rows in chunks of at most 32 MB of logits. When a gradient is wanted, the
 // gradients are made on the way (one extra [.., H] and [V, H]); weight is used by operators only,
 // never saved. Error(kData) for a label outside [0, V).
-LossSum linear_cross_entropy(const at::Tensor& hidden, const at::Tensor& weight,
-                             const at::Tensor& labels);
+LossSum linear_cross_entropy(const at::Tensor& hidden, const Head& head, const at::Tensor& labels);
 
 }  // namespace hydrofoil::models

@@ -6,9 +6,9 @@
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/tanh.h>
 
 #include <stdexcept>
-#include <string_view>
 
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/models/cross_entropy.h"
@@ -17,49 +17,16 @@
 namespace hydrofoil::models {
 namespace {
 
-// A block's parameters by the end of their HF names: prefixes differ between files of one family.
-class Names {
- public:
-  explicit Names(std::span<const NamedTensor> tensors) : tensors_(tensors) {}
-  at::Tensor find(std::string_view ending) const {
-    for (const auto& [name, tensor] : tensors_)
-      if (name.ends_with(ending)) return tensor;
-    return {};
-  }
-  at::Tensor get(std::string_view ending) const {
-    auto tensor = find(ending);
-    if (!tensor.defined())
-      throw std::logic_error("model spec has no parameter " + std::string(ending));
-    return tensor;
-  }
-  Linear linear(const std::string& name, bool transposed) const {
-    return {get(name + ".weight"), find(name + ".bias"), transposed};
-  }
-  Norm norm(const std::string& name, const spec::ModelSpec& spec) const {
-    return {get(name + ".weight"), find(name + ".bias"), spec.norm, spec.norm_epsilon};
-  }
-
- private:
-  std::span<const NamedTensor> tensors_;
-};
-
-struct LayerNames {
-  const char *attention_norm, *mlp_norm, *attention_output, *up, *down;
-};
-constexpr LayerNames kGpt2Layer{"ln_1", "ln_2", "attn.c_proj", "mlp.c_fc", "mlp.c_proj"};
-constexpr LayerNames kLlamaLayer{"input_layernorm", "post_attention_layernorm", "self_attn.o_proj",
-                                 "mlp.up_proj", "mlp.down_proj"};
-
 void check(const spec::ModelSpec& spec) {
   const auto refuse = [&](const std::string& what) {
     throw Error(ExitCode::kConfig, "the " + spec.family + " model " + what);
   };
-  if (spec.family != "gpt2" && spec.family != "llama") refuse("is not gpt2 or llama");
   if (spec.kv_heads < 1 || spec.heads % spec.kv_heads != 0)
     refuse("has " + std::to_string(spec.heads) + " heads, not a multiple of its " +
            std::to_string(spec.kv_heads) + " key-value heads");
-  if (spec.positions == spec::Positions::kRotary && spec.head_dim % 2 != 0)
-    refuse("has rotary positions and an odd head_dim " + std::to_string(spec.head_dim));
+  if (spec.positions == spec::Positions::kRotary && spec.turning_dim() % 2 != 0)
+    refuse("has rotary positions on an odd number of dimensions, " +
+           std::to_string(spec.turning_dim()));
 }
 
 NamedTensor make(int block, const spec::ParameterSpec& p, const Allocate& allocate) {
@@ -75,64 +42,43 @@ at::Tensor with_memory(int, const spec::ParameterSpec& p) {
   return at::empty(p.shape, at::TensorOptions().dtype(at::kFloat));
 }
 
-Decoder::Decoder(const spec::ModelSpec& spec, const Allocate& allocate) : spec_(spec) {
+Decoder::Decoder(const spec::ModelSpec& spec, const Allocate& allocate)
+    : spec_(spec), tables_(spec) {
+  using spec::Part;
   check(spec_);
-  for (const auto& block : spec::blocks(spec_)) {
+  const auto blocks = spec::blocks(spec_);
+  for (const auto& block : blocks) {
     auto& tensors = parameters_.emplace_back();
     for (const auto& p : block.parameters)
       tensors.push_back(make(static_cast<int>(parameters_.size()) - 1, p, allocate));
   }
-  if (spec_.positions == spec::Positions::kRotary)
-    rotary_ = std::make_unique<RotaryTable>(spec_.head_dim, spec_.rope_theta);
-  const bool gpt2 = spec_.family == "gpt2";
-  const Names first(parameters_.front()), last(parameters_.back());
-  token_embedding_ = first.get(gpt2 ? "wte.weight" : "embed_tokens.weight");
-  if (!rotary_) position_embedding_ = first.get("wpe.weight");
-  for (int b = 1; b + 1 < blocks(); ++b) bind_layer(b);
-  final_norm_ = last.norm(gpt2 ? "ln_f" : "norm", spec_);
-  head_.weight = spec_.tied_head ? token_embedding_ : last.get("lm_head.weight");
-}
-
-void Decoder::bind_layer(int block) {
-  const Names p(parameters_[block]);
-  const auto& n = spec_.family == "gpt2" ? kGpt2Layer : kLlamaLayer;
-  const bool transposed = spec_.transposed_linear;
-  Layer layer;
-  layer.attention_norm = p.norm(n.attention_norm, spec_);
-  layer.mlp_norm = p.norm(n.mlp_norm, spec_);
-  auto& a = layer.attention;
-  a.heads = spec_.heads, a.kv_heads = spec_.kv_heads, a.head_dim = spec_.head_dim;
-  a.rotary = rotary_.get();
-  if (spec_.fused_qkv) {
-    a.qkv = p.linear("attn.c_attn", transposed);
-  } else {
-    a.q = p.linear("q_proj", transposed);
-    a.k = p.linear("k_proj", transposed);
-    a.v = p.linear("v_proj", transposed);
-  }
-  a.output = p.linear(n.attention_output, transposed);
-  layer.mlp.activation = spec_.activation;
-  if (spec_.gated_mlp) layer.mlp.gate = p.linear("mlp.gate_proj", transposed);
-  layer.mlp.up = p.linear(n.up, transposed);
-  layer.mlp.down = p.linear(n.down, transposed);
-  layers_.push_back(std::move(layer));
+  const Parts first(blocks.front(), parameters_.front(), spec_);
+  token_embedding_ = first.weight(Part::kTokens);
+  position_embedding_ = first.find(Part::kPositions);
+  project_in_ = first.linear(Part::kProjectIn);
+  embedding_norm_ = first.norm(Part::kEmbeddingNorm);
+  for (int64_t i = 0; i < spec_.layers; ++i)
+    layers_.push_back(bind_layer({blocks[i + 1], parameters_[i + 1], spec_}, i, tables_));
+  const Parts last(blocks.back(), parameters_.back(), spec_);
+  final_norm_ = last.norm(Part::kFinalNorm);
+  project_out_ = last.linear(Part::kProjectOut);
+  head_.weight = spec_.tied_head ? token_embedding_ : last.weight(Part::kHead);
+  head_.bias = last.find(Part::kHead, /*bias=*/true);
 }
 
 at::Tensor Decoder::embed(const at::Tensor& tokens, int64_t first_position) const {
   const auto end = first_position + tokens.size(1);
-  if (end > spec_.max_positions)
+  if (end > spec_.position_limit())
     throw Error(ExitCode::kData,
                 "a sequence of " + std::to_string(end) + " tokens is longer than the model's " +
-                    std::to_string(spec_.max_positions) + " positions",
+                    std::to_string(spec_.position_limit()) + " positions",
                 {}, "shorten the sequence length");
-  const auto x = at::embedding(token_embedding_, tokens);
-  if (!position_embedding_.defined()) return x;
-  return x + position_embedding_.narrow(0, first_position, tokens.size(1));
-}
-
-at::Tensor Decoder::run_layer(const Layer& layer, const at::Tensor& x, KeyValues* cache) const {
-  const auto mixed = x + attend(normalize(x, layer.attention_norm), layer.attention, cache);
-  return mixed + feed_forward(normalize(mixed, layer.mlp_norm), layer.mlp);
+  auto x = at::embedding(token_embedding_, tokens);
+  if (spec_.embedding_scale != 1) x = x * spec_.embedding_scale;
+  if (project_in_.weight.defined()) x = linear(x, project_in_);
+  if (position_embedding_.defined())
+    x = x + position_embedding_.narrow(0, spec_.position_offset + first_position, tokens.size(1));
+  return embedding_norm_.weight.defined() ? normalize(x, embedding_norm_) : x;
 }
 
 at::Tensor Decoder::forward(int block, const at::Tensor& input, const Batch&) const {
@@ -146,12 +92,20 @@ at::Tensor Decoder::forward_cached(const at::Tensor& tokens, std::vector<KeyValu
   return x;
 }
 
+at::Tensor Decoder::before_head(const at::Tensor& hidden) const {
+  const auto x = final_norm_.weight.defined() ? normalize(hidden, final_norm_) : hidden;
+  return project_out_.weight.defined() ? linear(x, project_out_) : x;
+}
+
 LossSum Decoder::loss(const at::Tensor& hidden, const Batch& batch) const {
-  return linear_cross_entropy(normalize(hidden, final_norm_), head_.weight, batch.labels);
+  return linear_cross_entropy(before_head(hidden), {head_.weight, head_.bias, spec_.logit_softcap},
+                              batch.labels);
 }
 
 at::Tensor Decoder::logits(const at::Tensor& hidden) const {
-  return linear(normalize(hidden, final_norm_), head_);
+  const auto logits = linear(before_head(hidden), head_);
+  const double cap = spec_.logit_softcap;
+  return cap == 0 ? logits : at::tanh(logits / cap) * cap;
 }
 
 LossSum forward_loss(const Program& program, const Batch& batch) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Decoder-only language models (GPT-2, Llama) from a ModelSpec, on plain at:: operators.
+// Decoder-only language models from a ModelSpec, on plain at:: operators: every causal family of
+// spec/families_*.cpp, told apart by fields alone.
 //
 //   models::Decoder model(spec::model_spec_from_hf(json, path));
 //   models::initialize(model, /*seed=*/1);
@@ -14,10 +15,8 @@
 #include <span>
 #include <vector>
 
-#include "hydrofoil/models/attention.h"
-#include "hydrofoil/models/layers.h"
+#include "hydrofoil/models/layer.h"
 #include "hydrofoil/models/program.h"
-#include "hydrofoil/models/rotary.h"
 #include "hydrofoil/spec/model_spec.h"
 
 namespace hydrofoil::models {
@@ -46,21 +45,16 @@ class Decoder final : public Program {
   at::Tensor forward_cached(const at::Tensor& tokens, std::vector<KeyValues>& cache) const;
 
  private:
-  struct Layer {
-    Norm attention_norm, mlp_norm;
-    Attention attention;
-    Mlp mlp;
-  };
-  void bind_layer(int block);
   at::Tensor embed(const at::Tensor& tokens, int64_t first_position) const;
-  at::Tensor run_layer(const Layer& layer, const at::Tensor& x, KeyValues* cache) const;
+  at::Tensor before_head(const at::Tensor& hidden) const;
 
   spec::ModelSpec spec_;
   std::vector<std::vector<NamedTensor>> parameters_;  // by block
-  std::unique_ptr<RotaryTable> rotary_;               // null: learned positions
+  LayerTables tables_;
   at::Tensor token_embedding_, position_embedding_;
+  Norm embedding_norm_, final_norm_;  // weights undefined: none
+  Linear project_in_, project_out_;   // where tokens are smaller than hidden states
   std::vector<Layer> layers_;
-  Norm final_norm_;
   Linear head_;  // its weight is the token embedding when tied
 };
 

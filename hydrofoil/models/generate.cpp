@@ -18,10 +18,10 @@ namespace {
 void check_prompt(std::span<const int64_t> prompt, const spec::ModelSpec& spec) {
   if (prompt.empty()) throw Error(ExitCode::kData, "the prompt has no tokens");
   const auto size = static_cast<int64_t>(prompt.size());
-  if (size > spec.max_positions)
+  if (size > spec.position_limit())
     throw Error(ExitCode::kData, "the prompt has " + std::to_string(size) +
                                      " tokens, but the model has positions for " +
-                                     std::to_string(spec.max_positions));
+                                     std::to_string(spec.position_limit()));
   for (const auto token : prompt)
     if (token < 0 || token >= spec.vocab_size)
       throw Error(ExitCode::kData,
@@ -82,7 +82,7 @@ Generated generate(const Decoder& model, std::span<const int64_t> prompt,
   std::vector<KeyValues> cache;
   std::vector<int64_t> input(prompt.begin(), prompt.end());
   const auto room = std::min(options.max_tokens,
-                             model.spec().max_positions - static_cast<int64_t>(prompt.size()));
+                             model.spec().position_limit() - static_cast<int64_t>(prompt.size()));
   int64_t position = -1;
   while (static_cast<int64_t>(result.tokens.size()) < room) {
     auto hidden = model.forward_cached(to_batch(input, model.parameters(0)[0].tensor), cache)[0];

@@ -4,6 +4,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/layer_norm.h>
+#include <ATen/ops/relu.h>
 #include <ATen/ops/rms_norm.h>
 #include <ATen/ops/silu.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -64,11 +65,12 @@ at::Tensor linear(const at::Tensor& x, const Linear& layer) {
 
 at::Tensor normalize(const at::Tensor& x, const Norm& norm) {
   const auto shape = norm.weight.sizes();
+  const auto weight = norm.unit_offset ? norm.weight + 1 : norm.weight;
   switch (norm.kind) {
     case spec::Norm::kLayerNorm:
-      return at::layer_norm(x, shape, norm.weight, norm.bias, norm.epsilon);
+      return at::layer_norm(x, shape, weight, norm.bias, norm.epsilon);
     case spec::Norm::kRmsNorm:
-      return at::rms_norm(x, shape, norm.weight, norm.epsilon);
+      return at::rms_norm(x, shape, weight, norm.epsilon);
   }
   throw std::logic_error("unknown norm");
 }
@@ -81,11 +83,17 @@ at::Tensor activate(const at::Tensor& x, spec::Activation activation) {
       return at::gelu(x);
     case spec::Activation::kSilu:
       return at::silu(x);
+    case spec::Activation::kRelu:
+      return at::relu(x);
   }
   throw std::logic_error("unknown activation");
 }
 
 at::Tensor feed_forward(const at::Tensor& x, const Mlp& mlp) {
+  if (mlp.gate_up.weight.defined()) {
+    const auto both = linear(x, mlp.gate_up).chunk(2, -1);
+    return linear(activate(both[0], mlp.activation) * both[1], mlp.down);
+  }
   if (!mlp.gate.weight.defined())
     return linear(activate(linear(x, mlp.up), mlp.activation), mlp.down);
   return linear(activate(linear(x, mlp.gate), mlp.activation) * linear(x, mlp.up), mlp.down);

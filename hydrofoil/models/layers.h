@@ -20,6 +20,7 @@ struct Norm {
   at::Tensor bias;    // [H], undefined for RMS norms
   spec::Norm kind = spec::Norm::kLayerNorm;
   double epsilon = 1e-5;
+  bool unit_offset = false;  // scales by 1 + weight
 };
 at::Tensor normalize(const at::Tensor& x, const Norm& norm);
 
@@ -27,7 +28,8 @@ at::Tensor activate(const at::Tensor& x, spec::Activation activation);
 
 // down(act(up(x))), or down(act(gate(x)) * up(x)) when there is a gate.
 struct Mlp {
-  Linear gate;  // weight undefined: not gated
+  Linear gate;     // weight undefined: not gated, or
+  Linear gate_up;  // both in one weight, the gate's rows first
   Linear up, down;
   spec::Activation activation = spec::Activation::kGeluTanh;
 };

@@ -5,59 +5,143 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/clamp.h>
 #include <ATen/ops/cos.h>
 #include <ATen/ops/pow.h>
 #include <ATen/ops/reciprocal.h>
 #include <ATen/ops/sin.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/where.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
+#include <cmath>
+#include <numbers>
 
 namespace hydrofoil::models {
 namespace {
 
-at::Tensor turn(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
-  const auto half = x.size(-1) / 2;
-  const auto first = x.narrow(-1, 0, half), second = x.narrow(-1, half, half);
-  return at::cat({first * cos - second * sin, second * cos + first * sin}, -1);
+using spec::RopeKind;
+using spec::RopeScaling;
+
+at::Tensor turn(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin,
+                bool interleaved) {
+  const auto half = cos.size(-1), rest = x.size(-1) - 2 * half;
+  const auto first = interleaved ? x.slice(-1, 0, 2 * half, 2) : x.narrow(-1, 0, half);
+  const auto second = interleaved ? x.slice(-1, 1, 2 * half, 2) : x.narrow(-1, half, half);
+  auto turned_first = first * cos - second * sin, turned_second = second * cos + first * sin;
+  if (!interleaved && rest == 0) return at::cat({turned_first, turned_second}, -1);
+  const auto turned = interleaved ? at::stack({turned_first, turned_second}, -1).flatten(-2)
+                                  : at::cat({turned_first, turned_second}, -1);
+  return rest == 0 ? turned : at::cat({turned, x.narrow(-1, 2 * half, rest)}, -1);
 }
 
 struct Rotate : torch::autograd::Function<Rotate> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& x,
-                            const at::Tensor& cos, const at::Tensor& sin) {
+                            const at::Tensor& cos, const at::Tensor& sin, bool interleaved) {
     context->saved_data["cos"] = cos;
     context->saved_data["sin"] = sin;
-    return turn(x, cos, sin);
+    context->saved_data["interleaved"] = interleaved;
+    return turn(x, cos, sin, interleaved);
   }
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  torch::autograd::variable_list grads) {
     const auto cos = context->saved_data["cos"].toTensor(),
                sin = context->saved_data["sin"].toTensor();
-    return {turn(grads[0], cos, sin.neg()), {}, {}};
+    return {
+        turn(grads[0], cos, sin.neg(), context->saved_data["interleaved"].toBool()), {}, {}, {}};
   }
 };
 
+// Waves longer than the trained length are stretched by the factor, short ones kept, and those
+// between mixed.
+at::Tensor llama3(const at::Tensor& plain, const RopeScaling& s) {
+  const auto trained = static_cast<double>(s.original_positions);
+  const auto wave = at::reciprocal(plain) * (2 * std::numbers::pi);
+  const auto stretched = at::where(wave > trained / s.low_frequency, plain / s.factor, plain);
+  const auto smooth =
+      (at::reciprocal(wave) * trained - s.low_frequency) / (s.high_frequency - s.low_frequency);
+  const auto mixed = (1 - smooth) * stretched / s.factor + smooth * stretched;
+  const auto between =
+      (wave >= trained / s.high_frequency).logical_and(wave <= trained / s.low_frequency);
+  return at::where(between, mixed, stretched);
+}
+
+// Dimensions that turn often within the trained length are kept, those that hardly turn are
+// stretched, and a ramp lies between (YaRN, Peng et al. 2023).
+at::Tensor yarn(const at::Tensor& power, int64_t dim, double theta, const RopeScaling& s) {
+  const auto dimension_of = [&](double turns) {
+    return static_cast<double>(dim) *
+           std::log(static_cast<double>(s.original_positions) / (turns * 2 * std::numbers::pi)) /
+           (2 * std::log(theta));
+  };
+  double low = dimension_of(s.beta_fast), high = dimension_of(s.beta_slow);
+  if (s.truncate) low = std::floor(low), high = std::ceil(high);
+  low = std::max(low, 0.0), high = std::min(high, static_cast<double>(dim - 1));
+  if (low == high) high += 0.001;
+  const auto index = at::arange(0, dim / 2, power.options());
+  const auto kept = 1 - at::clamp((index - low) / (high - low), 0, 1);
+  return at::reciprocal(power * s.factor) * (1 - kept) + at::reciprocal(power) * kept;
+}
+
 }  // namespace
+
+RotaryTable::RotaryTable(const spec::ModelSpec& spec)
+    : dim_(spec.turning_dim()),
+      theta_(spec.rope_theta),
+      positions_(spec.max_positions),
+      scaling_(spec.rope_scaling) {}
+
+at::Tensor RotaryTable::frequencies(int64_t length, const at::Tensor& like) const {
+  // In fp32 and in this order, as Hugging Face does: at position 1000 the last bit of a frequency
+  // is worth 1e-4 of an angle.
+  const auto fp32 = at::TensorOptions().dtype(at::kFloat).device(like.device());
+  const auto exponent = at::arange(0, dim_, 2, fp32) / static_cast<double>(dim_);
+  double theta = theta_;
+  if (scaling_.kind == RopeKind::kDynamic) {
+    const double stretch =
+        static_cast<double>(std::max(length, positions_)) / static_cast<double>(positions_);
+    const auto dim = static_cast<double>(dim_);
+    theta *= std::pow(scaling_.factor * stretch - (scaling_.factor - 1), dim / (dim - 2));
+  }
+  const auto power = at::pow(theta, exponent);
+  switch (scaling_.kind) {
+    case RopeKind::kPlain:
+    case RopeKind::kDynamic:
+      return at::reciprocal(power);
+    case RopeKind::kLinear:
+      return at::reciprocal(power) / scaling_.factor;
+    case RopeKind::kLlama3:
+      return llama3(at::reciprocal(power), scaling_);
+    case RopeKind::kYarn:
+      return yarn(power, dim_, theta, scaling_);
+  }
+  throw std::logic_error("unknown rotary scaling");
+}
 
 std::pair<at::Tensor, at::Tensor> RotaryTable::rows(int64_t begin, int64_t count,
                                                     const at::Tensor& like) const {
   std::lock_guard lock(mutex_);
-  if (!cos_.defined() || cos_.size(0) < begin + count || cos_.device() != like.device()) {
+  const bool by_length = scaling_.kind == RopeKind::kDynamic && begin + count > positions_;
+  if (by_length || !cos_.defined() || cos_.size(0) < begin + count ||
+      cos_.device() != like.device()) {
     at::NoGradGuard no_grad;
-    // In fp32 and in this order, as Hugging Face does: at position 1000 the last bit of a frequency
-    // is worth 1e-4 of an angle.
-    const auto fp32 = at::TensorOptions().dtype(at::kFloat).device(like.device());
-    const auto exponent = at::arange(0, head_dim_, 2, fp32) / static_cast<double>(head_dim_);
-    const auto frequency = at::reciprocal(at::pow(theta_, exponent));
-    const auto positions = at::arange(std::max<int64_t>(begin + count, 2 * begin), fp32);
+    const auto frequency = frequencies(begin + count, like);
+    const auto positions =
+        at::arange(std::max<int64_t>(begin + count, 2 * begin), frequency.options());
     const auto angle = positions.view({-1, 1, 1}) * frequency;
-    cos_ = at::cos(angle), sin_ = at::sin(angle);
+    auto cos = at::cos(angle), sin = at::sin(angle);
+    if (scaling_.attention_factor != 1)
+      cos.mul_(scaling_.attention_factor), sin.mul_(scaling_.attention_factor);
+    if (by_length) return {cos.narrow(0, begin, count), sin.narrow(0, begin, count)};
+    cos_ = cos, sin_ = sin;
   }
   return {cos_.narrow(0, begin, count), sin_.narrow(0, begin, count)};
 }
 
-at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin) {
-  return Rotate::apply(x, cos, sin);
+at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin,
+                  bool interleaved) {
+  return Rotate::apply(x, cos, sin, interleaved);
 }
 
 }  // namespace hydrofoil::models

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rotary positions (RoFormer, Su et al. 2021), in Hugging Face's layout: dimension i turns with
-// dimension i + D/2 by the angle position / theta^(2i/D).
+// Rotary positions (RoFormer, Su et al. 2021), as Hugging Face lays them out: of the dimensions D
+// that turn, i turns with i + D/2 by the angle position / theta^(2i/D); or, interleaved, 2i with
+// 2i + 1. Scaled kinds (linear, dynamic, llama3, yarn) change the frequencies by transformers'
+// formulas.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -9,27 +11,34 @@
 #include <mutex>
 #include <utility>
 
+#include "hydrofoil/spec/model_spec.h"
+
 namespace hydrofoil::models {
 
 // Cosines and sines of the positions used so far; grows on demand. Safe to call from any thread.
 class RotaryTable {
  public:
-  RotaryTable(int64_t head_dim, double theta) : head_dim_(head_dim), theta_(theta) {}
+  explicit RotaryTable(const spec::ModelSpec& spec);
 
   // Of positions [begin, begin + count): two tensors [count, 1, D/2], fp32, on the device of
-  // `like`.
+  // `like`. Dynamic scaling: as the length begin + count asks for.
   std::pair<at::Tensor, at::Tensor> rows(int64_t begin, int64_t count,
                                          const at::Tensor& like) const;
 
  private:
-  int64_t head_dim_;
+  at::Tensor frequencies(int64_t length, const at::Tensor& like) const;  // [D/2]
+
+  int64_t dim_;
   double theta_;
+  int64_t positions_;  // of the unscaled model
+  spec::RopeScaling scaling_;
   mutable std::mutex mutex_;
   mutable at::Tensor cos_, sin_;  // [positions, 1, D/2]
 };
 
-// x [B, T, heads, D]; cos, sin [T, 1, D/2]. Backward turns back by the same angles: nothing of x
-// is kept.
-at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin);
+// x [B, T, heads, head_dim]; cos, sin [T, 1, D/2]; dimensions from D on stay as they are. Backward
+// turns back by the same angles: nothing of x is kept.
+at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin,
+                  bool interleaved = false);
 
 }  // namespace hydrofoil::models

@@ -10,10 +10,10 @@ namespace hydrofoil::plan {
 
 RunShape shape_of(const config::RunConfig& run, const config::BatchSizes& batch,
                   const spec::ModelSpec& spec) {
-  if (run.data.sequence_length > spec.max_positions)
+  if (run.data.sequence_length > spec.position_limit())
     throw Error(ExitCode::kConfig,
                 "a sequence of " + std::to_string(run.data.sequence_length) +
-                    " tokens is longer than the model's " + std::to_string(spec.max_positions) +
+                    " tokens is longer than the model's " + std::to_string(spec.position_limit()) +
                     " positions",
                 "data.sequence_length", "shorten the sequences");
   const bool sgd = run.deepspeed.optimizer.type == config::OptimizerType::kSgd;

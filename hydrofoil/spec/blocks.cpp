@@ -1,107 +1,145 @@
 // SPDX-License-Identifier: Apache-2.0
-// The parameters of each model family, block by block, under their Hugging Face names.
+// The parameters of a model, block by block, under the names of its family.
+#include <algorithm>
 #include <cmath>
 #include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "hydrofoil/spec/model_spec.h"
+#include "hydrofoil/spec/family.h"
 
 namespace hydrofoil::spec {
 namespace {
 
-// Collects the parameters of one block; names are relative to its prefix.
+// Collects the parameters of one block.
 class BlockWriter {
  public:
-  BlockWriter(std::string block, std::string prefix) : prefix_(std::move(prefix)) {
+  // Parts are named by the family, after `prefix`.
+  BlockWriter(const ModelSpec& spec, std::string block, std::string prefix)
+      : spec_(spec), family_(family_of(spec)), prefix_(std::move(prefix)) {
     block_.name = std::move(block);
   }
 
-  void matrix(const std::string& name, int64_t rows, int64_t columns, double deviation) {
-    block_.parameters.push_back({prefix_ + name, {rows, columns}, Init::kNormal, deviation, true});
+  void embedding(Part part, int64_t rows, int64_t columns) {
+    add(part, false, {rows, columns}, Init::kNormal, spec_.initializer_range);
   }
-  void vector(const std::string& name, int64_t size, Init init) {
-    block_.parameters.push_back({prefix_ + name, {size}, init, 0, false});
+  void linear(Part part, int64_t in, int64_t out, bool bias) {
+    linear(part, in, out, bias, spec_.initializer_range);
   }
-  void layer_norm(const std::string& name, int64_t size) {
-    vector(name + ".weight", size, Init::kOnes);
-    vector(name + ".bias", size, Init::kZeros);
+  // An output that joins the residual stream; each layer has two.
+  void residual(Part part, int64_t in, int64_t out, bool bias) {
+    const double scale =
+        family_.scaled_residual_init ? std::sqrt(2.0 * static_cast<double>(spec_.layers)) : 1.0;
+    linear(part, in, out, bias, spec_.initializer_range / scale);
   }
-  void rms_norm(const std::string& name, int64_t size) {
-    vector(name + ".weight", size, Init::kOnes);
+  void norm(Part part) { norm(part, spec_.hidden_size, spec_.norm); }
+  void norm(Part part, int64_t size, Norm kind) {
+    add(part, false, {size}, spec_.norm_unit_offset ? Init::kZeros : Init::kOnes, 0);
+    if (kind == Norm::kLayerNorm) add(part, true, {size}, Init::kZeros, 0);
   }
   BlockSpec take() { return std::move(block_); }
 
+  void linear(Part part, int64_t in, int64_t out, bool bias, double deviation) {
+    matrix(part, in, out, deviation);
+    if (bias) add(part, true, {out}, Init::kZeros, 0);
+  }
+  void bias(Part part, int64_t size) { add(part, true, {size}, Init::kZeros, 0); }
+
  private:
-  BlockSpec block_;
+  void matrix(Part part, int64_t in, int64_t out, double deviation) {
+    auto shape = spec_.transposed_linear && part != Part::kHead ? std::vector{in, out}
+                                                                : std::vector{out, in};
+    add(part, false, std::move(shape), Init::kNormal, deviation);
+  }
+  void add(Part part, bool bias, std::vector<int64_t> shape, Init init, double deviation) {
+    const bool decay = shape.size() == 2;
+    block_.parameters.push_back({.name = prefix_ + name_of(part) + (bias ? ".bias" : ".weight"),
+                                 .shape = std::move(shape),
+                                 .init = init,
+                                 .deviation = deviation,
+                                 .decay = decay,
+                                 .part = part,
+                                 .bias = bias});
+  }
+
+  std::string name_of(Part part) const {
+    const auto& special = family_.parallel_names;
+    if (const auto it = special.find(part);
+        spec_.residual == Residual::kParallel && it != special.end())
+      return it->second;
+    return family_.names.at(part);
+  }
+
+  const ModelSpec& spec_;
+  const Family& family_;
   std::string prefix_;
+  BlockSpec block_;
 };
 
-BlockSpec gpt2_layer(const ModelSpec& s, int64_t layer) {
-  BlockWriter block("layers." + std::to_string(layer),
-                    "transformer.h." + std::to_string(layer) + ".");
-  const double normal = s.initializer_range;
-  // Each layer adds two outputs to the residual stream.
-  const double residual = normal / std::sqrt(2.0 * static_cast<double>(s.layers));
-  const auto conv1d = [&](const std::string& name, int64_t in, int64_t out, double deviation) {
-    block.matrix(name + ".weight", in, out, deviation);
-    block.vector(name + ".bias", out, Init::kZeros);
-  };
-  block.layer_norm("ln_1", s.hidden_size);
-  conv1d("attn.c_attn", s.hidden_size, 3 * s.hidden_size, normal);
-  conv1d("attn.c_proj", s.hidden_size, s.hidden_size, residual);
-  block.layer_norm("ln_2", s.hidden_size);
-  conv1d("mlp.c_fc", s.hidden_size, s.intermediate_size, normal);
-  conv1d("mlp.c_proj", s.intermediate_size, s.hidden_size, residual);
-  return block.take();
-}
-
-std::vector<BlockSpec> gpt2_blocks(const ModelSpec& s) {
-  std::vector<BlockSpec> result;
-  BlockWriter embedding("embedding", "transformer.");
-  embedding.matrix("wte.weight", s.vocab_size, s.hidden_size, s.initializer_range);
-  embedding.matrix("wpe.weight", s.max_positions, s.hidden_size, s.initializer_range);
-  result.push_back(embedding.take());
-  for (int64_t layer = 0; layer < s.layers; ++layer) result.push_back(gpt2_layer(s, layer));
-  BlockWriter head("head", "");
-  head.layer_norm("transformer.ln_f", s.hidden_size);
-  if (!s.tied_head) head.matrix("lm_head.weight", s.vocab_size, s.hidden_size, s.initializer_range);
-  result.push_back(head.take());
-  return result;
-}
-
-BlockSpec llama_layer(const ModelSpec& s, int64_t layer) {
-  BlockWriter block("layers." + std::to_string(layer),
-                    "model.layers." + std::to_string(layer) + ".");
-  const auto linear = [&](const std::string& name, int64_t in, int64_t out, bool bias) {
-    block.matrix(name + ".weight", out, in, s.initializer_range);
-    if (bias) block.vector(name + ".bias", out, Init::kZeros);
-  };
+void add_attention(BlockWriter& block, const ModelSpec& s) {
   const int64_t queries = s.heads * s.head_dim, keys = s.kv_heads * s.head_dim;
-  block.rms_norm("input_layernorm", s.hidden_size);
-  linear("self_attn.q_proj", s.hidden_size, queries, s.attention_bias);
-  linear("self_attn.k_proj", s.hidden_size, keys, s.attention_bias);
-  linear("self_attn.v_proj", s.hidden_size, keys, s.attention_bias);
-  linear("self_attn.o_proj", queries, s.hidden_size, s.attention_bias);
-  block.rms_norm("post_attention_layernorm", s.hidden_size);
-  linear("mlp.gate_proj", s.hidden_size, s.intermediate_size, s.mlp_bias);
-  linear("mlp.up_proj", s.hidden_size, s.intermediate_size, s.mlp_bias);
-  linear("mlp.down_proj", s.intermediate_size, s.hidden_size, s.mlp_bias);
+  const bool bias = s.attention_bias || s.qkv_bias;
+  if (s.fused_qkv) {
+    block.linear(Part::kQkv, s.hidden_size, queries + 2 * keys, bias);
+  } else {
+    block.linear(Part::kQuery, s.hidden_size, queries, bias);
+    block.linear(Part::kKey, s.hidden_size, keys, bias);
+    block.linear(Part::kValue, s.hidden_size, keys, bias);
+  }
+  if (s.qk_norm) {
+    block.norm(Part::kQueryNorm, s.head_dim, Norm::kRmsNorm);
+    block.norm(Part::kKeyNorm, s.head_dim, Norm::kRmsNorm);
+  }
+  block.residual(Part::kAttentionOutput, queries, s.hidden_size, s.attention_bias);
+}
+
+void add_mlp(BlockWriter& block, const ModelSpec& s) {
+  if (s.fused_gate_up) {
+    block.linear(Part::kGateUp, s.hidden_size, 2 * s.intermediate_size, s.mlp_bias);
+  } else {
+    if (s.gated_mlp) block.linear(Part::kGate, s.hidden_size, s.intermediate_size, s.mlp_bias);
+    block.linear(Part::kUp, s.hidden_size, s.intermediate_size, s.mlp_bias);
+  }
+  block.residual(Part::kDown, s.intermediate_size, s.hidden_size, s.mlp_bias);
+}
+
+BlockSpec layer_block(const ModelSpec& s, int64_t layer) {
+  const std::string number = std::to_string(layer);
+  BlockWriter block(s, "layers." + number, family_of(s).layer_prefix + number + ".");
+  const bool after = s.norm_placement == NormPlacement::kAfter;
+  if (!after) block.norm(Part::kAttentionNorm);
+  add_attention(block, s);
+  if (after) block.norm(Part::kAttentionNorm);
+  if (s.norm_placement == NormPlacement::kAround) block.norm(Part::kAttentionAddNorm);
+  if (!after && s.residual != Residual::kParallelOneNorm) block.norm(Part::kMlpNorm);
+  add_mlp(block, s);
+  if (after) block.norm(Part::kMlpNorm);
+  if (s.norm_placement == NormPlacement::kAround) block.norm(Part::kMlpAddNorm);
   return block.take();
 }
 
-std::vector<BlockSpec> llama_blocks(const ModelSpec& s) {
-  std::vector<BlockSpec> result;
-  BlockWriter embedding("embedding", "model.");
-  embedding.matrix("embed_tokens.weight", s.vocab_size, s.hidden_size, s.initializer_range);
-  result.push_back(embedding.take());
-  for (int64_t layer = 0; layer < s.layers; ++layer) result.push_back(llama_layer(s, layer));
-  BlockWriter head("head", "");
-  head.rms_norm("model.norm", s.hidden_size);
-  if (!s.tied_head) head.matrix("lm_head.weight", s.vocab_size, s.hidden_size, s.initializer_range);
-  result.push_back(head.take());
-  return result;
+BlockSpec embedding_block(const ModelSpec& s) {
+  BlockWriter block(s, "embedding", "");
+  block.embedding(Part::kTokens, s.vocab_size, s.token_size());
+  if (s.positions == Positions::kLearned)
+    block.embedding(Part::kPositions, s.max_positions + s.position_offset, s.hidden_size);
+  if (s.token_size() != s.hidden_size)
+    block.linear(Part::kProjectIn, s.token_size(), s.hidden_size, false);
+  if (s.embedding_norm) block.norm(Part::kEmbeddingNorm);
+  return block.take();
+}
+
+BlockSpec head_block(const ModelSpec& s) {
+  BlockWriter block(s, "head", "");
+  if (s.final_norm) block.norm(Part::kFinalNorm);
+  if (s.token_size() != s.hidden_size)
+    block.linear(Part::kProjectOut, s.hidden_size, s.token_size(), false);
+  if (!s.tied_head)
+    block.linear(Part::kHead, s.token_size(), s.vocab_size, s.head_bias);
+  else if (s.head_bias)
+    block.bias(Part::kHead, s.vocab_size);
+  return block.take();
 }
 
 int64_t numel(const ParameterSpec& parameter) {
@@ -112,10 +150,24 @@ int64_t numel(const ParameterSpec& parameter) {
 
 }  // namespace
 
+int64_t ModelSpec::window_of(int64_t layer) const {
+  const bool has = window_layers.empty() || window_layers.at(static_cast<size_t>(layer));
+  return has ? sliding_window : 0;
+}
+
+int64_t ModelSpec::position_limit() const {
+  if (positions == Positions::kAlibi) return int64_t{1} << 24;
+  const int64_t trained =
+      rope_scaling.original_positions ? rope_scaling.original_positions : max_positions;
+  const double stretched = static_cast<double>(trained) * rope_scaling.factor;
+  return std::max(max_positions, static_cast<int64_t>(std::min(stretched, 0x1p24)));
+}
+
 std::vector<BlockSpec> blocks(const ModelSpec& spec) {
-  if (spec.family == "gpt2") return gpt2_blocks(spec);
-  if (spec.family == "llama") return llama_blocks(spec);
-  throw std::logic_error("blocks: no such model family: " + spec.family);
+  std::vector<BlockSpec> result{embedding_block(spec)};
+  for (int64_t layer = 0; layer < spec.layers; ++layer) result.push_back(layer_block(spec, layer));
+  result.push_back(head_block(spec));
+  return result;
 }
 
 int64_t parameter_count(const ModelSpec& spec) {
@@ -126,14 +178,20 @@ int64_t parameter_count(const ModelSpec& spec) {
 }
 
 double flops_per_token(const ModelSpec& spec, int64_t sequence_length) {
-  int64_t matrices = spec.vocab_size * spec.hidden_size;  // the head, tied or not
+  int64_t matrices = spec.vocab_size * spec.token_size();  // the head, tied or not
   for (const auto& block : blocks(spec))
-    if (block.name != "embedding" && block.name != "head")
-      for (const auto& parameter : block.parameters)
-        if (parameter.shape.size() == 2) matrices += numel(parameter);
-  const double attention = static_cast<double>(spec.layers * spec.heads * spec.head_dim) *
-                           static_cast<double>(sequence_length);
-  return 6.0 * static_cast<double>(matrices) + 12.0 * attention / 2;
+    for (const auto& p : block.parameters)
+      if (p.shape.size() == 2 && p.part != Part::kTokens && p.part != Part::kPositions &&
+          p.part != Part::kHead)
+        matrices += numel(p);
+  const auto length = static_cast<double>(sequence_length);
+  double keys = 0;  // that a query sees on average, over the layers
+  for (int64_t layer = 0; layer < spec.layers; ++layer) {
+    const auto window = static_cast<double>(spec.window_of(layer));
+    keys += window > 0 && window < length ? window - window * window / (2 * length) : length / 2;
+  }
+  return 6.0 * static_cast<double>(matrices) +
+         12.0 * static_cast<double>(spec.heads * spec.head_dim) * keys;
 }
 
 }  // namespace hydrofoil::spec

@@ -102,11 +102,11 @@ Trainer::Trainer(comm::Communicator group, config::RunConfig run, TrainerOptions
   use_threads(group_, run_.threads);
   open_output();
   spec_ = load_spec();
-  if (run_.data.sequence_length > spec_.max_positions)
+  if (run_.data.sequence_length > spec_.position_limit())
     throw Error(ExitCode::kConfig,
                 "sequences of " + std::to_string(run_.data.sequence_length) +
-                    " tokens are longer than the model's " + std::to_string(spec_.max_positions) +
-                    " positions",
+                    " tokens are longer than the model's " +
+                    std::to_string(spec_.position_limit()) + " positions",
                 "data.sequence_length", "lower it, or take a model with more positions");
   corpus_ = std::make_unique<Corpus>(prepare_corpus(group_, run_, spec_.vocab_size));
   model_ = make_model(group_, spec_, planned_options());

@@ -7,6 +7,8 @@
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/linear.h>
+#include <ATen/ops/tanh.h>
+#include <ATen/ops/zeros.h>
 #include <gmock/gmock.h>
 
 #include <limits>
@@ -19,9 +21,12 @@ namespace hydrofoil::models {
 namespace {
 
 struct Problem {
-  at::Tensor hidden;  // [2, N/2, H]
-  at::Tensor weight;  // [V, H]
-  at::Tensor labels;  // [2, N/2]
+  at::Tensor hidden;     // [2, N/2, H]
+  at::Tensor weight;     // [V, H]
+  at::Tensor labels;     // [2, N/2]
+  at::Tensor bias = {};  // [V]
+  double softcap = 0;
+  Head head() const { return {weight, bias, softcap}; }
 };
 
 Problem problem(int64_t rows, int64_t hidden, int64_t vocabulary, double labelled) {
@@ -38,25 +43,30 @@ Problem problem(int64_t rows, int64_t hidden, int64_t vocabulary, double labelle
 }
 
 struct Answer {
-  at::Tensor loss, hidden_grad, weight_grad;  // fp64
+  at::Tensor loss, hidden_grad, weight_grad, bias_grad;  // fp64
 };
 Answer oracle(const Problem& p, double scale) {
   const auto h = p.hidden.detach().to(at::kDouble).set_requires_grad(true);
   const auto w = p.weight.detach().to(at::kDouble).set_requires_grad(true);
-  const auto loss = at::cross_entropy_loss(at::linear(h, w).flatten(0, 1), p.labels.flatten(), {},
+  const auto b = at::zeros({w.size(0)}, w.options()).set_requires_grad(true);
+  auto logits = at::linear(h, w, p.bias.defined() ? b + p.bias.detach() : b);
+  if (p.softcap != 0) logits = at::tanh(logits / p.softcap) * p.softcap;
+  const auto loss = at::cross_entropy_loss(logits.flatten(0, 1), p.labels.flatten(), {},
                                            /*reduction: sum=*/2, kIgnoreLabel);
   (loss * scale).backward();
-  return {loss.detach(), h.grad(), w.grad()};
+  return {loss.detach(), h.grad(), w.grad(), b.grad()};
 }
 
 void expect_matches(const Problem& p, double scale) {
   const Answer want = oracle(p, scale);
-  const LossSum got = linear_cross_entropy(p.hidden, p.weight, p.labels);
+  const LossSum got = linear_cross_entropy(p.hidden, p.head(), p.labels);
   EXPECT_EQ(got.weight, p.labels.ne(kIgnoreLabel).sum().item<double>());
   EXPECT_LT(test::relative_difference(got.sum.detach(), want.loss), 1e-6);
   (got.sum * scale).backward();
   EXPECT_LT(test::relative_difference(p.hidden.grad(), want.hidden_grad), 3e-6);
   EXPECT_LT(test::relative_difference(p.weight.grad(), want.weight_grad), 3e-6);
+  if (!p.bias.defined()) return;
+  EXPECT_LT(test::relative_difference(p.bias.grad(), want.bias_grad), 3e-6);
 }
 
 TEST(LinearCrossEntropy, MatchesWholeLogitsInOneChunk) {
@@ -72,9 +82,19 @@ TEST(LinearCrossEntropy, ScalesGradients) {
   expect_matches(problem(34, 36, 97, 0.9), -2.5);
 }
 
+TEST(LinearCrossEntropy, AddsABiasAndCapsLogits) {
+  for (const double cap : {0.0, 1.5, 30.0})
+    for (const bool bias : {false, true}) {
+      Problem p = problem(334, 17, 100003, 0.9);
+      if (bias) p.bias = test::random_normal({100003}, 4).set_requires_grad(true);
+      p.softcap = cap;
+      expect_matches(p, 1.0);
+    }
+}
+
 TEST(LinearCrossEntropy, NoLabelsIsZeroLossAndZeroGradient) {
   const Problem p = problem(34, 36, 97, 0.0);
-  const LossSum got = linear_cross_entropy(p.hidden, p.weight, p.labels);
+  const LossSum got = linear_cross_entropy(p.hidden, p.head(), p.labels);
   EXPECT_EQ(got.weight, 0);
   EXPECT_EQ(got.sum.item<float>(), 0);
   got.sum.backward();
@@ -84,9 +104,9 @@ TEST(LinearCrossEntropy, NoLabelsIsZeroLossAndZeroGradient) {
 
 TEST(LinearCrossEntropy, LossAloneKeepsNoGraph) {
   const Problem p = problem(34, 36, 97, 1.0);
-  const auto with_grad = linear_cross_entropy(p.hidden, p.weight, p.labels);
+  const auto with_grad = linear_cross_entropy(p.hidden, p.head(), p.labels);
   at::NoGradGuard no_grad;
-  const auto without = linear_cross_entropy(p.hidden, p.weight, p.labels);
+  const auto without = linear_cross_entropy(p.hidden, p.head(), p.labels);
   EXPECT_FALSE(without.sum.requires_grad());
   EXPECT_TRUE(test::same_bits(with_grad.sum.detach(), without.sum));
 }
@@ -94,7 +114,7 @@ TEST(LinearCrossEntropy, LossAloneKeepsNoGraph) {
 TEST(LinearCrossEntropy, FrozenWeightGetsNoGradient) {
   const Problem p = problem(34, 36, 97, 0.8);
   const auto want = oracle(p, 1.0);
-  linear_cross_entropy(p.hidden, p.weight.detach(), p.labels).sum.backward();
+  linear_cross_entropy(p.hidden, {p.weight.detach()}, p.labels).sum.backward();
   EXPECT_LT(test::relative_difference(p.hidden.grad(), want.hidden_grad), 3e-6);
   EXPECT_FALSE(p.weight.grad().defined());
 }
@@ -109,7 +129,7 @@ TEST(LinearCrossEntropy, NotANumberStaysVisible) {
   const Problem p = problem(34, 36, 97, 1.0);
   const auto bad = p.hidden.detach().clone();
   bad.select(0, 0).select(0, 3).fill_(std::numeric_limits<float>::quiet_NaN());
-  EXPECT_TRUE(linear_cross_entropy(bad, p.weight, p.labels).sum.isnan().item<bool>());
+  EXPECT_TRUE(linear_cross_entropy(bad, p.head(), p.labels).sum.isnan().item<bool>());
 }
 
 TEST(LinearCrossEntropy, RefusesALabelOutsideTheVocabulary) {
@@ -117,14 +137,14 @@ TEST(LinearCrossEntropy, RefusesALabelOutsideTheVocabulary) {
   for (const int64_t bad : {int64_t{97}, int64_t{-1}}) {
     const auto labels = p.labels.clone();
     labels.select(0, 1).select(0, 5).fill_(bad);
-    EXPECT_THAT([&] { linear_cross_entropy(p.hidden, p.weight, labels); },
+    EXPECT_THAT([&] { linear_cross_entropy(p.hidden, p.head(), labels); },
                 testing::ThrowsMessage<Error>(testing::HasSubstr("label " + std::to_string(bad))));
   }
 }
 
 TEST(LinearCrossEntropy, GradientsAreHandedOutOnce) {
   const Problem p = problem(34, 36, 97, 1.0);
-  const auto loss = linear_cross_entropy(p.hidden, p.weight, p.labels).sum;
+  const auto loss = linear_cross_entropy(p.hidden, p.head(), p.labels).sum;
   loss.backward({}, /*retain_graph=*/true);
   EXPECT_ANY_THROW(loss.backward());
 }

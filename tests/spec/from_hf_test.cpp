@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -164,19 +165,25 @@ TEST(FromHf, RefusesWhatWouldChangeResults) {
   for (const char* key : {"scale_attn_by_inverse_layer_idx", "add_cross_attention"})
     EXPECT_THAT(refusal(with(gpt2(), key, true)), HasSubstr(key));
   EXPECT_THAT(refusal(with(gpt2(), "scale_attn_weights", false)), HasSubstr("scale_attn_weights"));
-  EXPECT_THAT(refusal(with(gpt2(), "activation_function", "relu")), HasSubstr("\"relu\""));
+  EXPECT_THAT(refusal(with(gpt2(), "activation_function", "mish")), HasSubstr("\"mish\""));
   EXPECT_THAT(refusal(with(llama(), "sliding_window", 4096)), HasSubstr("sliding_window"));
   EXPECT_THAT(refusal(with(llama(), "partial_rotary_factor", 0.5)), HasSubstr("partial_rotary"));
   EXPECT_THAT(refusal(with(llama(), "quantization_config", Json{{"bits", 4}})),
               HasSubstr("quantization_config"));
   for (const char* key : {"type", "rope_type"})
-    EXPECT_THAT(refusal(with(llama(), "rope_scaling", Json{{key, "llama3"}, {"factor", 8}})),
-                HasSubstr("\"llama3\""));
+    EXPECT_THAT(refusal(with(llama(), "rope_scaling", Json{{key, "longrope"}, {"factor", 8}})),
+                HasSubstr("\"longrope\""));
 }
 
-TEST(FromHf, RefusesOtherFamiliesWithTheListOfKnownOnes) {
+TEST(FromHf, RefusesOtherFamiliesWithTheNearestKnownOne) {
   EXPECT_THAT(refusal(with(gpt2(), "model_type", "mamba")),
-              testing::AllOf(HasSubstr("\"mamba\""), HasSubstr("known: gpt2, llama")));
+              testing::AllOf(HasSubstr("\"mamba\""), HasSubstr("known: gpt2, gptj")));
+  for (const auto& [wanted, nearest] : std::map<std::string, std::string>{{"gemma3", "gemma"},
+                                                                          {"qwen3_moe", "qwen3"},
+                                                                          {"gpt_neo", "gpt_neox"},
+                                                                          {"mixtral", "mistral"},
+                                                                          {"llama4", "llama"}})
+    EXPECT_THAT(refusal(with(gpt2(), "model_type", wanted)), HasSubstr("nearest: " + nearest));
   EXPECT_THAT(refusal_of_text(R"({"vocab_size":1})"), HasSubstr("model_type is missing"));
 }
 

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/models/layer.h"
+
+#include <ATen/TensorOperators.h>
+
+#include <stdexcept>
+#include <string>
+
+namespace hydrofoil::models {
+
+using spec::Part;
+
+at::Tensor Parts::find(Part part, bool bias) const {
+  for (size_t i = 0; i < tensors_.size(); ++i)
+    if (block_.parameters[i].part == part && block_.parameters[i].bias == bias)
+      return tensors_[i].tensor;
+  return {};
+}
+
+at::Tensor Parts::weight(Part part) const {
+  auto tensor = find(part);
+  if (!tensor.defined())
+    throw std::logic_error("block " + block_.name + " has no part " +
+                           std::to_string(static_cast<int>(part)));
+  return tensor;
+}
+
+Linear Parts::linear(Part part) const {
+  return {find(part), find(part, true), spec_.transposed_linear};
+}
+
+Norm Parts::norm(Part part) const {
+  return norm(part, spec_.norm);
+}
+
+Norm Parts::norm(Part part, spec::Norm kind) const {
+  return {find(part), find(part, true), kind, spec_.norm_epsilon, spec_.norm_unit_offset};
+}
+
+LayerTables::LayerTables(const spec::ModelSpec& spec)
+    : all(std::make_unique<Visibility>(spec, 0)),
+      windowed(std::make_unique<Visibility>(spec, spec.sliding_window)) {
+  if (spec.positions == spec::Positions::kRotary) rotary = std::make_unique<RotaryTable>(spec);
+}
+
+namespace {
+
+Attention bind_attention(const Parts& parts, int64_t layer, const LayerTables& tables) {
+  const auto& s = parts.spec();
+  return {.qkv = parts.linear(Part::kQkv),
+          .by_group = s.qkv_by_group,
+          .q = parts.linear(Part::kQuery),
+          .k = parts.linear(Part::kKey),
+          .v = parts.linear(Part::kValue),
+          .q_norm = parts.norm(Part::kQueryNorm, spec::Norm::kRmsNorm),
+          .k_norm = parts.norm(Part::kKeyNorm, spec::Norm::kRmsNorm),
+          .output = parts.linear(Part::kAttentionOutput),
+          .heads = s.heads,
+          .kv_heads = s.kv_heads,
+          .head_dim = s.head_dim,
+          .scale = s.attention_scale,
+          .softcap = s.attention_softcap,
+          .rotary = tables.rotary.get(),
+          .interleaved = s.rotary_interleaved,
+          .visibility = s.window_of(layer) ? tables.windowed.get() : tables.all.get()};
+}
+
+at::Tensor normalize_if(const at::Tensor& x, const Norm& norm) {
+  return norm.weight.defined() ? normalize(x, norm) : x;
+}
+
+}  // namespace
+
+Layer bind_layer(const Parts& parts, int64_t layer, const LayerTables& tables) {
+  const auto& s = parts.spec();
+  return {.attention_norm = parts.norm(Part::kAttentionNorm),
+          .attention_add_norm = parts.norm(Part::kAttentionAddNorm),
+          .mlp_norm = parts.norm(Part::kMlpNorm),
+          .mlp_add_norm = parts.norm(Part::kMlpAddNorm),
+          .attention = bind_attention(parts, layer, tables),
+          .mlp = {.gate = parts.linear(Part::kGate),
+                  .gate_up = parts.linear(Part::kGateUp),
+                  .up = parts.linear(Part::kUp),
+                  .down = parts.linear(Part::kDown),
+                  .activation = s.activation},
+          .norm_placement = s.norm_placement,
+          .residual = s.residual};
+}
+
+at::Tensor run_layer(const Layer& layer, const at::Tensor& x, KeyValues* cache) {
+  if (layer.norm_placement == spec::NormPlacement::kAfter) {
+    const auto mixed = normalize(x + attend(x, layer.attention, cache), layer.attention_norm);
+    return normalize(mixed + feed_forward(mixed, layer.mlp), layer.mlp_norm);
+  }
+  const auto normal = normalize(x, layer.attention_norm);
+  const auto attended =
+      normalize_if(attend(normal, layer.attention, cache), layer.attention_add_norm);
+  if (layer.residual != spec::Residual::kSequential) {
+    const bool one = layer.residual == spec::Residual::kParallelOneNorm;
+    return x + (attended + feed_forward(one ? normal : normalize(x, layer.mlp_norm), layer.mlp));
+  }
+  const auto mixed = x + attended;
+  return mixed + normalize_if(feed_forward(normalize(mixed, layer.mlp_norm), layer.mlp),
+                              layer.mlp_add_norm);
+}
+
+}  // namespace hydrofoil::models

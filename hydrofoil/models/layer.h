@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+// One layer of a transformer: bound to its parameters by what they are for, run as the spec says.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <span>
+
+#include "hydrofoil/models/attention.h"
+#include "hydrofoil/models/layers.h"
+#include "hydrofoil/models/program.h"
+#include "hydrofoil/spec/model_spec.h"
+
+namespace hydrofoil::models {
+
+// The parameters of one block by part; what a block does not have is undefined.
+class Parts {
+ public:
+  Parts(const spec::BlockSpec& block, std::span<const NamedTensor> tensors,
+        const spec::ModelSpec& spec)
+      : block_(block), tensors_(tensors), spec_(spec) {}
+
+  at::Tensor find(spec::Part part, bool bias = false) const;
+  at::Tensor weight(spec::Part part) const;  // std::logic_error: not there
+  Linear linear(spec::Part part) const;
+  Norm norm(spec::Part part) const;
+  Norm norm(spec::Part part, spec::Norm kind) const;
+  const spec::ModelSpec& spec() const { return spec_; }
+
+ private:
+  const spec::BlockSpec& block_;
+  std::span<const NamedTensor> tensors_;
+  const spec::ModelSpec& spec_;
+};
+
+// What layers share.
+struct LayerTables {
+  explicit LayerTables(const spec::ModelSpec& spec);
+  std::unique_ptr<RotaryTable> rotary;        // null: no turned positions
+  std::unique_ptr<Visibility> all, windowed;  // of layers without and with the sliding window
+};
+
+struct Layer {
+  Norm attention_norm, attention_add_norm;  // weights undefined: none
+  Norm mlp_norm, mlp_add_norm;
+  Attention attention;
+  Mlp mlp;
+  spec::NormPlacement norm_placement = spec::NormPlacement::kBefore;
+  spec::Residual residual = spec::Residual::kSequential;
+};
+
+Layer bind_layer(const Parts& parts, int64_t layer, const LayerTables& tables);
+// x [B, T, H] -> [B, T, H].
+at::Tensor run_layer(const Layer& layer, const at::Tensor& x, KeyValues* cache);
+
+}  // namespace hydrofoil::models

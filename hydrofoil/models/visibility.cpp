@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/models/visibility.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/tensor.h>
+
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+namespace hydrofoil::models {
+namespace {
+
+// A geometric row for the heads up to a power of two; further heads take every other slope of the
+// row for twice as many.
+std::vector<float> slopes(int64_t heads) {
+  const auto whole = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(heads)));
+  const auto base = [](int64_t count) {
+    return static_cast<float>(std::exp2(-std::exp2(-(std::log2(static_cast<double>(count)) - 3))));
+  };
+  std::vector<float> row;
+  for (int64_t i = 1; i <= whole; ++i) row.push_back(std::pow(base(whole), static_cast<float>(i)));
+  for (int64_t i = 1; static_cast<int64_t>(row.size()) < heads; i += 2)
+    row.push_back(std::pow(base(2 * whole), static_cast<float>(i)));
+  return row;
+}
+
+}  // namespace
+
+Visibility::Visibility(const spec::ModelSpec& spec, int64_t window) : window_(window) {
+  if (spec.positions != spec::Positions::kAlibi) return;
+  alibi_heads_ = spec.heads;
+  in_bfloat16_ = spec.alibi_before_scale;
+  if (spec.alibi_before_scale) bias_scale_ = 1 / std::sqrt(static_cast<double>(spec.head_dim));
+}
+
+at::Tensor Visibility::seen(int64_t begin, int64_t count, const at::Tensor& like) const {
+  const auto options = at::TensorOptions().dtype(at::kLong).device(like.device());
+  const auto query = at::arange(begin, begin + count, options).unsqueeze(1);
+  const auto key = at::arange(begin + count, options).unsqueeze(0);
+  auto seen = key <= query;
+  if (window_ > 0) seen.logical_and_(key > query - window_);
+  return seen;
+}
+
+at::Tensor Visibility::bias(int64_t keys, const at::Tensor& like) const {
+  const auto type = in_bfloat16_ ? at::kBFloat16 : at::kFloat;
+  const auto slope = at::tensor(slopes(alibi_heads_)).to(like.device(), type).view({1, -1, 1, 1});
+  // Grows with the key's position alone: what a query's own position adds, softmax takes away.
+  const auto position =
+      at::arange(keys, at::TensorOptions().dtype(at::kLong).device(like.device()));
+  const auto bias = (slope * position).to(at::kFloat);
+  return bias_scale_ == 1 ? bias : bias * bias_scale_;
+}
+
+at::Tensor Visibility::mask(int64_t begin, int64_t count, const at::Tensor& like) const {
+  if (!alibi_heads_ && (window_ == 0 || begin + count <= window_)) return {};
+  std::lock_guard lock(mutex_);
+  if (last_.defined() && last_begin_ == begin && last_.size(-2) == count &&
+      last_.device() == like.device())
+    return last_;
+  at::NoGradGuard no_grad;
+  last_ = seen(begin, count, like);
+  if (alibi_heads_)
+    last_ = bias(begin + count, like)
+                .masked_fill(last_.logical_not(), -std::numeric_limits<float>::infinity())
+                .to(like.scalar_type());
+  last_begin_ = begin;
+  return last_;
+}
+
+}  // namespace hydrofoil::models

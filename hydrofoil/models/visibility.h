@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which keys a query of causal attention sees, and what is added to their scores: sliding windows
+// and ALiBi (Press et al. 2021) as masks for scaled dot-product attention.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <mutex>
+
+#include "hydrofoil/spec/model_spec.h"
+
+namespace hydrofoil::models {
+
+// Shared by the layers with the same window; keeps the last mask. Safe to call from any thread.
+class Visibility {
+ public:
+  // window: keys a query sees, itself included; 0: all before it.
+  Visibility(const spec::ModelSpec& spec, int64_t window);
+
+  // For queries at positions [begin, begin + count) and keys at [0, begin + count): undefined when
+  // plain causal attention is meant, else [count, keys] bool (true: seen) or, with ALiBi,
+  // [1, heads, count, keys] of `like`'s type (-inf: not seen).
+  at::Tensor mask(int64_t begin, int64_t count, const at::Tensor& like) const;
+
+ private:
+  at::Tensor seen(int64_t begin, int64_t count, const at::Tensor& like) const;
+  at::Tensor bias(int64_t keys, const at::Tensor& like) const;  // [1, heads, 1, keys]
+
+  int64_t window_;
+  int64_t alibi_heads_ = 0;   // 0: no ALiBi
+  double bias_scale_ = 1;     // of a bias that joins before scores are scaled
+  bool in_bfloat16_ = false;  // slopes and biases are rounded
+  mutable std::mutex mutex_;
+  mutable at::Tensor last_;
+  mutable int64_t last_begin_ = -1;
+};
+
+}  // namespace hydrofoil::models

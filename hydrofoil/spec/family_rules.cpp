@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/spec/family_rules.h"
+
+#include <cmath>
+#include <string>
+
+namespace hydrofoil::spec {
+
+using Json = nlohmann::ordered_json;
+
+void read_gptj(const Fields& fields, ModelSpec& spec) {
+  if (fields.is_null("rotary_dim")) refuse(fields.where(), "rotary_dim null is not supported");
+  const int64_t dim = fields.size({"rotary_dim"}).value_or(64);
+  const int64_t head_dim = spec.hidden_size / spec.heads;
+  if (dim % 2 || dim > head_dim)
+    refuse(fields.where(), "rotary_dim " + std::to_string(dim) +
+                               " must be even and not above the size of a head, " +
+                               std::to_string(head_dim));
+  spec.rotary_dim = dim == head_dim ? 0 : dim;
+}
+
+void write_gptj(const ModelSpec& spec, Json& json) {
+  json["rotary_dim"] = spec.turning_dim();
+}
+
+void read_gpt_neox(const Fields& fields, ModelSpec& spec) {
+  spec.residual =
+      fields.flag("use_parallel_residual", true) ? Residual::kParallel : Residual::kSequential;
+}
+
+void read_stablelm(const Fields& fields, ModelSpec& spec) {
+  spec.residual = fields.flag("use_parallel_residual", false) ? Residual::kParallelOneNorm
+                                                              : Residual::kSequential;
+}
+
+void write_parallel_residual(const ModelSpec& spec, Json& json) {
+  json["use_parallel_residual"] = spec.residual != Residual::kSequential;
+}
+
+void read_opt(const Fields& fields, ModelSpec& spec) {
+  if (!fields.flag("layer_norm_elementwise_affine", true))
+    fields.refuse_key("layer_norm_elementwise_affine");
+  const bool before = fields.flag("do_layer_norm_before", true);
+  spec.norm_placement = before ? NormPlacement::kBefore : NormPlacement::kAfter;
+  spec.final_norm = before && !fields.flag("_remove_final_layer_norm", false);
+  const int64_t token = fields.size({"word_embed_proj_dim"}).value_or(spec.hidden_size);
+  spec.embedding_size = token == spec.hidden_size ? 0 : token;
+}
+
+void write_opt(const ModelSpec& spec, Json& json) {
+  const bool before = spec.norm_placement == NormPlacement::kBefore;
+  json["do_layer_norm_before"] = before;
+  json["_remove_final_layer_norm"] = before && !spec.final_norm;
+  json["word_embed_proj_dim"] = spec.token_size();
+}
+
+void read_falcon(const Fields& fields, ModelSpec& spec) {
+  const bool grouped = fields.flag("new_decoder_architecture", false),
+             parallel = fields.flag("parallel_attn", true);
+  const int64_t norms = fields.size({"num_ln_in_parallel_attn"}, 2).value_or(grouped ? 2 : 1);
+  if (grouped && !parallel) fields.refuse_key("parallel_attn");
+  if (!grouped && norms == 2) fields.refuse_key("num_ln_in_parallel_attn");
+  spec.residual = !parallel    ? Residual::kSequential
+                  : norms == 2 ? Residual::kParallel
+                               : Residual::kParallelOneNorm;
+  if (grouped)
+    spec.kv_heads = fields.size({"num_kv_heads", "n_head_kv"}).value_or(spec.heads);
+  else
+    spec.kv_heads = fields.flag("multi_query", true) ? 1 : spec.heads;
+  if (!fields.flag("alibi", false)) return;
+  spec.positions = Positions::kAlibi;
+  spec.alibi_before_scale = true;
+}
+
+void write_falcon(const ModelSpec& spec, Json& json) {
+  const bool multi_query = spec.kv_heads == 1, two_norms = spec.residual == Residual::kParallel;
+  const bool grouped = two_norms || (!multi_query && spec.kv_heads != spec.heads);
+  json["new_decoder_architecture"] = grouped;
+  json["multi_query"] = multi_query;
+  json["num_kv_heads"] = spec.kv_heads;
+  json["parallel_attn"] = spec.residual != Residual::kSequential;
+  json["num_ln_in_parallel_attn"] = nullptr;
+  if (grouped) json["num_ln_in_parallel_attn"] = two_norms ? 2 : 1;
+  json["alibi"] = spec.positions == Positions::kAlibi;
+}
+
+void read_gemma(const Fields& fields, ModelSpec& spec) {
+  spec.embedding_scale = std::sqrt(static_cast<double>(spec.hidden_size));
+  // The first files say "gelu" and mean the tanh form; a later key overrides.
+  const char* key = fields.find("hidden_activation") ? "hidden_activation" : "hidden_act";
+  spec.activation = fields.activation(key, Activation::kGeluTanh);
+  if (spec.activation == Activation::kGelu) spec.activation = Activation::kGeluTanh;
+}
+
+void read_gemma2(const Fields& fields, ModelSpec& spec) {
+  spec.embedding_scale = std::sqrt(static_cast<double>(spec.hidden_size));
+  const auto cap = [&](const char* key, double fallback) {
+    return fields.is_null(key) ? 0 : fields.positive(key, fallback);
+  };
+  spec.attention_softcap = cap("attn_logit_softcapping", 50);
+  spec.logit_softcap = cap("final_logit_softcapping", 30);
+  spec.attention_scale = std::pow(fields.positive("query_pre_attn_scalar", 256), -0.5);
+}
+
+void write_gemma2(const ModelSpec& spec, Json& json) {
+  const auto cap = [](double value) { return value == 0 ? Json() : Json(value); };
+  json["attn_logit_softcapping"] = cap(spec.attention_softcap);
+  json["final_logit_softcapping"] = cap(spec.logit_softcap);
+  json["query_pre_attn_scalar"] = std::llround(1 / (spec.attention_scale * spec.attention_scale));
+}
+
+}  // namespace hydrofoil::spec

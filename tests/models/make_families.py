@@ -1,0 +1,253 @@
+#!/usr/bin/env python3
+"""Writes golden/families.json: random tiny models of every family, and what transformers makes of them.
+
+Needs torch and transformers; run once, the result is committed. usage: make_families.py [--list] [FAMILY ..]
+Weights are not stored: both sides make them from the parameter's name (value() here, family_test.cpp there).
+Per case: config (as save_pretrained writes it), tokens and labels [B][T] (labels shifted, -100 = none), the summed loss,
+logits of the last position of each row, greedy continuation of the first 5 tokens of row 0, and for each parameter's
+gradient [norm, two sums with random signs]. fp32, eager attention (but Falcon, whose eager path adds ALiBi twice).
+"""
+import argparse
+import json
+import pathlib
+import random
+import sys
+
+import numpy as np
+import torch
+import transformers
+
+OUT = pathlib.Path(__file__).resolve().parent / "golden" / "families.json"
+VOCAB, TIME, BATCH, CASES = 31, 13, 2, 3
+
+
+def fnv1a(name):
+    value = 0xCBF29CE484222325
+    for byte in name.encode():
+        value = (value ^ byte) * 0x100000001B3 % 2**64
+    return value
+
+
+def mix(seed, count):
+    """splitmix64 of seed + i, its upper 24 bits."""
+    with np.errstate(over="ignore"):
+        z = np.uint64(seed) + np.arange(count, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return ((z ^ (z >> np.uint64(31))) >> np.uint64(40)).astype(np.float32)
+
+
+def value(name, shape):
+    """Exact in fp32: multiples of 2^-25 in [-1/4, 1/4)."""
+    flat = mix(fnv1a(name), int(np.prod(shape))) * np.float32(2.0**-25) - np.float32(0.25)
+    return torch.from_numpy(flat.reshape(shape))
+
+
+def signs(name, which, count):
+    return np.where(mix(fnv1a(f"{name} {which}"), count) < 2.0**23, -1.0, 1.0)
+
+
+def heads(rng, kv=True):
+    """heads, kv_heads, an even head_dim"""
+    groups = rng.choice([1, 2, 3]) if kv else 1
+    kv_heads = rng.choice([1, 2, 3])
+    return kv_heads * groups, kv_heads, rng.choice([4, 6, 8])
+
+
+def base(rng, kv=True):
+    h, k, d = heads(rng, kv)
+    return dict(vocab_size=VOCAB, hidden_size=h * d, intermediate_size=rng.choice([18, 22, 30]),
+                num_hidden_layers=rng.choice([2, 3]), num_attention_heads=h, num_key_value_heads=k,
+                max_position_embeddings=rng.choice([20, 24]), initializer_range=0.02,
+                tie_word_embeddings=rng.random() < 0.3), d
+
+
+def rope(rng, max_positions, kinds=("default", "default", "linear", "dynamic", "llama3", "yarn"), partial=None):
+    kind = rng.choice(kinds)
+    if partial == 0.25 and kind == "dynamic":  # its formula divides by zero where two dimensions turn
+        kind = "linear"
+    result = dict(rope_type=kind, rope_theta=rng.choice([10000.0, 500.0]))
+    if partial is not None:
+        result["partial_rotary_factor"] = partial
+    if kind != "default":
+        result["factor"] = rng.choice([2.0, 3.5])
+    if kind in ("llama3", "yarn"):
+        result["original_max_position_embeddings"] = max_positions // 2
+    if kind == "llama3":
+        result.update(low_freq_factor=1.0, high_freq_factor=4.0)
+    if kind == "yarn" and rng.random() < 0.5:
+        result.update(beta_fast=8.0, beta_slow=0.5, attention_factor=1.25)
+    return result
+
+
+def llama(rng, i):
+    c, d = base(rng)
+    c.update(head_dim=d + 2, attention_bias=rng.random() < 0.5, mlp_bias=rng.random() < 0.5)
+    return dict(c, rope_parameters=rope(rng, 20, [("linear", "dynamic", "llama3", "yarn")[i % 4]]))
+
+
+def mistral(rng, i):
+    c, d = base(rng)
+    return dict(c, head_dim=d, sliding_window=(5, None, 2)[i % 3], rope_parameters=rope(rng, 20))
+
+
+def qwen2(rng, i):
+    c, d = base(rng)
+    return dict(c, use_sliding_window=i != 0, sliding_window=4, max_window_layers=1, rope_parameters=rope(rng, 20))
+
+
+def qwen3(rng, i):
+    c, d = base(rng)
+    return dict(c, head_dim=d + 2 * i, attention_bias=i == 1, use_sliding_window=i == 2, sliding_window=3,
+                max_window_layers=1, rope_parameters=rope(rng, 20))
+
+
+def gemma(rng, i):
+    c, d = base(rng)
+    return dict(c, head_dim=d + 2 * i, attention_bias=i == 1, tie_word_embeddings=True, pad_token_id=None)
+
+
+def gemma2(rng, i):
+    c, d = base(rng)
+    caps = [(50.0, 30.0), (2.0, None), (None, 1.5)][i % 3]
+    return dict(c, head_dim=d + 2 * i, query_pre_attn_scalar=rng.choice([7, 16]), sliding_window=5, tie_word_embeddings=True,
+                attn_logit_softcapping=caps[0], final_logit_softcapping=caps[1], pad_token_id=None)
+
+
+def phi(rng, i):
+    c, d = base(rng)
+    return dict(c, hidden_size=c["num_attention_heads"] * 8, tie_word_embeddings=False,
+                rope_parameters=rope(rng, 20, partial=(0.5, 0.25, 1.0)[i % 3]))
+
+
+def phi3(rng, i):
+    c, d = base(rng)
+    return dict(c, hidden_size=c["num_attention_heads"] * 8, sliding_window=(None, 4, None)[i % 3], pad_token_id=None,
+                rope_parameters=rope(rng, 20, ["default"], partial=(1.0, 0.5, 0.75)[i % 3]))
+
+
+def gptj(rng, i):
+    h = rng.choice([2, 3])
+    return dict(vocab_size=VOCAB, n_positions=21, n_embd=h * 8, n_layer=2, n_head=h, rotary_dim=(4, 2, 8)[i % 3],
+                n_inner=(None, 18, 26)[i % 3], tie_word_embeddings=False)
+
+
+def gpt_neox(rng, i):
+    c, d = base(rng, kv=False)
+    del c["num_key_value_heads"]
+    return dict(c, hidden_size=c["num_attention_heads"] * 8, use_parallel_residual=i != 1, attention_bias=i != 2,
+                rope_parameters=rope(rng, 20, partial=(0.25, 0.5, 1.0)[i % 3]))
+
+
+def stablelm(rng, i):
+    c, d = base(rng)
+    return dict(c, hidden_size=c["num_attention_heads"] * 8, use_parallel_residual=i == 1, use_qkv_bias=i != 0,
+                rope_parameters=rope(rng, 20, partial=(0.25, 0.5, 1.0)[i % 3]))
+
+
+def starcoder2(rng, i):
+    c, d = base(rng)
+    return dict(c, use_bias=i != 1, sliding_window=(None, 6, 3)[i % 3], rope_parameters=rope(rng, 20))
+
+
+def opt(rng, i):
+    h = rng.choice([2, 3])
+    return dict(vocab_size=VOCAB, hidden_size=h * 6, ffn_dim=22, num_hidden_layers=2, num_attention_heads=h,
+                max_position_embeddings=20, do_layer_norm_before=i != 1, word_embed_proj_dim=(h * 6, 10, 14)[i % 3],
+                enable_bias=i != 2, dropout=0.0, tie_word_embeddings=i != 2, pad_token_id=None)
+
+
+def bloom(rng, i):
+    h = (3, 4, 5)[i % 3]
+    return dict(vocab_size=VOCAB, hidden_size=h * 4, n_layer=2, n_head=h, tie_word_embeddings=i != 1)
+
+
+def falcon(rng, i):
+    """multi-query, parallel; new decoder; ALiBi, sequential, separate heads; one norm in the new decoder"""
+    h = (3, 6, 3, 4)[i % 4]
+    c = dict(vocab_size=VOCAB, hidden_size=h * 6, num_hidden_layers=2, num_attention_heads=h, max_position_embeddings=20,
+             bias=i % 2 == 1, tie_word_embeddings=i != 1, ffn_hidden_size=(None, 26, None, 20)[i % 4])
+    if i % 4 == 1:
+        c.update(new_decoder_architecture=True, num_kv_heads=2)
+    if i % 4 == 2:
+        c.update(alibi=True, multi_query=False, parallel_attn=False)
+    if i % 4 == 3:
+        c.update(new_decoder_architecture=True, num_kv_heads=2, num_ln_in_parallel_attn=1)
+    return c
+
+
+def glm(rng, i):
+    c, d = base(rng)
+    return dict(c, head_dim=8, attention_bias=i != 1, pad_token_id=None,
+                rope_parameters=rope(rng, 20, partial=(0.5, 0.25, 1.0)[i % 3]))
+
+
+MODELS = {"llama": (llama, "Llama"), "mistral": (mistral, "Mistral"), "qwen2": (qwen2, "Qwen2"), "qwen3": (qwen3, "Qwen3"),
+          "gemma": (gemma, "Gemma"), "gemma2": (gemma2, "Gemma2"), "phi": (phi, "Phi"), "phi3": (phi3, "Phi3"),
+          "gptj": (gptj, "GPTJ"), "gpt_neox": (gpt_neox, "GPTNeoX"), "stablelm": (stablelm, "StableLm"),
+          "starcoder2": (starcoder2, "Starcoder2"), "opt": (opt, "OPT"), "bloom": (bloom, "Bloom"),
+          "falcon": (falcon, "Falcon"), "glm": (glm, "Glm"), "glm4": (glm, "Glm4")}
+
+# Names in files where the module's own differ.
+SAVED_AS = {("gpt_neox", "lm_head.weight"): "embed_out.weight"}
+
+
+def build(name, index):
+    make, stem = MODELS[name]
+    rng = random.Random(f"{name} {index}")
+    config = getattr(transformers, stem + "Config")(**make(rng, index), bos_token_id=None, eos_token_id=None)
+    config._attn_implementation = "sdpa" if name == "falcon" else "eager"
+    model = getattr(transformers, stem + "ForCausalLM")(config).float().eval()
+    named = {SAVED_AS.get((name, key), key): tensor for key, tensor in model.named_parameters()}
+    with torch.no_grad():
+        for parameter, tensor in named.items():
+            around = 1.0 if tensor.dim() == 1 and parameter.endswith("weight") else 0.0
+            tensor.copy_(value(parameter, tuple(tensor.shape)) + around)
+    return rng, config, model, named
+
+
+def case(name, index):
+    rng, config, model, named = build(name, index)
+    tokens = torch.tensor([[rng.randrange(VOCAB) for _ in range(TIME)] for _ in range(BATCH)])
+    labels = torch.tensor([[rng.randrange(VOCAB) if rng.random() < 0.85 else -100 for _ in range(TIME)] for _ in range(BATCH)])
+    logits = model(input_ids=tokens, use_cache=False).logits
+    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="sum")
+    loss.backward()
+    gradients = {}
+    for parameter, tensor in named.items():
+        g = tensor.grad.double().numpy().ravel()
+        gradients[parameter] = [float(np.linalg.norm(g)), *(float(signs(parameter, k, g.size) @ g) for k in (0, 1))]
+    model.zero_grad()
+    with torch.no_grad():
+        greedy = model.generate(tokens[:1, :5], max_new_tokens=6, do_sample=False, attention_mask=torch.ones(1, 5, dtype=torch.long))
+    diff = json.loads(config.to_json_string(use_diff=True))
+    diff.pop("transformers_version", None)
+    rounded = lambda x: float(f"{x:.8g}")
+    return {"family": name, "config": diff, "tokens": tokens.tolist(), "labels": labels.tolist(), "loss": rounded(loss.item()),
+            "logits": [[rounded(x) for x in row] for row in logits[:, -1].tolist()], "greedy": greedy[0].tolist(),
+            "gradients": {k: [rounded(x) for x in v] for k, v in gradients.items()}}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--list", action="store_true", help="print parameter names only")
+    parser.add_argument("--out", default=OUT)
+    parser.add_argument("--cases", type=int, default=CASES)
+    parser.add_argument("families", nargs="*")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(1)
+    transformers.logging.set_verbosity_error()
+    names = args.families or list(MODELS)
+    if args.list:
+        for name in names:
+            print(name, {k: list(v.shape) for k, v in build(name, 0)[3].items()})
+        return
+    cases = [case(name, i) for name in names for i in range(args.cases + (name in ("llama", "falcon")))]
+    with open(args.out, "w") as out:
+        out.write("[\n" + ",\n".join(json.dumps(c, separators=(",", ":")) for c in cases) + "\n]\n")
+    print(len(cases), "cases", pathlib.Path(args.out).stat().st_size, "bytes", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
