@@ -106,35 +106,62 @@ void DeepSpeedConfig::visit_gradients(Reader& f) {
              "null", Type::kBool);
 }
 
-void DeepSpeedConfig::visit_precision(Reader& f) {
-  const std::string off = "16-bit training is off";
-  f.enter({.name = "fp16", .help = "half precision with loss scaling"});
-  f.unstored({.name = "enabled",
-              .status = kRefused,
-              .why = "fp16 is not built yet; train in fp32: remove the section"},
+void Fp16Config::visit(Reader& f) {
+  f.field({.name = "enabled", .help = "parameters in fp16 with fp32 master weights"}, enabled);
+  const std::string off = enabled ? "" : "fp16 is off";
+  const std::string fixed = !enabled ? off : loss_scale > 0 ? "the loss scale is fixed" : "";
+  f.unstored({.name = "auto_cast",
+              .status = kNoEffect,
+              .why = "inputs are tokens; activations have the type that is computed in"},
              "false");
-  f.unstored({.name = "auto_cast", .status = kNoEffect, .why = off}, "false");
-  f.unstored({.name = "loss_scale", .min = 0, .status = kNoEffect, .why = off}, "0.0");
-  f.unstored({.name = "initial_scale_power", .status = kNoEffect, .why = off}, "16");
-  f.unstored({.name = "loss_scale_window", .min = 1, .status = kNoEffect, .why = off}, "1000");
-  f.unstored({.name = "hysteresis", .status = kNoEffect, .why = off}, "2");
-  f.unstored({.name = "consecutive_hysteresis", .status = kNoEffect, .why = off}, "false");
-  f.unstored({.name = "min_loss_scale", .min = 0, .status = kNoEffect, .why = off}, "1.0");
-  f.unstored({.name = "fp16_opt_level", .status = kNoEffect, .why = off}, "\"O2\"");
+  f.field({.name = "loss_scale", .help = "0: dynamic", .min = 0, .idle = off}, loss_scale);
+  f.field({.name = "initial_scale_power",
+           .help = "a dynamic scale starts at 2 to this power",
+           .min = 0,
+           .max = 126,
+           .idle = fixed},
+          initial_scale_power);
+  f.field({.name = "loss_scale_window",
+           .help = "clean steps after which a dynamic scale doubles",
+           .unit = "steps",
+           .min = 1,
+           .idle = fixed},
+          loss_scale_window);
+  f.field({.name = "hysteresis",
+           .help = "overflows to take before the scale halves",
+           .min = 1,
+           .idle = fixed},
+          hysteresis);
+  f.field({.name = "consecutive_hysteresis",
+           .help = "a clean step restores the hysteresis at once",
+           .idle = fixed},
+          consecutive_hysteresis);
+  f.field({.name = "min_loss_scale",
+           .help = "an overflow at this scale ends the run",
+           .min = 0,
+           .above_min = true,
+           .idle = fixed},
+          min_loss_scale);
+  f.unstored({.name = "fp16_opt_level", .status = kNoEffect, .why = "a key of Apex"}, "\"O2\"");
   f.unstored({.name = "fp16_master_weights_and_grads",
               .status = kRefused,
               .why = "master weights and gradients are fp32; remove it"},
              "false");
-  f.leave();
+}
+
+void DeepSpeedConfig::visit_precision(Reader& f) {
+  f.section({.name = "fp16", .help = "half precision with loss scaling"}, fp16);
 
   f.enter({.name = "bf16", .help = "bfloat16 with fp32 master weights", .aliases = {"bfloat16"}});
-  // Training in bf16 is turned on by removing status and why here.
-  f.field({.name = "enabled",
-           .status = kRefused,
-           .why = "bf16 is not built yet; train in fp32: remove the section"},
-          bf16);
-  f.unstored({.name = "immediate_grad_update", .status = kNoEffect, .why = off}, "false");
-  f.unstored({.name = "check_grad_overflow", .status = kNoEffect, .why = off}, "true");
+  f.field({.name = "enabled", .help = "parameters in bf16 with fp32 master weights"}, bf16);
+  f.unstored({.name = "immediate_grad_update",
+              .status = kNoEffect,
+              .why = "a gradient is accumulated in fp32 as soon as it is complete"},
+             "false");
+  f.unstored({.name = "check_grad_overflow",
+              .status = kNoEffect,
+              .why = "every step checks its gradients for NaN and infinity"},
+             "true");
   f.unstored({.name = "bf16_master_weights_and_grads",
               .status = kRefused,
               .why = "master weights and gradients are fp32; remove it"},
@@ -145,12 +172,16 @@ void DeepSpeedConfig::visit_precision(Reader& f) {
              "false");
   f.leave();
 
-  const std::string only = "everything is fp32 for now; remove it or write \"fp32\"";
+  const std::string why = "micro-batch gradients always accumulate in fp32";
   f.enter({.name = "data_types", .help = "element types"});
   f.unstored({.name = "grad_accum_dtype",
-              .choices = fp32_only("micro-batch gradients always accumulate in fp32", only)},
+              .choices = {{"fp32", kNoEffect, why, {"float32", "torch.float32", "float"}},
+                          {"bf16", kNoEffect, why, {"bfloat16", "torch.bfloat16"}},
+                          {"fp16", kNoEffect, why, {"float16", "torch.float16", "half"}}}},
              "null");
-  f.unstored({.name = "param_dtype", .choices = fp32_only("parameters are fp32", only)}, "null");
+  const std::string section = "\"bf16\" and \"fp16\" say what parameters are kept in";
+  const std::string only = section + "; remove it or write \"fp32\"";
+  f.unstored({.name = "param_dtype", .choices = fp32_only(section, only)}, "null");
   f.unstored({.name = "buffer_dtype", .choices = fp32_only("buffers are fp32", only)}, "null");
   f.leave();
 }

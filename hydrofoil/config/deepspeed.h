@@ -9,6 +9,7 @@
 #include <string>
 
 #include "hydrofoil/config/fields.h"
+#include "hydrofoil/core/dtype.h"
 
 namespace hydrofoil::config {
 
@@ -104,6 +105,17 @@ struct MeshConfig {
   void visit(Reader& f);
 };
 
+struct Fp16Config {
+  bool enabled = false;
+  double loss_scale = 0;  // 0: dynamic
+  int64_t initial_scale_power = 16;
+  int64_t loss_scale_window = 1000;  // steps
+  int64_t hysteresis = 2;            // overflows
+  bool consecutive_hysteresis = false;
+  double min_loss_scale = 1;
+  void visit(Reader& f);
+};
+
 struct DeepSpeedConfig {
   std::optional<int64_t> train_batch_size;                // sequences, all ranks, one step
   std::optional<int64_t> train_micro_batch_size_per_gpu;  // sequences
@@ -114,10 +126,15 @@ struct DeepSpeedConfig {
   OptimizerConfig optimizer;
   SchedulerConfig scheduler;
   ZeroConfig zero;
+  Fp16Config fp16;
   bool bf16 = false;
   CsvMonitorConfig csv_monitor;
   MeshConfig mesh;
 
+  // What parameters rest and travel in.
+  DType parameter_dtype() const {
+    return fp16.enabled ? DType::kF16 : bf16 ? DType::kBF16 : DType::kF32;
+  }
   void visit(Reader& f);
 
  private:

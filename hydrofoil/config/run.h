@@ -37,6 +37,9 @@ struct DataConfig {
   void visit(Reader& f);
 };
 
+// What operators compute in. kAuto: bf16 where parameters are bf16 and the processor multiplies it.
+enum class ComputeType : uint8_t { kAuto, kF32, kBF16 };
+
 struct RunConfig {
   int64_t version = 1;
   ModelConfig model;
@@ -49,7 +52,8 @@ struct RunConfig {
   int64_t keep = 2;        // newest checkpoints that stay
   int64_t eval_every = 0;  // steps; 0: at the end only
   bool recompute = false;  // keep only block inputs for backward
-  int64_t threads = 0;     // per rank; 0: cores / local ranks
+  ComputeType compute_dtype = ComputeType::kAuto;
+  int64_t threads = 0;  // per rank; 0: cores / local ranks
   std::optional<int64_t> resident_parameter_bytes;
   MeshConfig mesh;
   DeepSpeedConfig deepspeed;

@@ -19,6 +19,7 @@ struct Memory {
 
 int usable_cores();  // affinity and cgroup quota respected, at least 1
 std::string cpu_model();
+bool multiplies_bf16();  // in hardware: AVX-512 BF16 or AMX
 Memory memory();
 
 struct ProcessMemory {

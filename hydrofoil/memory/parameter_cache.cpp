@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "hydrofoil/kernels/convert.h"
+
 namespace hydrofoil::memory {
 namespace {
 
@@ -39,7 +41,7 @@ ParameterCache::~ParameterCache() {
   if (worker_.joinable()) worker_.join();
   for (auto& unit : units_) {
     if (unit->copy) pool_.give_back(std::move(unit->copy), unit->full_bytes);
-    if (unit->home) ledger_.remove(Category::kParameters, unit->full_bytes);
+    if (unit->home) ledger_.remove(Category::kParameters, unit->stored_bytes);
     if (options_.partition_updates) ledger_.remove(Category::kParameters, unit->window.bytes());
   }
 }
@@ -50,21 +52,27 @@ UnitId ParameterCache::add_unit(std::string name, std::vector<Segment> segments)
   unit->name = std::move(name);
   unit->segments = std::move(segments);
   for (const auto& segment : unit->segments) {
+    if (segment.widened && size_of(segment.dtype) != sizeof(uint16_t))
+      throw std::logic_error("ParameterCache: only 16-bit segments are widened");
     unit->full_offset.push_back(unit->full_bytes);
+    unit->stored_offset.push_back(unit->stored_bytes);
     unit->slice_offset.push_back(unit->slice_bytes);
-    unit->full_bytes += segment.layout.numel() * size_of(segment.dtype);
+    unit->full_bytes += segment.layout.numel() * size_of(segment.resident_dtype());
+    unit->stored_bytes += segment.layout.numel() * size_of(segment.dtype);
     unit->slice_bytes += segment.layout.slice_numel() * size_of(segment.dtype);
+    unit->widens |= segment.widened;
   }
   unit->full_bytes = round_up(std::max<size_t>(unit->full_bytes, 1), kPage);
+  unit->stored_bytes = round_up(std::max<size_t>(unit->stored_bytes, 1), kPage);
   if (options_.partition_updates) {
     unit->window = group_.window(
-        options_.partition_parameters ? unit->slice_bytes : unit->full_bytes, unit->name);
+        options_.partition_parameters ? unit->slice_bytes : unit->stored_bytes, unit->name);
     ledger_.add(Category::kParameters, unit->window.bytes());
   } else {
     unit->home =
-        BufferPool::Bytes(new (std::align_val_t(kPage)) std::byte[unit->full_bytes](),
+        BufferPool::Bytes(new (std::align_val_t(kPage)) std::byte[unit->stored_bytes](),
                           [](std::byte* p) { operator delete[](p, std::align_val_t(kPage)); });
-    ledger_.add(Category::kParameters, unit->full_bytes);
+    ledger_.add(Category::kParameters, unit->stored_bytes);
   }
   units_.push_back(std::move(unit));
   return units_.back()->id;
@@ -85,12 +93,15 @@ std::span<std::byte> ParameterCache::own(UnitId id, size_t segment) const {
   const Range range = own_range(id, segment);
   if (!keeps_whole())
     return {unit.window.local() + unit.slice_offset[segment], range.size() * width};
-  return {base(unit) + unit.full_offset[segment] + range.begin * width, range.size() * width};
+  return {whole(unit) + unit.stored_offset[segment] + range.begin * width, range.size() * width};
+}
+
+std::byte* ParameterCache::whole(const Unit& unit) const {
+  return unit.home ? unit.home.get() : unit.window.local();
 }
 
 std::byte* ParameterCache::base(const Unit& unit) const {
-  if (!keeps_whole()) return unit.copy.get();
-  return unit.home ? unit.home.get() : unit.window.local();
+  return copies(unit) ? unit.copy.get() : whole(unit);
 }
 
 std::byte* ParameterCache::pin(UnitId id) {
@@ -132,7 +143,7 @@ void ParameterCache::make_resident(std::unique_lock<std::mutex>& lock, Unit& uni
     changed_.wait(lock, [&] { return unit.state != State::kFilling; });
   }
   if (unit.state == State::kCold) {
-    make_room(unit.full_bytes, nullptr);
+    make_room(unit, nullptr);
     start_fill(unit);
     lock.unlock();
     try {
@@ -157,33 +168,61 @@ void ParameterCache::make_resident(std::unique_lock<std::mutex>& lock, Unit& uni
 void ParameterCache::start_fill(Unit& unit) {
   unit.state = State::kFilling;
   ++statistics_.gathers;
-  if (keeps_whole()) return;
+  if (!copies(unit)) return;
   live_bytes_ += unit.full_bytes;
   unit.copy = pool_.take(unit.full_bytes, spare_bytes());
 }
 
 // Runs unlocked: nobody else touches a unit that is filling.
-void ParameterCache::fill(const Unit& unit) const {
-  if (!options_.partition_updates) return;
-  const comm::Label label{comm::Purpose::kParameters, unit.name};
-  std::byte* to = base(unit);
+void ParameterCache::fill(Unit& unit) const {
+  if (keeps_whole()) return fill_from_whole(unit);
+  for (size_t s = 0; s < unit.segments.size(); ++s) fill_from_slices(unit, s);
+}
+
+void ParameterCache::fill_from_slices(const Unit& unit, size_t segment) const {
+  const Segment& s = unit.segments[segment];
+  const size_t count = s.layout.slice_numel(), bytes = count * size_of(s.dtype);
+  std::vector<uint16_t> narrow(s.widened ? count : 0);
+  for (int i = 0; i < group_.size(); ++i) {
+    const int rank = (group_.rank() + i) % group_.size();  // not all ranks read the same one first
+    std::byte* to = base(unit) + unit.full_offset[segment] +
+                    static_cast<size_t>(rank) * count * size_of(s.resident_dtype());
+    unit.window.read(rank, unit.version, unit.slice_offset[segment],
+                     {s.widened ? reinterpret_cast<std::byte*>(narrow.data()) : to, bytes},
+                     {comm::Purpose::kParameters, unit.name});
+    if (s.widened) kernels::widen(narrow, {reinterpret_cast<float*>(to), count}, s.dtype);
+  }
+}
+
+// The peers' slices once an update, then the copy, if operators see another type.
+void ParameterCache::fill_from_whole(Unit& unit) const {
   for (size_t s = 0; s < unit.segments.size(); ++s) {
-    const size_t part = unit.segments[s].layout.slice_numel() * size_of(unit.segments[s].dtype);
-    for (int i = 0; i < group_.size(); ++i) {
-      const int rank =
-          (group_.rank() + i) % group_.size();  // not all ranks read the same one first
-      const size_t place = unit.full_offset[s] + static_cast<size_t>(rank) * part;
-      if (rank == group_.rank() && keeps_whole()) continue;  // the slice lies in place
-      unit.window.read(rank, unit.version, keeps_whole() ? place : unit.slice_offset[s],
-                       {to + place, part}, label);
+    const Segment& segment = unit.segments[s];
+    std::byte* from = whole(unit) + unit.stored_offset[s];
+    const size_t part = segment.layout.slice_numel() * size_of(segment.dtype);
+    if (options_.partition_updates && unit.whole_version != unit.version)
+      for (int i = 1; i < group_.size(); ++i) {
+        const auto rank = static_cast<size_t>((group_.rank() + i) % group_.size());
+        unit.window.read(static_cast<int>(rank), unit.version, unit.stored_offset[s] + rank * part,
+                         {from + rank * part, part}, {comm::Purpose::kParameters, unit.name});
+      }
+    if (!copies(unit)) continue;
+    std::byte* to = base(unit) + unit.full_offset[s];
+    const size_t count = segment.layout.numel();
+    if (segment.widened) {
+      kernels::widen({reinterpret_cast<const uint16_t*>(from), count},
+                     {reinterpret_cast<float*>(to), count}, segment.dtype);
+    } else {
+      std::memcpy(to, from, count * size_of(segment.dtype));
     }
   }
+  unit.whole_version = unit.version;
 }
 
 void ParameterCache::evict(Unit& unit) {
   if (listener_ && unit.state == State::kResident) listener_->detach(unit.id);
   unit.state = State::kCold;
-  if (keeps_whole()) return;
+  if (!copies(unit)) return;
   pool_.give_back(std::move(unit.copy), unit.full_bytes);
   live_bytes_ -= unit.full_bytes;
   pool_.trim(spare_bytes());
@@ -202,6 +241,7 @@ ParameterCache::Unit* ParameterCache::choose_victim(const Unit* ahead) {
   for (auto& candidate : units_) {
     Unit& unit = *candidate;
     if (unit.pins || unit.state == State::kCold || unit.state == State::kFilling) continue;
+    if (!copies(unit)) continue;
     const size_t next = trace_->next_use(unit.id);
     if (ahead && (unit.last_use == clock_ || next <= trace_->next_use(ahead->id))) continue;
     if (!victim || next > victim_next ||
@@ -213,9 +253,9 @@ ParameterCache::Unit* ParameterCache::choose_victim(const Unit* ahead) {
   return victim;
 }
 
-bool ParameterCache::make_room(size_t bytes, const Unit* ahead) {
-  if (keeps_whole()) return true;
-  while (live_bytes_ + bytes > options_.resident_bytes) {
+bool ParameterCache::make_room(const Unit& unit, const Unit* ahead) {
+  if (!copies(unit)) return true;
+  while (live_bytes_ + unit.full_bytes > options_.resident_bytes) {
     Unit* victim = choose_victim(ahead);
     if (!victim) return !ahead;  // the budget is soft for the unit in use
     evict(*victim);
@@ -230,7 +270,7 @@ void ParameterCache::prefetch() {
     Unit& unit = at(id);
     if (ahead_bytes += unit.full_bytes; ahead_bytes > options_.prefetch_bytes) break;
     if (unit.state != State::kCold) continue;
-    if (!make_room(unit.full_bytes, &unit)) break;
+    if (!make_room(unit, &unit)) break;
     start_fill(unit);
     ++statistics_.prefetched;
     queue_.push_back(&unit);
@@ -278,10 +318,10 @@ void ParameterCache::begin_update() {
   for (auto& unit : units_) {
     if (unit->pins)
       throw std::logic_error("ParameterCache: update while '" + unit->name + "' is in use");
-    if (!options_.partition_updates)
-      continue;  // every rank writes the same values: copies stay valid
+    // Without slices every rank writes the same values, where operators read them.
+    if (!options_.partition_updates && !unit->widens) continue;
     if (unit->state != State::kCold) evict(*unit);
-    unit->window.retire(unit->version);
+    if (options_.partition_updates) unit->window.retire(unit->version);
   }
 }
 
@@ -316,15 +356,31 @@ void ParameterCache::finish_edit(UnitId id, int source) {
     const comm::Buffer all{base(unit), unit.full_bytes, DType::kU8};
     group_.broadcast(all, source, {comm::Purpose::kParameters, unit.name});
   }
-  if (!keeps_whole())
-    for (size_t s = 0; s < unit.segments.size(); ++s) {
-      const auto mine = own(id, s);
-      const size_t from =
-          unit.full_offset[s] + own_range(id, s).begin * size_of(unit.segments[s].dtype);
-      std::memcpy(mine.data(), base(unit) + from, mine.size());
-    }
+  if (copies(unit)) store_edited(unit);
   publish(id);
+  unit.whole_version = unit.version;  // nobody has to read what all have got
   unpin(id);
+}
+
+// What an edit left in the resident copy becomes what is kept; a widened copy is rounded as what is
+// kept, so that a later one is equal.
+void ParameterCache::store_edited(Unit& unit) {
+  for (size_t s = 0; s < unit.segments.size(); ++s) {
+    const Segment& segment = unit.segments[s];
+    const size_t count = segment.layout.numel(), width = size_of(segment.dtype);
+    std::byte* edited = base(unit) + unit.full_offset[s];
+    std::vector<uint16_t> narrow(segment.widened ? count : 0);
+    if (segment.widened) {
+      const std::span values(reinterpret_cast<float*>(edited), count);
+      kernels::narrow(values, narrow, segment.dtype);
+      kernels::widen(narrow, values, segment.dtype);
+      edited = reinterpret_cast<std::byte*>(narrow.data());
+    }
+    const Range kept = keeps_whole() ? Range{0, count} : own_range(unit.id, s);
+    std::byte* to = keeps_whole() ? whole(unit) + unit.stored_offset[s]
+                                  : unit.window.local() + unit.slice_offset[s];
+    std::memcpy(to, edited + kept.begin * width, kept.size() * width);
+  }
 }
 
 CacheStatistics ParameterCache::statistics() const {
@@ -339,7 +395,7 @@ void ParameterCache::check_integrity() const {
     if (unit->pins < 0)
       throw std::logic_error("'" + unit->name + "' was unpinned more often than pinned");
     if (unit->copy) live += unit->full_bytes;
-    if (!keeps_whole() && (unit->state == State::kCold) != !unit->copy)
+    if (copies(*unit) && (unit->state == State::kCold) != !unit->copy)
       throw std::logic_error("'" + unit->name + "': state and copy disagree");
   }
   if (live != live_bytes_) throw std::logic_error("ParameterCache: live bytes do not add up");

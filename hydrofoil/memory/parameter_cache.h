@@ -11,6 +11,9 @@
 //   step yes (stage 3)         yes                     its slice                      peers'
 //   slices, when not cached
 //
+// What is kept and travels may be narrower than what operators see: a widened segment rests in 16
+// bits and its resident copies hold fp32, whatever the stage.
+//
 // Reads are one-sided (comm::Window) and versioned by update: ranks whose control flow differs
 // cannot hang each other inside a step. One instance a rank, no globals; several may live in one
 // process. Knows no tensors: a front end (tensor_adapter.h) listens to what becomes resident and
@@ -47,7 +50,9 @@ struct CacheOptions {
 
 struct Segment {
   SegmentLayout layout;
-  DType dtype = DType::kF32;
+  DType dtype = DType::kF32;  // at rest and on the wire
+  bool widened = false;       // a 16-bit dtype that resident copies hold as fp32
+  DType resident_dtype() const { return widened ? DType::kF32 : dtype; }
 };
 
 // Told, under the cache's lock, when a unit gains or loses its resident copy. Must not call back.
@@ -80,14 +85,14 @@ class ParameterCache {
   size_t units() const { return units_.size(); }
   const std::string& name(UnitId unit) const { return units_[unit]->name; }
   std::span<const Segment> segments(UnitId unit) const { return units_[unit]->segments; }
-  // Where a segment starts in the unit's resident copy.
+  // Where a segment starts in the unit's resident copy, whose elements are of resident_dtype().
   size_t segment_offset_bytes(UnitId unit, size_t segment) const;
   size_t unit_bytes(UnitId unit) const { return units_[unit]->full_bytes; }
 
   // The part of a segment this rank updates: its slice, or all of it when updates are not
   // partitioned.
   Range own_range(UnitId unit, size_t segment) const;
-  // Its bytes. Readable any time; writable between begin_update and end_update only.
+  // Its bytes, as at rest. Readable any time; writable between begin_update and end_update only.
   std::span<std::byte> own(UnitId unit, size_t segment) const;
 
   // Makes a unit resident and keeps it so until the matching unpin. Thread-safe.
@@ -123,24 +128,33 @@ class ParameterCache {
     UnitId id = 0;
     std::string name;
     std::vector<Segment> segments;
-    std::vector<size_t> full_offset, slice_offset;  // bytes, by segment
-    size_t full_bytes = 0, slice_bytes = 0;
+    // Bytes, by segment: in the resident copy, in the whole unit and in a slice as at rest.
+    std::vector<size_t> full_offset, stored_offset, slice_offset;
+    size_t full_bytes = 0, stored_bytes = 0, slice_bytes = 0;
+    bool widens = false;           // some segment is widened
     comm::Window window;           // what peers read: the slices, or the whole unit
     BufferPool::Bytes home, copy;  // private whole unit; pooled resident copy
     State state = State::kCold;
     int pins = 0;
     bool in_edit = false;
     uint64_t version = 0, last_use = 0;
+    uint64_t whole_version = 0;  // of a whole unit that is kept: when peers' slices were read
   };
 
   Unit& at(UnitId unit) const { return *units_[unit]; }
   bool keeps_whole() const { return !options_.partition_parameters; }
+  // Whether what operators see is a copy of what is kept.
+  bool copies(const Unit& unit) const { return options_.partition_parameters || unit.widens; }
+  std::byte* whole(const Unit& unit) const;
   std::byte* base(const Unit& unit) const;
   void make_resident(std::unique_lock<std::mutex>& lock, Unit& unit);
   void start_fill(Unit& unit);
-  void fill(const Unit& unit) const;
+  void fill(Unit& unit) const;
+  void fill_from_slices(const Unit& unit, size_t segment) const;
+  void fill_from_whole(Unit& unit) const;
+  void store_edited(Unit& unit);
   void evict(Unit& unit);
-  bool make_room(size_t bytes, const Unit* ahead);
+  bool make_room(const Unit& unit, const Unit* ahead);
   Unit* choose_victim(const Unit* ahead);
   size_t spare_bytes() const;
   void prefetch();

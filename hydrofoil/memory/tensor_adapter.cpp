@@ -199,9 +199,10 @@ at::Tensor TensorAdapter::create(UnitId unit, size_t segment, size_t index) {
   const Segment& owner = cache_.segments(unit)[segment];
   // An allocation of no bytes: the storage gets its logical size, and memory when the unit comes
   // in.
-  at::Tensor tensor = at::empty({0}, scalar_type(owner.dtype));
+  at::Tensor tensor = at::empty({0}, scalar_type(owner.resident_dtype()));
   tensor.unsafeGetTensorImpl()->set_sizes_contiguous(owner.layout.tensors()[index].shape);
-  tensor.storage().set_nbytes(owner.layout.tensors()[index].numel() * size_of(owner.dtype));
+  tensor.storage().set_nbytes(owner.layout.tensors()[index].numel() *
+                              size_of(owner.resident_dtype()));
   bind(tensor, unit, segment, index);
   tensor.set_requires_grad(true);
   return tensor;
@@ -230,7 +231,7 @@ void TensorAdapter::bind(const at::Tensor& tensor, UnitId unit, size_t segment, 
   entry->unit = unit;
   const Segment& owner = cache_.segments(unit)[segment];
   entry->offset_bytes = cache_.segment_offset_bytes(unit, segment) +
-                        owner.layout.offset(index) * size_of(owner.dtype);
+                        owner.layout.offset(index) * size_of(owner.resident_dtype());
   entry->storage->set_data_ptr_noswap(
       c10::DataPtr(nullptr, entry.get(), &on_storage_death, tensor.device()));
   guard_raw_access(*entry->storage, true);

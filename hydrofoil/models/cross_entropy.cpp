@@ -38,8 +38,8 @@ struct Wanted {
 struct Result {
   at::Tensor sum;          // fp32 scalar
   at::Tensor hidden_grad;  // [N, H], undefined when not wanted
-  at::Tensor weight_grad;  // [V, H], undefined when not wanted
-  at::Tensor bias_grad;    // [V], undefined when not wanted
+  at::Tensor weight_grad;  // [V, H], fp32, undefined when not wanted
+  at::Tensor bias_grad;    // [V], fp32, undefined when not wanted
 };
 
 // One chunk: adds its loss to `loss` (fp64), and leaves the gradient of the product, softmax -
@@ -82,8 +82,10 @@ Result run(const at::Tensor& hidden, const Head& head, const at::Tensor& labels,
   const auto& weight = head.weight;
   auto loss = at::zeros({}, labels.options().dtype(at::kDouble));
   if (wanted.hidden) result.hidden_grad = at::empty_like(hidden);
-  if (wanted.weight) result.weight_grad = at::zeros(weight.sizes(), hidden.options());
-  if (wanted.bias) result.bias_grad = at::zeros(head.bias.sizes(), hidden.options());
+  if (wanted.weight)
+    result.weight_grad = at::zeros(weight.sizes(), hidden.options().dtype(at::kFloat));
+  if (wanted.bias)
+    result.bias_grad = at::zeros(head.bias.sizes(), hidden.options().dtype(at::kFloat));
   const int64_t rows = hidden.size(0), step = chunk_rows(rows, weight.size(0));
   for (int64_t begin = 0; begin < rows; begin += step) {
     const auto count = std::min(step, rows - begin);

@@ -3,7 +3,6 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/embedding.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/tanh.h>
@@ -12,6 +11,7 @@
 
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/models/cross_entropy.h"
+#include "hydrofoil/models/embedding.h"
 #include "hydrofoil/models/initialize.h"
 
 namespace hydrofoil::models {
@@ -73,7 +73,7 @@ at::Tensor Decoder::embed(const at::Tensor& tokens, int64_t first_position) cons
                 "a sequence of " + std::to_string(end) + " tokens is longer than the model's " +
                     std::to_string(spec_.position_limit()) + " positions",
                 {}, "shorten the sequence length");
-  auto x = at::embedding(token_embedding_, tokens);
+  auto x = embedding(token_embedding_, tokens);
   if (spec_.embedding_scale != 1) x = x * spec_.embedding_scale;
   if (project_in_.weight.defined()) x = linear(x, project_in_);
   if (position_embedding_.defined())

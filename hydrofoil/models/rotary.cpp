@@ -24,15 +24,16 @@ namespace {
 using spec::RopeKind;
 using spec::RopeScaling;
 
+// In fp32 whatever x is: the angles are.
 at::Tensor turn(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin,
                 bool interleaved) {
   const auto half = cos.size(-1), rest = x.size(-1) - 2 * half;
   const auto first = interleaved ? x.slice(-1, 0, 2 * half, 2) : x.narrow(-1, 0, half);
   const auto second = interleaved ? x.slice(-1, 1, 2 * half, 2) : x.narrow(-1, half, half);
   auto turned_first = first * cos - second * sin, turned_second = second * cos + first * sin;
-  if (!interleaved && rest == 0) return at::cat({turned_first, turned_second}, -1);
-  const auto turned = interleaved ? at::stack({turned_first, turned_second}, -1).flatten(-2)
-                                  : at::cat({turned_first, turned_second}, -1);
+  const auto turned = (interleaved ? at::stack({turned_first, turned_second}, -1).flatten(-2)
+                                   : at::cat({turned_first, turned_second}, -1))
+                          .to(x.scalar_type());
   return rest == 0 ? turned : at::cat({turned, x.narrow(-1, 2 * half, rest)}, -1);
 }
 

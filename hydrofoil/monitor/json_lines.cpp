@@ -95,6 +95,7 @@ struct Writer {
     object.text("event", "step").whole("step", r.step).whole("steps", r.steps);
     object.number("loss", r.loss).number("grad_norm", r.grad_norm).number("lr", r.lr);
     object.number("tokens_per_second", r.tokens_per_second).number("step_seconds", r.step_seconds);
+    if (r.loss_scale) object.number("loss_scale", *r.loss_scale);
     if (r.mfu) object.number("mfu", *r.mfu);
     object.bytes("wire_bytes", r.wire_bytes).bytes("memory_bytes", r.memory_bytes);
     return object.raw("skipped", r.skipped ? "true" : "false").take();

@@ -31,10 +31,11 @@ struct StepRecord {
   double lr = 0;
   double tokens_per_second = 0;  // of all ranks
   double step_seconds = 0;
-  std::optional<double> mfu = {};  // fraction of the machine's peak, where that is known
-  NamedBytes wire_bytes = {};      // this step, by operation
-  NamedBytes memory_bytes = {};    // this rank, by category, and "peak"
-  bool skipped = false;            // the update was not applied (overflow)
+  std::optional<double> loss_scale = {};  // of a 16-bit run that has one
+  std::optional<double> mfu = {};         // fraction of the machine's peak, where that is known
+  NamedBytes wire_bytes = {};             // this step, by operation
+  NamedBytes memory_bytes = {};           // this rank, by category, and "peak"
+  bool skipped = false;                   // the update was not applied (overflow)
 };
 
 struct EvalRecord {

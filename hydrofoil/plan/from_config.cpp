@@ -4,9 +4,23 @@
 #include <string>
 
 #include "hydrofoil/core/error.h"
+#include "hydrofoil/core/host.h"
 #include "hydrofoil/optim/update_rule.h"
 
 namespace hydrofoil::plan {
+
+DType compute_dtype(const config::RunConfig& run) {
+  if (run.deepspeed.parameter_dtype() != DType::kBF16) return DType::kF32;
+  switch (run.compute_dtype) {
+    case config::ComputeType::kF32:
+      return DType::kF32;
+    case config::ComputeType::kBF16:
+      return DType::kBF16;
+    case config::ComputeType::kAuto:
+      break;
+  }
+  return host::multiplies_bf16() ? DType::kBF16 : DType::kF32;
+}
 
 RunShape shape_of(const config::RunConfig& run, const config::BatchSizes& batch,
                   const spec::ModelSpec& spec) {
@@ -22,7 +36,9 @@ RunShape shape_of(const config::RunConfig& run, const config::BatchSizes& batch,
                  .micro_batch = batch.micro_batch_size,
                  .accumulation = batch.accumulation_steps,
                  .sequence_length = run.data.sequence_length,
-                 .recompute = run.recompute};
+                 .recompute = run.recompute,
+                 .parameter_bytes = size_of(run.deepspeed.parameter_dtype()),
+                 .compute_bytes = size_of(compute_dtype(run))};
   shape.optimizer_states =
       static_cast<int>(optim::make_rule(sgd ? "sgd" : "adamw")->state_names().size());
   if (const int64_t resident = run.resident_bytes(); resident > 0)

@@ -8,6 +8,9 @@
 
 namespace hydrofoil::plan {
 
+// What operators compute in on this processor: kF32 or kBF16.
+DType compute_dtype(const config::RunConfig& run);
+
 // A sequence longer than the model's positions is Error(kConfig).
 RunShape shape_of(const config::RunConfig& run, const config::BatchSizes& batch,
                   const spec::ModelSpec& spec);

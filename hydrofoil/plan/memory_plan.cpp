@@ -50,13 +50,14 @@ MemoryPlan plan_memory(const Model& model, const RunShape& run) {
   MemoryPlan plan;
   if (stage == 3) {
     plan.parameters_owned = slices * run.parameter_bytes;
+  } else {
+    for (const uint64_t bytes : stored_unit_bytes(model, run)) plan.parameters_owned += bytes;
+  }
+  if (run.copies())
     plan.parameters_gathered =
         simulate_gathers(resident, model.uses, run.accumulation,
                          run.resident_bytes.value_or(smallest_resident_bytes(model, run)))
             .peak_bytes;
-  } else {
-    for (const uint64_t bytes : resident) plan.parameters_owned += bytes;
-  }
   plan.gradients = (stage >= 2 ? slices + two_neighbours(sizes) : whole) * run.gradient_bytes;
   const uint64_t states = kState * static_cast<uint64_t>(run.optimizer_states) +
                           (run.parameter_bytes < kMaster ? kMaster : 0);
@@ -67,7 +68,8 @@ MemoryPlan plan_memory(const Model& model, const RunShape& run) {
   if (stage >= 2 && run.accumulation > 1) plan.communication += largest_slice * run.gradient_bytes;
   if (model.spec)
     plan.activations =
-        activation_bytes(*model.spec, run.micro_batch, run.sequence_length, run.recompute);
+        activation_bytes(*model.spec, run.micro_batch, run.sequence_length, run.recompute) *
+        run.compute_bytes / 4;
   plan.runtime = kRuntimeBytes;
   return plan;
 }

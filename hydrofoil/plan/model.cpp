@@ -19,6 +19,14 @@ size_t numel(const spec::ParameterSpec& parameter) {
   return n;
 }
 
+std::vector<uint64_t> unit_bytes(const Model& model, int ranks, size_t element_bytes) {
+  std::vector<uint64_t> bytes;
+  for (const auto& size : unit_sizes(model, ranks))
+    bytes.push_back(std::max<uint64_t>(1, (size.numel * element_bytes + kPage - 1) / kPage) *
+                    kPage);
+  return bytes;
+}
+
 }  // namespace
 
 size_t Model::parameters() const {
@@ -78,11 +86,11 @@ std::vector<UnitSize> unit_sizes(const Model& model, int ranks) {
 }
 
 std::vector<uint64_t> resident_unit_bytes(const Model& model, const RunShape& run) {
-  std::vector<uint64_t> bytes;
-  for (const auto& size : unit_sizes(model, run.ranks))
-    bytes.push_back(std::max<uint64_t>(1, (size.numel * run.parameter_bytes + kPage - 1) / kPage) *
-                    kPage);
-  return bytes;
+  return unit_bytes(model, run.ranks, run.compute_bytes);
+}
+
+std::vector<uint64_t> stored_unit_bytes(const Model& model, const RunShape& run) {
+  return unit_bytes(model, run.ranks, run.parameter_bytes);
 }
 
 uint64_t smallest_resident_bytes(const Model& model, const RunShape& run) {

@@ -42,13 +42,16 @@ struct RunShape {
   int64_t sequence_length = 256;
   bool recompute = false;      // layers keep their inputs only
   size_t parameter_bytes = 4;  // an element at rest and on the wire
+  size_t compute_bytes = 4;    // an element as operators see it
   size_t gradient_bytes = 4;   // an element, accumulated and on the wire
   int optimizer_states = 2;  // fp32 values an element; a master copy where parameters are narrower
-  // Stage 3: budget of gathered parameters. None: smallest_resident_bytes.
+  // Budget of gathered or widened parameters. None: smallest_resident_bytes.
   std::optional<uint64_t> resident_bytes = {};
 
   // One rank has nobody to share with: it keeps everything, whatever the stage.
   int effective_stage() const { return ranks == 1 ? 0 : stage; }
+  // Whether operators see copies of what is kept.
+  bool copies() const { return effective_stage() == 3 || compute_bytes != parameter_bytes; }
   double tokens_per_step() const;  // a rank
 };
 
@@ -58,8 +61,9 @@ struct UnitSize {
 };
 std::vector<UnitSize> unit_sizes(const Model& model, int ranks);
 
-// Bytes of each unit's resident copy (whole pages).
+// Bytes of each unit as operators see it, and as it is kept whole (whole pages).
 std::vector<uint64_t> resident_unit_bytes(const Model& model, const RunShape& run);
+std::vector<uint64_t> stored_unit_bytes(const Model& model, const RunShape& run);
 
 // The smallest budget with which no unit is gathered twice in one direction: the most that any two
 // consecutive uses need, and where the head is tied, the embedding beside the head and the last

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hydrofoil/train/engine.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/from_blob.h>
 #include <torch/csrc/autograd/grad_mode.h>
 
@@ -13,6 +14,7 @@
 #include <utility>
 
 #include "hydrofoil/core/error.h"
+#include "hydrofoil/kernels/convert.h"
 #include "hydrofoil/zero/gradient_hooks.h"
 
 namespace hydrofoil::train {
@@ -28,7 +30,7 @@ struct Plan {
   std::vector<std::vector<size_t>> groups;        // by segment, tensor
 };
 
-Plan plan_unit(const UnitDeclaration& unit, int parts) {
+Plan plan_unit(const UnitDeclaration& unit, int parts, DType storage) {
   Plan plan;
   std::map<std::pair<DType, bool>, size_t> index;
   std::vector<std::vector<memory::TensorInfo>> tensors;
@@ -38,7 +40,9 @@ Plan plan_unit(const UnitDeclaration& unit, int parts) {
     if (fresh) {
       tensors.emplace_back();
       plan.groups.emplace_back();
-      plan.segments.push_back({.layout = {}, .dtype = parameter.dtype});
+      const bool widened = parameter.dtype == DType::kF32 && storage != DType::kF32;
+      plan.segments.push_back(
+          {.layout = {}, .dtype = widened ? storage : parameter.dtype, .widened = widened});
     }
     plan.places.emplace_back(it->second, tensors[it->second].size());
     tensors[it->second].push_back({parameter.name, parameter.shape});
@@ -55,7 +59,7 @@ size_t default_resident_bytes(const std::vector<Plan>& plans) {
   for (const auto& plan : plans) {
     size_t sum = 0;
     for (const auto& segment : plan.segments)
-      sum += segment.layout.numel() * size_of(segment.dtype);
+      sum += segment.layout.numel() * size_of(segment.resident_dtype());
     bytes.push_back((sum + 4095) / 4096 * 4096);
   }
   size_t largest = bytes.empty() ? 0 : bytes.front();
@@ -70,30 +74,41 @@ void check(const EngineOptions& options) {
   if (options.accumulation < 1)
     throw Error(ExitCode::kConfig,
                 "accumulation must be at least 1, not " + std::to_string(options.accumulation));
+  if (options.storage != DType::kF32 && options.storage != DType::kBF16 &&
+      options.storage != DType::kF16)
+    throw Error(ExitCode::kConfig, "parameters are stored as fp32, bf16 or fp16, not " +
+                                       std::string(name_of(options.storage)));
   if (options.groups.empty())
     throw Error(ExitCode::kConfig, "an engine needs at least one parameter group");
 }
 
 DType dtype_of(const at::Tensor& tensor, const std::string& name) {
-  if (tensor.scalar_type() == at::kFloat) return DType::kF32;
-  throw Error(
-      ExitCode::kConfig,
-      "parameters must be float32 in this version, not " + std::string(tensor.dtype().name()),
-      name);
+  switch (tensor.scalar_type()) {
+    case at::kFloat:
+      return DType::kF32;
+    case at::kBFloat16:
+      return DType::kBF16;
+    case at::kHalf:
+      return DType::kF16;
+    default:
+      throw Error(
+          ExitCode::kConfig,
+          "parameters must be fp32, bf16 or fp16, not " + std::string(tensor.dtype().name()), name);
+  }
 }
 
 }  // namespace
 
 Engine::Engine(comm::Communicator group, const std::vector<UnitDeclaration>& units,
                EngineOptions options)
-    : group_(std::move(group)), options_(std::move(options)) {
+    : group_(std::move(group)), options_(std::move(options)), scaler_(options_.loss_scale) {
   check(options_);
   for (const auto& parameters : options_.groups)
     schedules_.emplace_back(options_.schedule, parameters.lr);
   std::vector<Plan> plans;
   zero::ShardedOptimizer::Groups groups;
   for (const auto& unit : units) {
-    plans.push_back(plan_unit(unit, group_.size()));
+    plans.push_back(plan_unit(unit, group_.size(), options_.storage));
     groups.push_back(plans.back().groups);
   }
   if (options_.resident_bytes == 0) options_.resident_bytes = default_resident_bytes(plans);
@@ -151,8 +166,9 @@ std::unique_ptr<Engine> Engine::wrap(comm::Communicator group,
     for (size_t i = 0; i < tensors[unit].size(); ++i) {
       auto& [name, slot] = engine->parameters_[next + i];
       const Segment& segment = engine->cache_->segments(unit)[slot.place.segment];
-      const size_t offset = engine->cache_->segment_offset_bytes(unit, slot.place.segment) +
-                            segment.layout.offset(slot.place.index) * size_of(segment.dtype);
+      const size_t offset =
+          engine->cache_->segment_offset_bytes(unit, slot.place.segment) +
+          segment.layout.offset(slot.place.index) * size_of(segment.resident_dtype());
       const at::Tensor& existing = tensors[unit][i];
       std::memcpy(base + offset, existing.contiguous().const_data_ptr(), existing.nbytes());
       engine->adapter_->adopt(existing, unit, slot.place.segment, slot.place.index);
@@ -190,14 +206,31 @@ void Engine::fill_parameters(const Filler& fill) {
     for (size_t s = 0; s < cache_->segments(unit).size(); ++s) {
       const auto& layout = cache_->segments(unit)[s].layout;
       const memory::Range range = cache_->own_range(unit, s);
-      auto* own = reinterpret_cast<float*>(cache_->own(unit, s).data());
+      const DType dtype = cache_->segments(unit)[s].dtype;
+      const auto own = cache_->own(unit, s);
+      std::vector<float> wide;
+      std::span<float> values(reinterpret_cast<float*>(own.data()), range.size());
+      if (dtype != DType::kF32) {  // the master copy, or a passing one
+        if (any_trainable(unit, s)) optimizer_->ensure_master(unit, s);
+        values = optimizer_->master(unit, s);
+        if (values.empty()) values = wide = std::vector<float>(range.size());
+      }
       for (const auto& piece : layout.pieces(range))
         fill(layout.tensors()[piece.tensor].name, piece.tensor_offset,
-             {own + (piece.flat_offset - range.begin), piece.count});
+             values.subspan(piece.flat_offset - range.begin, piece.count));
+      if (dtype != DType::kF32)
+        kernels::narrow(values, {reinterpret_cast<uint16_t*>(own.data()), range.size()}, dtype);
     }
     cache_->publish(unit);
   }
   cache_->end_update();
+}
+
+bool Engine::any_trainable(UnitId unit, size_t segment) const {
+  return std::any_of(parameters_.begin(), parameters_.end(), [&](const auto& parameter) {
+    const auto& [tensor, place] = parameter.second;
+    return place.unit == unit && place.segment == segment && tensor.requires_grad();
+  });
 }
 
 // A parameter may be frozen or thawed between steps: the reducer follows requires_grad.
@@ -214,7 +247,8 @@ void Engine::backward(const at::Tensor& loss, double weight) {
   if (micro_ == 0) follow_trainable();
   ++micro_;
   reducer_->begin_micro_batch(at_boundary());
-  loss.backward();
+  const double scale = scaler_.scale();
+  (scale == 1 ? loss : loss.to(at::kFloat) * scale).backward();
   reducer_->finish_micro_batch();
   loss_sum_ += loss.item<double>();
   weight_sum_ += weight;
@@ -222,18 +256,20 @@ void Engine::backward(const at::Tensor& loss, double weight) {
 }
 
 StepResult Engine::step() {
-  StepResult result{.step = steps_};
+  StepResult result{.loss_scale = scaler_.scale(), .step = steps_};
   if (!at_boundary()) return result;
   std::array<double, 2> sums{loss_sum_, weight_sum_};
   group_.all_reduce({sums.data(), sums.size(), DType::kF64}, comm::Reduce::kSum,
                     {comm::Purpose::kLoss, "loss"});
 
   const auto groups = scheduled_groups();
-  const auto outcome = optimizer_->step(
-      *reducer_, {.divisor = sums[1], .max_norm = options_.gradient_clipping, .groups = groups});
+  const auto outcome = optimizer_->step(*reducer_, {.divisor = sums[1] * result.loss_scale,
+                                                    .max_norm = options_.gradient_clipping,
+                                                    .groups = groups});
   reducer_->clear();
   micro_ = 0;
   loss_sum_ = weight_sum_ = 0;
+  scaler_.update(/*overflow=*/!outcome.applied);
   steps_ += outcome.applied ? 1 : 0;  // the schedule does not advance on a skipped step
   result.boundary = true;
   result.applied = outcome.applied;
@@ -265,7 +301,8 @@ void Engine::edit(const std::string& unit, int source, const std::function<void(
       at::NoGradGuard no_grad;
       edit();
     }
-    return cache_->finish_edit(id, source);
+    cache_->finish_edit(id, source);
+    return optimizer_->follow_edit(id);
   }
   throw Error(ExitCode::kError, "no unit named '" + unit + "'");
 }

@@ -25,6 +25,7 @@
 #include "hydrofoil/memory/ledger.h"
 #include "hydrofoil/memory/parameter_cache.h"
 #include "hydrofoil/memory/tensor_adapter.h"
+#include "hydrofoil/optim/loss_scaler.h"
 #include "hydrofoil/optim/schedule.h"
 #include "hydrofoil/optim/update_rule.h"
 #include "hydrofoil/zero/gradient_reducer.h"
@@ -36,7 +37,7 @@ namespace hydrofoil::train {
 struct ParameterDeclaration {
   std::string name;  // unique in the engine
   std::vector<int64_t> shape;
-  DType dtype = DType::kF32;
+  DType dtype = DType::kF32;  // as operators see it
   bool trainable = true;
   size_t group = 0;  // index into EngineOptions::groups
 };
@@ -61,6 +62,10 @@ struct EngineOptions {
   int stage = 0;             // ZeRO: 1 slices optimizer states, 2 also gradients, 3 also parameters
   int64_t accumulation = 1;  // micro-batches (backward calls) a step
   double gradient_clipping = 1.0;  // by global norm; 0: off
+  // What parameters of type fp32 rest and travel in: kF32, kBF16 or kF16. Narrower ones have an
+  // fp32 master copy of the slice this rank updates. Operators still see fp32.
+  DType storage = DType::kF32;
+  optim::LossScaleConfig loss_scale = {};
   std::string optimizer = "adamw";
   std::vector<optim::Hyperparameters> groups = {{}};
   optim::ScheduleConfig schedule = optim::ConstantLr{};
@@ -75,6 +80,7 @@ struct StepResult {
   double loss = 0;        // mean over the step's weight, all ranks
   double gradient_norm = 0;
   double learning_rate = 0;  // of group 0
+  double loss_scale = 1;     // of this step's backward
   int64_t step = 0;          // updates tried so far, this one included
 };
 
@@ -115,6 +121,7 @@ class Engine {
   memory::ParameterCache& cache() { return *cache_; }
   memory::Ledger& ledger() { return ledger_; }
   zero::ShardedOptimizer& optimizer() { return *optimizer_; }
+  optim::LossScaler& loss_scaler() { return scaler_; }
   int64_t steps() const { return steps_; }
   void set_steps(int64_t steps) { steps_ = steps; }                       // a checkpoint was loaded
   double learning_rate() const { return scheduled_groups().front().lr; }  // of the next update
@@ -131,6 +138,7 @@ class Engine {
     at::Tensor tensor;
     Place place;
   };
+  bool any_trainable(memory::UnitId unit, size_t segment) const;
   void follow_trainable();
   std::vector<optim::Hyperparameters> scheduled_groups() const;  // as of the next update
 
@@ -142,6 +150,7 @@ class Engine {
   std::unique_ptr<zero::GradientReducer> reducer_;
   std::unique_ptr<zero::ShardedOptimizer> optimizer_;
   std::vector<optim::Schedule> schedules_;  // by group
+  optim::LossScaler scaler_;
   std::vector<std::pair<std::string, Slot>> parameters_;
   int64_t micro_ = 0, steps_ = 0;
   double loss_sum_ = 0, weight_sum_ = 0;

@@ -9,20 +9,22 @@
 
 namespace hydrofoil::train {
 
-std::vector<UnitDeclaration> units_of(const spec::ModelSpec& spec) {
+std::vector<UnitDeclaration> units_of(const spec::ModelSpec& spec, DType dtype) {
   std::vector<UnitDeclaration> units;
   for (const auto& block : spec::blocks(spec)) {
     UnitDeclaration unit{.name = block.name, .parameters = {}};
     for (const auto& parameter : block.parameters)
-      unit.parameters.push_back({.name = parameter.name, .shape = parameter.shape});
+      unit.parameters.push_back({.name = parameter.name, .shape = parameter.shape, .dtype = dtype});
     units.push_back(std::move(unit));
   }
   return units;
 }
 
-Model make_model(comm::Communicator group, const spec::ModelSpec& spec, EngineOptions options) {
+Model make_model(comm::Communicator group, const spec::ModelSpec& spec, EngineOptions options,
+                 DType compute) {
   Model model;
-  model.engine = std::make_unique<Engine>(std::move(group), units_of(spec), std::move(options));
+  model.engine =
+      std::make_unique<Engine>(std::move(group), units_of(spec, compute), std::move(options));
   model.program =
       std::make_unique<models::Decoder>(spec, [&](int, const spec::ParameterSpec& parameter) {
         return model.engine->tensor(parameter.name);

@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "hydrofoil/core/dtype.h"
 #include "hydrofoil/models/decoder.h"
 #include "hydrofoil/models/program.h"
 #include "hydrofoil/spec/model_spec.h"
@@ -12,7 +13,7 @@
 
 namespace hydrofoil::train {
 
-std::vector<UnitDeclaration> units_of(const spec::ModelSpec& spec);
+std::vector<UnitDeclaration> units_of(const spec::ModelSpec& spec, DType dtype = DType::kF32);
 
 struct Model {
   std::unique_ptr<Engine> engine;  // declared first: the program's tensors refer to it
@@ -20,7 +21,9 @@ struct Model {
 };
 
 // Values are zeros until initialize or restore. Never holds more than the slices and one unit.
-Model make_model(comm::Communicator group, const spec::ModelSpec& spec, EngineOptions options);
+// `compute`: what operators compute in, kF32 or kBF16.
+Model make_model(comm::Communicator group, const spec::ModelSpec& spec, EngineOptions options,
+                 DType compute = DType::kF32);
 // From counter-based random numbers: the same model on any number of ranks.
 void initialize(Model& model, uint64_t seed);
 

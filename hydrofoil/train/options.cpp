@@ -2,6 +2,7 @@
 #include "hydrofoil/train/options.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace hydrofoil::train {
 namespace {
@@ -71,11 +72,23 @@ EngineOptions engine_options(const config::RunConfig& run, const config::BatchSi
                                      .adam_w = o.decoupled_weight_decay(),
                                      .bias_correction = o.bias_correction,
                                      .nesterov = o.nesterov};
+  const auto& fp16 = ds.fp16;
+  const bool dynamic = fp16.enabled && fp16.loss_scale == 0;
   // Nothing is prefetched unless asked for: between processes of one host a fetch is a copy, which
   // a second thread cannot hide.
   return {.stage = static_cast<int>(ds.zero.stage),
           .accumulation = batch.accumulation_steps,
           .gradient_clipping = ds.gradient_clipping,
+          .storage = ds.parameter_dtype(),
+          .loss_scale = {.dynamic = dynamic,
+                         .initial =
+                             dynamic ? std::ldexp(1.0, static_cast<int>(fp16.initial_scale_power))
+                             : fp16.enabled ? fp16.loss_scale
+                                            : 1.0,
+                         .min = fp16.min_loss_scale,
+                         .window = fp16.loss_scale_window,
+                         .hysteresis = fp16.hysteresis,
+                         .consecutive_hysteresis = fp16.consecutive_hysteresis},
           .optimizer = o.type == config::OptimizerType::kSgd ? "sgd" : "adamw",
           .groups = {group},
           .schedule = schedule_of(ds.scheduler, run.steps),

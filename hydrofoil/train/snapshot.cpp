@@ -3,9 +3,12 @@
 
 #include <nlohmann/json.hpp>
 #include <span>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "hydrofoil/core/error.h"
+#include "hydrofoil/kernels/convert.h"
 
 namespace hydrofoil::train {
 namespace {
@@ -13,23 +16,44 @@ namespace {
 constexpr const char* kModelFile = "model.safetensors";
 constexpr const char* kOptimizerFile = "optimizer.safetensors";
 constexpr const char* kStateFile = "state.json";
+constexpr std::string_view kMaster = "master";
 
 using memory::Range;
 using memory::SegmentLayout;
 
-// The ranges of one tensor that lie in this rank's slice, as bytes of `own`, which starts at
-// `own_begin` of the segment. At stage 0 every rank could write everything: the slices share the
-// work.
-checkpoint::TensorState tensor_state(const std::string& name, const SegmentLayout& layout,
-                                     size_t tensor, int rank, std::span<const float> own,
-                                     size_t own_begin) {
+// What this rank holds of a segment, as it lies in memory.
+struct Held {
+  const SegmentLayout& layout;
+  int rank;
+  size_t begin;  // of the segment's elements: the first that is held
+};
+
+// The ranges of one tensor that lie in this rank's slice. At stage 0 every rank could write
+// everything: the slices share the work.
+checkpoint::TensorState tensor_state(const std::string& name, const Held& held, size_t tensor,
+                                     DType dtype, std::span<const std::byte> bytes) {
   checkpoint::TensorState state{
-      .name = name, .shape = layout.tensors()[tensor].shape, .dtype = DType::kF32, .mine = {}};
-  for (const auto& piece : layout.pieces(layout.slice(rank)))
+      .name = name, .shape = held.layout.tensors()[tensor].shape, .dtype = dtype, .mine = {}};
+  const size_t width = size_of(dtype);
+  for (const auto& piece : held.layout.pieces(held.layout.slice(held.rank)))
     if (piece.tensor == tensor)
-      state.mine.push_back({piece.tensor_offset, std::as_bytes(own.subspan(
-                                                     piece.flat_offset - own_begin, piece.count))});
+      state.mine.push_back(
+          {piece.tensor_offset,
+           bytes.subspan((piece.flat_offset - held.begin) * width, piece.count * width)});
   return state;
+}
+
+// Elements [begin, begin + out.size()) of a floating-point tensor of a checkpoint.
+void read_floats(const checkpoint::Reader& reader, std::string_view file, const std::string& name,
+                 size_t begin, std::span<float> out) {
+  const DType dtype = reader.tensor(file, name).dtype;
+  if (dtype == DType::kF32) return reader.read(file, name, begin, std::as_writable_bytes(out));
+  if (dtype != DType::kBF16 && dtype != DType::kF16)
+    throw Error(ExitCode::kCheckpoint,
+                "weights must be F32, BF16 or F16, not " + std::string(name_of(dtype)), name);
+  std::vector<uint16_t> narrow(out.size());
+  reader.read(file, name, begin, std::as_writable_bytes(std::span(narrow)));
+  kernels::widen(narrow, out, dtype);
 }
 
 std::string state_json(Engine& engine, const Progress& progress) {
@@ -38,12 +62,18 @@ std::string state_json(Engine& engine, const Progress& progress) {
     const int64_t count = engine.optimizer().updates(place.unit, place.segment, place.index);
     if (count != progress.step) updates[info.name] = count;
   });
+  const auto& scaler = engine.loss_scaler().state();
   const nlohmann::ordered_json state{{"step", progress.step},
                                      {"attempts", progress.attempts},
                                      {"samples", progress.samples},
                                      {"seed", progress.seed},
                                      {"optimizer", engine.options().optimizer},
-                                     {"updates_unlike_step", updates}};
+                                     {"updates_unlike_step", updates},
+                                     {"loss_scaler",
+                                      {{"scale", scaler.scale},
+                                       {"iteration", scaler.iteration},
+                                       {"last_overflow", scaler.last_overflow},
+                                       {"hysteresis", scaler.hysteresis}}}};
   return state.dump(2) + "\n";
 }
 
@@ -58,17 +88,19 @@ checkpoint::Snapshot snapshot(Engine& engine, const Progress& progress,
   const auto names = engine.optimizer().rule().state_names();
   engine.for_each_parameter([&](const memory::TensorInfo& info, Engine::Place place) {
     const auto& [unit, segment, index] = place;
-    const auto& layout = cache.segments(unit)[segment].layout;
-    const size_t begin = cache.own_range(unit, segment).begin;
-    const auto bytes = cache.own(unit, segment);
-    const std::span<const float> own(reinterpret_cast<const float*>(bytes.data()),
-                                     bytes.size() / sizeof(float));
-    const int rank = engine.group().rank();
-    model.tensors.push_back(tensor_state(info.name, layout, index, rank, own, begin));
+    const auto& held_segment = cache.segments(unit)[segment];
+    const Held held{held_segment.layout, engine.group().rank(),
+                    cache.own_range(unit, segment).begin};
+    model.tensors.push_back(
+        tensor_state(info.name, held, index, held_segment.dtype, cache.own(unit, segment)));
+    const auto add = [&](std::string_view kind, std::span<const float> values) {
+      if (values.empty()) return;
+      optimizer.tensors.push_back(tensor_state(std::string(kind) + "." + info.name, held, index,
+                                               DType::kF32, std::as_bytes(values)));
+    };
+    add(kMaster, engine.optimizer().master(unit, segment));
     for (size_t i = 0; i < names.size(); ++i)
-      if (const auto state = engine.optimizer().state(unit, segment, i); !state.empty())
-        optimizer.tensors.push_back(tensor_state(std::string(names[i]) + "." + info.name, layout,
-                                                 index, rank, state, begin));
+      add(names[i], engine.optimizer().state(unit, segment, i));
   });
   result.files.push_back(std::move(model));
   if (!optimizer.tensors.empty()) result.files.push_back(std::move(optimizer));
@@ -81,7 +113,10 @@ void restore_parameters(Engine& engine, const checkpoint::Reader& reader) {
     reader.tensor(kModelFile, info.name, info.shape);
   });
   engine.fill_parameters([&](const std::string& name, size_t begin, std::span<float> out) {
-    reader.read(kModelFile, name, begin, std::as_writable_bytes(out));
+    const std::string master = std::string(kMaster) + "." + name;
+    if (reader.has(kOptimizerFile, master))
+      return read_floats(reader, kOptimizerFile, master, begin, out);
+    read_floats(reader, kModelFile, name, begin, out);
   });
 }
 
@@ -119,6 +154,11 @@ Progress restore(Engine& engine, const checkpoint::Reader& reader) {
     }
   });
   engine.set_steps(progress.step);
+  if (const auto scaler = state.find("loss_scaler"); scaler != state.end())
+    engine.loss_scaler().restore({.scale = scaler->at("scale"),
+                                  .iteration = scaler->at("iteration"),
+                                  .last_overflow = scaler->at("last_overflow"),
+                                  .hysteresis = scaler->at("hysteresis")});
   return progress;
 }
 

@@ -22,8 +22,9 @@ struct Progress {
   uint64_t seed = 0;
 };
 
-// The parameters ("model.safetensors", HF names), optimizer states ("optimizer.safetensors",
-// "exp_avg.<name>") and progress ("state.json") of the engine, plus `texts` as they are. Refers to
+// The parameters ("model.safetensors", HF names, in the type they rest in), optimizer states and
+// the fp32 master copies of 16-bit parameters ("optimizer.safetensors", "exp_avg.<name>",
+// "master.<name>") and progress ("state.json") of the engine, plus `texts` as they are. Refers to
 // the engine's memory: save it before the next step.
 checkpoint::Snapshot snapshot(Engine& engine, const Progress& progress,
                               std::map<std::string, std::string> texts);

@@ -109,7 +109,7 @@ Trainer::Trainer(comm::Communicator group, config::RunConfig run, TrainerOptions
                     std::to_string(spec_.position_limit()) + " positions",
                 "data.sequence_length", "lower it, or take a model with more positions");
   corpus_ = std::make_unique<Corpus>(prepare_corpus(group_, run_, spec_.vocab_size));
-  model_ = make_model(group_, spec_, planned_options());
+  model_ = make_model(group_, spec_, planned_options(), plan::compute_dtype(run_));
   load_state();
   open_reporters();
 }
@@ -239,7 +239,8 @@ StepResult Trainer::train_step() {
   progress_.samples += batch_.train_batch_size;
   progress_.step = model_.engine->steps();
   skipped_in_a_row_ = result.applied ? 0 : skipped_in_a_row_ + 1;
-  if (skipped_in_a_row_ >= kSkippedLimit)
+  // A dynamic loss scale has a limit of its own.
+  if (skipped_in_a_row_ >= kSkippedLimit && !model_.engine->loss_scaler().dynamic())
     throw Error(ExitCode::kNumeric,
                 "the gradient was not finite " + std::to_string(kSkippedLimit) + " times in a row",
                 "step " + std::to_string(progress_.step + 1),
@@ -259,6 +260,7 @@ void Trainer::record(const StepResult& result, double seconds) {
                              .tokens_per_second = tokens / seconds,
                              .step_seconds = seconds,
                              .skipped = !result.applied};
+  if (run_.deepspeed.fp16.enabled) record.loss_scale = result.loss_scale;
   record.wire_bytes = wire_;
   record.memory_bytes = memory_bytes(model_.engine->ledger());
   reporters_.report(record);

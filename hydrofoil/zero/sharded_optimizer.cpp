@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "hydrofoil/kernels/convert.h"
 #include "hydrofoil/kernels/norm.h"
 #include "hydrofoil/optim/clip.h"
 
@@ -21,15 +22,18 @@ ShardedOptimizer::ShardedOptimizer(memory::ParameterCache& cache,
   states_.resize(cache.units());
   for (UnitId unit = 0; unit < cache.units(); ++unit)
     for (const auto& segment : cache.segments(unit))
-      states_[unit].push_back(
-          {.states = {}, .updates = std::vector<int64_t>(segment.layout.tensors().size())});
+      states_[unit].push_back({.states = {},
+                               .master = {},
+                               .updates = std::vector<int64_t>(segment.layout.tensors().size())});
 }
 
 ShardedOptimizer::~ShardedOptimizer() {
   for (const auto& unit : states_)
-    for (const auto& segment : unit)
+    for (const auto& segment : unit) {
+      ledger_.remove(Category::kOptimizer, segment.master.size() * sizeof(float));
       for (const auto& state : segment.states)
         ledger_.remove(Category::kOptimizer, state.size() * sizeof(float));
+    }
 }
 
 void ShardedOptimizer::ensure_state(UnitId unit, size_t segment) {
@@ -43,6 +47,33 @@ void ShardedOptimizer::ensure_state(UnitId unit, size_t segment) {
 std::span<float> ShardedOptimizer::state(UnitId unit, size_t segment, size_t which) {
   auto& states = states_[unit][segment].states;
   return states.empty() ? std::span<float>() : std::span(states[which]);
+}
+
+std::span<float> ShardedOptimizer::master(UnitId unit, size_t segment) {
+  return states_[unit][segment].master;
+}
+
+void ShardedOptimizer::ensure_master(UnitId unit, size_t segment) {
+  auto& master = states_[unit][segment].master;
+  if (!master.empty() || cache_.segments(unit)[segment].dtype == DType::kF32) return;
+  master.resize(cache_.own_range(unit, segment).size());
+  ledger_.add(Category::kOptimizer, master.size() * sizeof(float));
+  load_master(unit, segment);
+}
+
+void ShardedOptimizer::load_master(UnitId unit, size_t segment) {
+  kernels::widen(narrow_own(unit, segment), states_[unit][segment].master,
+                 cache_.segments(unit)[segment].dtype);
+}
+
+void ShardedOptimizer::follow_edit(UnitId unit) {
+  for (size_t s = 0; s < states_[unit].size(); ++s)
+    if (!states_[unit][s].master.empty()) load_master(unit, s);
+}
+
+std::span<uint16_t> ShardedOptimizer::narrow_own(UnitId unit, size_t segment) const {
+  const auto own = cache_.own(unit, segment);
+  return {reinterpret_cast<uint16_t*>(own.data()), own.size() / sizeof(uint16_t)};
 }
 
 int64_t& ShardedOptimizer::updates(UnitId unit, size_t segment, size_t tensor) {
@@ -87,13 +118,16 @@ StepOutcome ShardedOptimizer::step(const GradientReducer& gradients, const StepI
 void ShardedOptimizer::update_segment(const GradientReducer& gradients, UnitId unit, size_t segment,
                                       const StepInputs& inputs, float gradient_scale) {
   ensure_state(unit, segment);
-  auto& [states, updates] = states_[unit][segment];
-  const auto& layout = cache_.segments(unit)[segment].layout;
+  ensure_master(unit, segment);
+  auto& [states, master, updates] = states_[unit][segment];
+  const auto& [layout, dtype, widened] = cache_.segments(unit)[segment];
   for (size_t t = 0; t < updates.size(); ++t)
     updates[t] += gradients.trainable(unit, segment, t) ? 1 : 0;
 
   const Range range = cache_.own_range(unit, segment);
-  auto* parameters = reinterpret_cast<float*>(cache_.own(unit, segment).data());
+  const bool narrow = dtype != DType::kF32;
+  auto* parameters =
+      narrow ? master.data() : reinterpret_cast<float*>(cache_.own(unit, segment).data());
   const auto gradient = gradients.own(unit, segment);
   const auto& groups = group_of_[unit][segment];
   const auto pieces = layout.pieces(range);
@@ -112,10 +146,13 @@ void ShardedOptimizer::update_segment(const GradientReducer& gradients, UnitId u
     if (!gradients.trainable(unit, segment, tensor)) continue;
     std::vector<std::span<float>> state;
     for (auto& values : states) state.push_back(std::span(values).subspan(begin, count));
-    rule_->update({.param = {parameters + begin, count},
-                   .grad = gradient.subspan(begin, count),
-                   .states = state},
-                  inputs.groups[groups[tensor]], updates[tensor], gradient_scale);
+    rule_->update(
+        {.param = {parameters + begin, count},
+         .grad = gradient.subspan(begin, count),
+         .states = state,
+         .low = {narrow ? narrow_own(unit, segment).subspan(begin, count) : std::span<uint16_t>(),
+                 dtype}},
+        inputs.groups[groups[tensor]], updates[tensor], gradient_scale);
   }
 }
 

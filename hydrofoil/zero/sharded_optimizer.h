@@ -46,14 +46,24 @@ class ShardedOptimizer {
   std::span<float> state(memory::UnitId unit, size_t segment, size_t which);
   // Allocates (as zeros) what a checkpoint is about to fill.
   void ensure_state(memory::UnitId unit, size_t segment);
+  // The fp32 values that updates work on where parameters rest in 16 bits: of
+  // cache.own_range(unit, segment). Empty where parameters are fp32, or were never trained.
+  std::span<float> master(memory::UnitId unit, size_t segment);
+  // Allocates it, if this segment is to have one; values come from cache.own().
+  void ensure_master(memory::UnitId unit, size_t segment);
+  // The parameters of a unit were edited: what is kept of them here follows.
+  void follow_edit(memory::UnitId unit);
   // Updates a tensor has seen: the t of Adam's bias correction.
   int64_t& updates(memory::UnitId unit, size_t segment, size_t tensor);
 
  private:
   struct SegmentState {
     std::vector<std::vector<float>> states;
+    std::vector<float> master;
     std::vector<int64_t> updates;  // by tensor
   };
+  void load_master(memory::UnitId unit, size_t segment);
+  std::span<uint16_t> narrow_own(memory::UnitId unit, size_t segment) const;
   double gradient_norm(const GradientReducer& gradients, double divisor) const;
   void update_segment(const GradientReducer& gradients, memory::UnitId unit, size_t segment,
                       const StepInputs& inputs, float gradient_scale);

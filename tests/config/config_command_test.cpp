@@ -77,7 +77,7 @@ TEST_F(ConfigCommand, CheckForTheWrongRanksListsTheRepairs) {
 
 TEST_F(ConfigCommand, CheckPrintsEveryProblemInTheOrderOfTheFile) {
   write(
-      "{\"zero_optimization\": {\"stgae\": 2},\n\"fp16\": {\"enabled\": "
+      "{\"zero_optimization\": {\"stgae\": 2},\n\"amp\": {\"enabled\": "
       "true},\n\"steps_per_print\": 0}");
   const Result result = run({"check", "FILE", "--json"});
   EXPECT_EQ(result.code, 3);
@@ -88,7 +88,7 @@ TEST_F(ConfigCommand, CheckPrintsEveryProblemInTheOrderOfTheFile) {
     EXPECT_EQ(event.find("event")->string(), "error");
     where.push_back(event.find("where")->string().substr(file_.string().size()));
   }
-  EXPECT_THAT(where, testing::ElementsAre(":1:24", ":2:21", ":3:20"));
+  EXPECT_THAT(where, testing::ElementsAre(":1:24", ":2:20", ":3:20"));
   EXPECT_THAT(result.err, HasSubstr("(did you mean \"stage\"?)"));
 }
 

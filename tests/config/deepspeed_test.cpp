@@ -112,9 +112,9 @@ TEST(DeepSpeed, BadInputsPointAtThePlaceAndSuggest) {
 
 TEST(DeepSpeed, UnsupportedFeaturesAreRefusedByName) {
   const char* const texts[] = {
-      R"({"fp16": {"enabled": true}})",
-      R"({"bf16": {"enabled": true}})",
-      R"({"bfloat16": {"enabled": true}})",
+      R"({"fp16": {"enabled": true, "fp16_master_weights_and_grads": true}})",
+      R"({"bf16": {"enabled": true, "bf16_master_weights_and_grads": true}})",
+      R"({"bfloat16": {"enabled": true, "bf16_optimizer_states": true}})",
       R"({"amp": {"enabled": true}})",
       R"({"torch_autocast": {"enabled": true}})",
       R"({"tensorboard": {"enabled": true}})",
@@ -139,7 +139,7 @@ TEST(DeepSpeed, UnsupportedFeaturesAreRefusedByName) {
       R"({"gradient_allreduce_op": "sum"})",
       R"({"communication_data_type": "fp16"})",
       R"({"managed_gradient_accumulation": false})",
-      R"({"data_types": {"grad_accum_dtype": "bf16"}})",
+      R"({"data_types": {"param_dtype": "bf16"}})",
       R"({"activation_checkpointing": {"partition_activations": true}})",
       R"({"activation_checkpointing": {"cpu_checkpointing": true}})",
       R"({"checkpoint": {"use_node_local_storage": true}})",
@@ -170,6 +170,21 @@ TEST(DeepSpeed, TheSameKeysAreAcceptedWhenOff) {
       "zero_hpz_partition_size": 1, "mics_shard_size": -1, "zero_quantized_weights": false,
       "overlap_comm": true, "reduce_bucket_size": 5e8, "zenflow": null}})"),
               IsEmpty());
+}
+
+TEST(DeepSpeed, SixteenBitSections) {
+  EXPECT_EQ(deepspeed_of("{}").parameter_dtype(), DType::kF32);
+  EXPECT_EQ(deepspeed_of(R"({"bfloat16": {"enabled": true}})").parameter_dtype(), DType::kBF16);
+  const auto half = deepspeed_of(R"({"fp16": {"enabled": true, "initial_scale_power": 12}})");
+  EXPECT_EQ(half.parameter_dtype(), DType::kF16);
+  EXPECT_EQ(half.fp16.initial_scale_power, 12);
+  EXPECT_EQ(half.fp16.loss_scale_window, 1000);
+  EXPECT_EQ(half.fp16.hysteresis, 2);
+  for (const char* text : {R"({"fp16": {"enabled": true, "loss_scale": -1}})",
+                           R"({"fp16": {"enabled": true, "loss_scale": true}})",
+                           R"({"fp16": {"enabled": true, "min_loss_scale": 0}})",
+                           R"({"fp16": {"enabled": true, "loss_scale_window": 0}})"})
+    EXPECT_THAT(deepspeed_problems(text), ElementsAre(HasSubstr("fp16."))) << text;
 }
 
 TEST(DeepSpeed, CombinationsAreCheckedWhenReading) {

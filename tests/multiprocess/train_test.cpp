@@ -182,7 +182,7 @@ TEST_F(Train, BadInputIsNamedWithTheDocumentedCode) {
       {"misspelt key", {{"deepspeed", {{"gradient_clipp1ng", 1.0}}}}, 3, "gradient_clipping"},
       {"wrong type", {{"steps", "many"}}, 3, "steps"},
       {"contradictory batch", {{"deepspeed", {{"train_batch_size", 7}}}}, 3, "7"},
-      {"unbuilt feature", {{"deepspeed", {{"fp16", {{"enabled", true}}}}}}, 3, "fp16"},
+      {"unbuilt feature", {{"deepspeed", {{"amp", {{"enabled", true}}}}}}, 3, "amp"},
       {"mesh axis", {{"mesh", {{"tp", 2}}}}, 3, "tp"},
       {"unknown model", {{"model", {{"config", {{"model_type", "mamba"}}}}}}, 3, "mamba"},
       {"sequence beyond positions", {{"data", {{"sequence_length", 25}}}}, 3, "24"},

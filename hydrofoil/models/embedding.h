@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// Looking tokens up, with a gradient that adds up in fp32.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+namespace hydrofoil::models {
+
+// weight [V, H], tokens [..] int64 -> [.., H], of the weight's type. at::embedding adds the
+// gradients of a token's occurrences in the type of the weight, which in 16 bits loses the small
+// ones; here a 16-bit weight's gradient is rounded once.
+at::Tensor embedding(const at::Tensor& weight, const at::Tensor& tokens);
+
+}  // namespace hydrofoil::models
