@@ -249,6 +249,8 @@ class Supervisor {
     } else if (signal == SIGBUS) {
       text += ": memory or a mapped file could not be read";
       hint = "a file was cut short, a disk failed, or memory ran out";
+    } else if (signal == SIGPIPE) {
+      text += ": the reader of its output has gone";
     } else if (signal == SIGSEGV || signal == SIGABRT || signal == SIGILL || signal == SIGFPE) {
       text += ": a crash of the program";
     }

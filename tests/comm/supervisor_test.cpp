@@ -91,14 +91,17 @@ TEST(Supervisor, RanksThatIgnoreSigtermAreKilled) {
 }
 
 TEST(Supervisor, AKilledRankIsExplained) {
-  try {
-    supervise(shell(3, "if [ $HYDROFOIL_RANK = 1 ]; then kill -SEGV $$; fi; exit 9"));
-    ADD_FAILURE();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ExitCode::kPeerFailed);
-    const std::string line = error.line();
-    EXPECT_TRUE(line.starts_with("rank 1 (pid ")) << line;
-    EXPECT_NE(line.find("was killed by SIGSEGV: a crash"), std::string::npos) << line;
+  for (const auto& [signal, meaning] : {std::pair{"SEGV", "a crash"}, {"PIPE", "the reader"}}) {
+    const std::string name = signal;
+    try {
+      supervise(shell(3, "if [ $HYDROFOIL_RANK = 1 ]; then kill -" + name + " $$; fi; exit 9"));
+      ADD_FAILURE();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::kPeerFailed);
+      const std::string line = error.line();
+      EXPECT_TRUE(line.starts_with("rank 1 (pid ")) << line;
+      EXPECT_NE(line.find("was killed by SIG" + name + ": " + meaning), std::string::npos) << line;
+    }
   }
 }
 
