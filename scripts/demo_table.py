@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
-"""Prints what the demo's two runs predicted and measured, and how good the model is."""
+"""Prints what the demo's two runs predicted and measured, and how good the model is.
+
+With --steps-in SECONDS: how many steps the probe's speed gives in that time.
+"""
 import json
 import pathlib
 import subprocess
+import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-CORPORA = ROOT / "assets/corpora"
 
 
 def events(name, kind):
@@ -13,8 +16,26 @@ def events(name, kind):
     return [event for event in map(json.loads, lines) if event["event"] == kind]
 
 
+def median(values):
+    return sorted(values)[len(values) // 2]
+
+
+def run_settings():
+    return json.loads((ROOT / "examples/demo.json").read_text())
+
+
+def tokens_per_step():
+    run = run_settings()
+    return run["deepspeed"]["train_batch_size"] * run["data"]["sequence_length"]
+
+
+def steps_in(seconds):
+    speed = median([step["tokens_per_second"] for step in events("demo-probe.jsonl", "step")[20:]])
+    return int(seconds * speed / tokens_per_step()) // 50 * 50
+
+
 def row(*cells):
-    print("  {:<28}{:>14}{:>14}{:>9}".format(*cells))
+    print("  {:<34}{:>14}{:>14}{:>9}".format(*cells))
 
 
 def compare(title, end):
@@ -30,10 +51,9 @@ def compare(title, end):
     print()
 
 
-def ngram(train_bytes):
-    texts = [CORPORA / name for name in ("heldout.txt", "kjv.txt", "api_docs.txt")]
-    command = [ROOT / "build/examples/ngram_baseline", "3", str(train_bytes), *texts]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[0]
+def ngrams(samples):
+    command = [ROOT / "build/examples/ngram_baseline", ROOT / "runs/demo", str(samples)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
 
 
 def main():
@@ -41,16 +61,19 @@ def main():
         compare(f"{ranks} ranks, each", events(f"demo-{ranks}.jsonl", "end")[-1])
 
     steps = events("demo-2.jsonl", "step") + events("demo-3.jsonl", "step")
-    run = json.loads((ROOT / "examples/demo.json").read_text())
-    tokens = len(steps) * run["deepspeed"]["train_batch_size"] * run["data"]["sequence_length"]
+    tokens = len(steps) * tokens_per_step()
     held_out = json.loads((ROOT / "runs/demo-eval.json").read_text())
-    seen = int(tokens * held_out["bytes"] / held_out["tokens"])
     row("text never seen", "bits a byte", "", "")
     row("this model", f"{held_out['bits_per_byte']:.3f}", "", "")
-    row("4-grams of as much text", ngram(seen), "", "")
-    speed = sorted(step["tokens_per_second"] for step in steps)[len(steps) // 2]
-    print(f"\n  {len(steps)} steps, {tokens / 1e6:.2f} M tokens ({seen / 1e6:.1f} MB of text), {speed:.0f} tokens/s")
+    for line in ngrams(len(steps) * run_settings()["deepspeed"]["train_batch_size"]):
+        name, bits, _ = line.split(" ", 2)
+        row(f"{name} of the tokens it has seen", bits, "", "")
+    seen = tokens * held_out["bytes"] / held_out["tokens"]
+    seconds = sum(step["step_seconds"] for step in steps)
+    speed = median([step["tokens_per_second"] for step in steps])
+    print(f"\n  {len(steps)} steps in {seconds:.0f} s: {tokens / 1e6:.2f} M tokens ({seen / 1e6:.1f} MB of text),"
+          f" {speed:.0f} tokens/s")
 
 
 if __name__ == "__main__":
-    main()
+    print(steps_in(float(sys.argv[2]))) if sys.argv[1:2] == ["--steps-in"] else main()
