@@ -11,13 +11,11 @@
 
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/io/safetensors.h"
+#include "hydrofoil/spec/family.h"
+#include "hydrofoil/spec/fields.h"
 
 namespace hydrofoil::spec {
 namespace {
-
-// The bounds of from_hf.cpp: every element count stays within int64.
-constexpr int64_t kMaxSize = int64_t{1} << 24;
-constexpr int64_t kMaxLayers = int64_t{1} << 12;
 
 // Typed access to "ARCHITECTURE.key".
 class Keys {
@@ -108,9 +106,10 @@ void refuse_unsupported(const io::GgufHeader& header, const Keys& keys) {
                 "join them with llama-gguf-split --merge");
 }
 
-// Sizes that every architecture has.
-ModelSpec sizes_from(const io::GgufHeader& header, const Keys& keys) {
-  ModelSpec spec;
+// Sizes that every architecture has, over what the family says of itself.
+ModelSpec sizes_from(const io::GgufHeader& header, const Keys& keys, const std::string& family) {
+  ModelSpec spec = find_family(family)->base;
+  spec.family = family;
   spec.vocab_size = vocabulary_size(header, keys);
   spec.hidden_size = keys.size("embedding_length");
   spec.layers = keys.size("block_count", kMaxLayers);
@@ -131,9 +130,7 @@ ModelSpec sizes_from(const io::GgufHeader& header, const Keys& keys) {
   return spec;
 }
 
-ModelSpec llama_from(const io::GgufHeader& header, const Keys& keys) {
-  ModelSpec spec = sizes_from(header, keys);
-  spec.family = "llama";
+void read_rotary(const Keys& keys, ModelSpec& spec) {
   if (spec.head_dim % 2)
     keys.refuse("heads of " + std::to_string(spec.head_dim) +
                 " dims: rotary positions turn pairs, so they must be even");
@@ -141,28 +138,22 @@ ModelSpec llama_from(const io::GgufHeader& header, const Keys& keys) {
       dims != spec.head_dim)
     keys.refuse(keys.full("rope.dimension_count") + " " + std::to_string(dims) +
                 " is not supported: heads have " + std::to_string(spec.head_dim) + " dims");
-  spec.norm = Norm::kRmsNorm;
-  spec.norm_epsilon = keys.positive_or("attention.layer_norm_rms_epsilon", 1e-5);
-  spec.positions = Positions::kRotary;
   spec.rope_theta = keys.positive_or("rope.freq_base", 10000.0);
-  spec.activation = Activation::kSilu;
-  spec.gated_mlp = true;
-  spec.attention_bias = has_tensor(header, "blk.0.attn_q.bias");
-  spec.mlp_bias = has_tensor(header, "blk.0.ffn_up.bias");
-  return spec;
 }
 
-ModelSpec gpt2_from(const io::GgufHeader& header, const Keys& keys) {
-  ModelSpec spec = sizes_from(header, keys);
-  spec.family = "gpt2";
-  if (spec.kv_heads != spec.heads || spec.head_dim * spec.heads != spec.hidden_size)
-    keys.refuse("gpt2 with grouped or widened heads is not supported");
-  spec.norm = Norm::kLayerNorm;
-  spec.norm_epsilon = keys.positive_or("attention.layer_norm_epsilon", 1e-5);
-  spec.positions = Positions::kLearned;
-  spec.activation = Activation::kGeluTanh;
-  spec.fused_qkv = spec.transposed_linear = true;
-  spec.attention_bias = spec.mlp_bias = true;
+ModelSpec spec_from(const io::GgufHeader& header, const Keys& keys, const std::string& family) {
+  ModelSpec spec = sizes_from(header, keys, family);
+  const bool rms = spec.norm == Norm::kRmsNorm;
+  spec.norm_epsilon = keys.positive_or(
+      rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon", 1e-5);
+  if (spec.positions == Positions::kRotary) read_rotary(keys, spec);
+  if (family == "llama") {
+    spec.attention_bias = has_tensor(header, "blk.0.attn_q.bias");
+    spec.mlp_bias = has_tensor(header, "blk.0.ffn_up.bias");
+  }
+  if (spec.fused_qkv &&
+      (spec.kv_heads != spec.heads || spec.head_dim * spec.heads != spec.hidden_size))
+    keys.refuse(family + " with grouped or widened heads is not supported");
   return spec;
 }
 
@@ -191,16 +182,20 @@ void check_tensors(const io::GgufHeader& header, const ModelSpec& spec, const Ke
 }  // namespace
 
 ModelSpec model_spec_from_gguf(const io::GgufHeader& header, const std::string& where) {
+  const std::string known = "known: gpt2, llama, qwen2, qwen3";
   const auto* architecture = io::as_text(header.find("general.architecture"));
   const Keys keys(header, where, architecture ? *architecture : "general");
-  if (!architecture) keys.refuse("general.architecture is missing", "known: gpt2, llama");
-  if (*architecture != "llama" && *architecture != "gpt2")
-    keys.refuse("architecture \"" + *architecture + "\" is not supported", "known: gpt2, llama");
+  if (!architecture) keys.refuse("general.architecture is missing", known);
+  if (!has_gguf_form(*architecture))
+    keys.refuse("architecture \"" + *architecture + "\" is not supported", known);
   refuse_unsupported(header, keys);
-  const ModelSpec spec =
-      *architecture == "llama" ? llama_from(header, keys) : gpt2_from(header, keys);
+  const ModelSpec spec = spec_from(header, keys, *architecture);
   check_tensors(header, spec, keys);
   return spec;
+}
+
+bool has_gguf_form(const std::string& family) {
+  return family == "gpt2" || family == "llama" || family == "qwen2" || family == "qwen3";
 }
 
 }  // namespace hydrofoil::spec

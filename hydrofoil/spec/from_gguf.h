@@ -20,9 +20,12 @@
 
 namespace hydrofoil::spec {
 
-// Architectures llama and gpt2; others, and settings that would change the results and that no
-// executor implements, are refused by name. Every weight of the spec is there in its shape, and no
-// tensor that it has no place for. Error(kConfig) with the key or the tensor.
+// Families that are read and written, under the same name: gpt2, llama, qwen2, qwen3.
+bool has_gguf_form(const std::string& family);
+
+// Architectures other than these, and settings that would change the results and
+// have no place in a spec, are refused by name. Every weight of the spec is there in its shape, and
+// no tensor that it has no place for. Error(kConfig) with the key or the tensor.
 ModelSpec model_spec_from_gguf(const io::GgufHeader& header, const std::string& where);
 
 // Byte-level BPE (tokenizer.ggml.model "gpt2") with the splitting rules gpt-2, smollm, llama-bpe

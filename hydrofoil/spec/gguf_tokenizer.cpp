@@ -1,29 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // Reads a byte-level BPE tokenizer from GGUF metadata (keys tokenizer.ggml.*).
-#include <array>
 #include <string_view>
 #include <unordered_map>
 #include <utility>
 
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/spec/from_gguf.h"
+#include "hydrofoil/spec/gguf_rules.h"
 
 namespace hydrofoil::spec {
 namespace {
 
-using text::SplitStep;
-
 constexpr size_t kMaxTokens = size_t{1} << 24;
-
-// Values of tokenizer.ggml.token_type.
-enum TokenType : int64_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5 };
-
-// The pattern of Llama 3, where numbers are cut into groups of three digits, and Qwen 2, where each
-// digit stands for itself.
-constexpr const char* kLlama3Pattern =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr const char* kQwen2Pattern =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
 class Reader {
  public:
@@ -65,33 +53,20 @@ class Reader {
   const std::string& where_;
 };
 
-SplitStep by_pattern(const char* pattern) {
-  return {.kind = SplitStep::Kind::kSplit, .pattern = pattern};
-}
-
-// How the named rule cuts a text into words, and what else it implies.
-void apply_rule(const Reader& reader, const std::string& rule, text::TokenizerSpec& spec) {
-  SplitStep bytes{.kind = SplitStep::Kind::kByteLevel};
-  bytes.add_prefix_space = reader.flag("add_space_prefix", false);
-  if (rule == "smollm") {
-    spec.split.push_back({.kind = SplitStep::Kind::kDigits, .individual_digits = true});
-  } else if (rule == "llama-bpe" || rule == "llama3") {
-    spec.split.push_back(by_pattern(kLlama3Pattern));
-    spec.bpe.ignore_merges = true;
-    bytes.use_regex = false;
-  } else if (rule == "qwen2") {
-    spec.split.push_back(by_pattern(kQwen2Pattern));
-    spec.nfc = true;
-    bytes.use_regex = false;
-  } else if (rule != "gpt-2") {
-    reader.refuse("the splitting rule \"" + rule + "\" (tokenizer.ggml.pre) is not supported",
-                  "supported: gpt-2, smollm, llama-bpe, qwen2");
+const GgufRule& rule_of(const Reader& reader) {
+  const std::string name = reader.text("pre");
+  std::string known;
+  for (const GgufRule& rule : gguf_rules()) {
+    if (rule.name == name) return rule;
+    known += (known.empty() ? "" : ", ") + std::string(rule.name);
   }
-  spec.split.push_back(bytes);
+  reader.refuse("the splitting rule \"" + name + "\" (tokenizer.ggml.pre) is not supported",
+                "supported: " + known);
 }
 
 std::vector<int64_t> token_types(const Reader& reader, size_t count) {
-  if (!reader.find("token_type")) return std::vector<int64_t>(count, kNormal);
+  if (!reader.find("token_type"))
+    return std::vector<int64_t>(count, static_cast<int64_t>(GgufTokenType::kNormal));
   const auto types = io::as_integers(reader.find("token_type"));
   if (!types || types->size() != count)
     reader.refuse("tokenizer.ggml.token_type is not a list of " + std::to_string(count) +
@@ -107,18 +82,20 @@ void read_vocabulary(const Reader& reader, text::TokenizerSpec& spec) {
   const std::vector<int64_t> types = token_types(reader, tokens.size());
   spec.bpe.tokens.resize(tokens.size());
   for (size_t id = 0; id < tokens.size(); ++id) {
-    if (types[id] == kUnused) continue;  // a row of the embedding without a text
-    if (types[id] == kNormal) {
+    const auto type = static_cast<GgufTokenType>(types[id]);
+    if (type == GgufTokenType::kUnused) continue;  // a row of the embedding without a text
+    if (type == GgufTokenType::kNormal) {
       auto bytes = text::from_byte_level(tokens[id]);
       if (!bytes || bytes->empty())
         reader.refuse("token " + std::to_string(id) + " is not in the byte-level alphabet",
                       "only byte-level BPE vocabularies are supported");
       spec.bpe.tokens[id] = std::move(*bytes);
-    } else if (types[id] == kControl || types[id] == kUserDefined || types[id] == kUnknown) {
+    } else if (type == GgufTokenType::kControl || type == GgufTokenType::kUserDefined ||
+               type == GgufTokenType::kUnknown) {
       spec.bpe.tokens[id] = tokens[id];
       spec.added_tokens.push_back({.id = static_cast<int32_t>(id),
                                    .content = tokens[id],
-                                   .special = types[id] != kUserDefined});
+                                   .special = type != GgufTokenType::kUserDefined});
     } else {
       reader.refuse("token " + std::to_string(id) + " has the type " + std::to_string(types[id]) +
                         ", which is not supported",
@@ -153,13 +130,15 @@ text::TokenizerSpec tokenizer_spec_from_gguf(const io::GgufHeader& header,
   if (model != "gpt2")
     reader.refuse("a tokenizer of kind \"" + model + "\" is not supported",
                   "supported: gpt2 (byte-level BPE)");
+  const GgufRule& rule = rule_of(reader);
   text::TokenizerSpec spec;
-  const std::string rule = reader.text("pre");
-  apply_rule(reader, rule, spec);
+  spec.split = rule.split;
+  spec.split.back().add_prefix_space = reader.flag("add_space_prefix", false);
+  spec.nfc = rule.nfc;
+  spec.bpe.ignore_merges = rule.ignore_merges;
   read_vocabulary(reader, spec);
   read_merges(reader, spec);
-  const bool begins_by_default = rule == "llama-bpe" || rule == "llama3";
-  if (reader.flag("add_bos_token", begins_by_default))
+  if (reader.flag("add_bos_token", rule.begins_with_bos))
     spec.prefix = {reader.id("bos_token_id", spec.bpe.tokens.size())};
   if (reader.flag("add_eos_token", false))
     spec.suffix = {reader.id("eos_token_id", spec.bpe.tokens.size())};

@@ -11,63 +11,51 @@
 namespace hydrofoil::spec {
 namespace {
 
-struct Rename {
-  std::string_view hf, gguf;
-  GgufOrder order = GgufOrder::kSame;
-};
-
-constexpr std::array<Rename, 9> kLlamaLayer{{
-    {"input_layernorm", "attn_norm"},
-    {"self_attn.q_proj", "attn_q", GgufOrder::kRotaryPairs},
-    {"self_attn.k_proj", "attn_k", GgufOrder::kRotaryPairs},
-    {"self_attn.v_proj", "attn_v"},
-    {"self_attn.o_proj", "attn_output"},
-    {"post_attention_layernorm", "ffn_norm"},
-    {"mlp.gate_proj", "ffn_gate"},
-    {"mlp.up_proj", "ffn_up"},
-    {"mlp.down_proj", "ffn_down"},
-}};
-constexpr std::array<Rename, 6> kGpt2Layer{{
-    {"ln_1", "attn_norm"},
-    {"attn.c_attn", "attn_qkv", GgufOrder::kTransposed},
-    {"attn.c_proj", "attn_output", GgufOrder::kTransposed},
-    {"ln_2", "ffn_norm"},
-    {"mlp.c_fc", "ffn_up", GgufOrder::kTransposed},
-    {"mlp.c_proj", "ffn_down", GgufOrder::kTransposed},
-}};
-constexpr std::array<Rename, 6> kOutside{{
-    {"model.embed_tokens", "token_embd"},
-    {"model.norm", "output_norm"},
-    {"lm_head", "output"},
-    {"transformer.wte", "token_embd"},
-    {"transformer.wpe", "position_embd"},
-    {"transformer.ln_f", "output_norm"},
+// llama.cpp's names of a model's parts.
+constexpr std::array<std::pair<Part, std::string_view>, 16> kNames{{
+    {Part::kTokens, "token_embd"},
+    {Part::kPositions, "position_embd"},
+    {Part::kAttentionNorm, "attn_norm"},
+    {Part::kQkv, "attn_qkv"},
+    {Part::kQuery, "attn_q"},
+    {Part::kKey, "attn_k"},
+    {Part::kValue, "attn_v"},
+    {Part::kQueryNorm, "attn_q_norm"},
+    {Part::kKeyNorm, "attn_k_norm"},
+    {Part::kAttentionOutput, "attn_output"},
+    {Part::kMlpNorm, "ffn_norm"},
+    {Part::kGate, "ffn_gate"},
+    {Part::kUp, "ffn_up"},
+    {Part::kDown, "ffn_down"},
+    {Part::kFinalNorm, "output_norm"},
+    {Part::kHead, "output"},
 }};
 
-const Rename& find(std::span<const Rename> table, std::string_view name) {
-  for (const Rename& entry : table)
-    if (entry.hf == name) return entry;
-  throw std::logic_error("gguf_weights: no name for " + std::string(name));
+std::string_view name_of(Part part, const std::string& hf_name) {
+  for (const auto& [known, name] : kNames)
+    if (known == part) return name;
+  throw std::logic_error("gguf_weights: no name for " + hf_name);
 }
 
-GgufWeight weight_of(const ModelSpec& spec, const ParameterSpec& parameter) {
-  const std::string& name = parameter.name;
-  const size_t dot = name.rfind('.');  // before "weight" or "bias"
-  std::string module = name.substr(0, dot), prefix;
-  std::span<const Rename> table = kOutside;
-  for (const std::string_view start : {"model.layers.", "transformer.h."})
-    if (name.starts_with(start)) {
-      const size_t end = name.find('.', start.size());
-      prefix = "blk." + name.substr(start.size(), end - start.size()) + ".";
-      module = name.substr(end + 1, dot - end - 1);
-      table = spec.family == "gpt2" ? std::span<const Rename>(kGpt2Layer) : kLlamaLayer;
-    }
-  const Rename& entry = find(table, module);
-  GgufWeight weight{name, prefix + std::string(entry.gguf) + name.substr(dot), parameter.shape,
-                    entry.order, spec.head_dim};
-  if (weight.order == GgufOrder::kTransposed && weight.shape.size() != 2)
-    weight.order = GgufOrder::kSame;  // a bias
-  return weight;
+GgufOrder order_of(const ModelSpec& spec, const ParameterSpec& parameter) {
+  const Part part = parameter.part;
+  const bool outside = part == Part::kTokens || part == Part::kPositions || part == Part::kHead;
+  if (spec.transposed_linear && parameter.shape.size() == 2 && !outside)
+    return GgufOrder::kTransposed;
+  if (spec.family == "llama" && (part == Part::kQuery || part == Part::kKey))
+    return GgufOrder::kRotaryPairs;
+  return GgufOrder::kSame;
+}
+
+GgufWeight weight_of(const ModelSpec& spec, const BlockSpec& block,
+                     const ParameterSpec& parameter) {
+  constexpr std::string_view kLayer = "layers.";
+  const std::string prefix =
+      block.name.starts_with(kLayer) ? "blk." + block.name.substr(kLayer.size()) + "." : "";
+  return {parameter.name,
+          prefix + std::string(name_of(parameter.part, parameter.name)) +
+              (parameter.bias ? ".bias" : ".weight"),
+          parameter.shape, order_of(spec, parameter), spec.head_dim};
 }
 
 // Calls move(index in HF's order, index in the stored one) for runs of `length` elements.
@@ -115,7 +103,7 @@ std::vector<GgufWeight> gguf_weights(const ModelSpec& spec) {
   std::vector<GgufWeight> weights;
   for (const BlockSpec& block : blocks(spec))
     for (const ParameterSpec& parameter : block.parameters)
-      weights.push_back(weight_of(spec, parameter));
+      weights.push_back(weight_of(spec, block, parameter));
   return weights;
 }
 

@@ -10,6 +10,7 @@
 #include "hydrofoil/io/hash.h"
 #include "hydrofoil/kernels/dequantize.h"
 #include "hydrofoil/spec/from_gguf.h"
+#include "hydrofoil/spec/to_gguf.h"
 #include "tests/support/golden.h"
 
 namespace hydrofoil::spec {
@@ -80,6 +81,23 @@ TEST_F(SmolLm2, EncodesAsTheTransformersLibraryDoes) {
   }
   EXPECT_EQ(tokenizer.id_of("<|im_end|>"), 2);
   EXPECT_TRUE(tokenizer.is_special(0));
+}
+
+// What is written for it says all that its own file says to us.
+TEST_F(SmolLm2, ComesBackFromItsOwnMetadata) {
+  const ModelSpec spec = model_spec_from_gguf(header(), kModel);
+  const text::Tokenizer tokenizer(tokenizer_spec_from_gguf(header(), kModel));
+  io::GgufHeader again;
+  again.metadata = gguf_metadata(spec, "m");
+  for (auto& entry : gguf_tokenizer_metadata(tokenizer, spec.vocab_size, "m"))
+    again.metadata.push_back(std::move(entry));
+  again.tensors = header().tensors;
+  EXPECT_EQ(model_spec_from_gguf(again, "again"), spec);
+  EXPECT_EQ(tokenizer_spec_from_gguf(again, "again"), tokenizer.spec());
+  for (const char* key : {"tokens", "merges", "token_type"}) {
+    const std::string full = std::string("tokenizer.ggml.") + key;
+    EXPECT_EQ(*again.find(full), *header().find(full)) << key;
+  }
 }
 
 }  // namespace

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// The splitting rules of tokenizers that GGUF files name (tokenizer.ggml.pre): shared by the reader
+// and the writer.
+#pragma once
+
+#include <string_view>
+#include <vector>
+
+#include "hydrofoil/text/pre_tokenizer.h"
+
+namespace hydrofoil::spec {
+
+struct GgufRule {
+  std::string_view name;
+  std::vector<text::SplitStep> split;
+  bool nfc = false;
+  bool ignore_merges = false;
+  bool begins_with_bos = false;  // where add_bos_token does not say
+};
+
+// One rule may have several names; the first is the one to write.
+const std::vector<GgufRule>& gguf_rules();
+
+// Values of tokenizer.ggml.token_type.
+enum class GgufTokenType : int32_t {
+  kNormal = 1,
+  kUnknown = 2,
+  kControl = 3,
+  kUserDefined = 4,
+  kUnused = 5,
+};
+
+}  // namespace hydrofoil::spec
