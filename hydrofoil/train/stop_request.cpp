@@ -9,7 +9,7 @@ namespace hydrofoil::train {
 namespace {
 
 // Signals belong to the process: so does their record.
-volatile std::sig_atomic_t interrupted = 0, terminated = 0;
+volatile std::sig_atomic_t interrupted = 0, terminated = 0, speaking = 0;
 
 void on_signal(int signal) {
   if (signal == SIGTERM) {
@@ -18,6 +18,7 @@ void on_signal(int signal) {
   }
   if (interrupted) _exit(128 + SIGINT);
   interrupted = 1;
+  if (!speaking) return;
   constexpr char kText[] = "\nhydrofoil: stopping after this step; Ctrl-C again stops at once\n";
   [[maybe_unused]] const auto written = write(STDERR_FILENO, kText, sizeof kText - 1);
 }
@@ -31,9 +32,10 @@ void handle(int signal, void (*handler)(int)) {
 
 }  // namespace
 
-StopRequest::StopRequest() {
+StopRequest::StopRequest(bool speaks) {
   interrupted = 0;
   terminated = 0;
+  speaking = speaks;
   handle(SIGINT, on_signal);
   handle(SIGTERM, on_signal);
 }

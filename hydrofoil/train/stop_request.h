@@ -12,10 +12,11 @@ enum class Stop : int64_t {
   kTerminate = 2,  // SIGTERM: end after this step, save, exit 75
 };
 
-// Listens while it lives, one at a time. A second SIGINT ends the process at once (128 + 2).
+// Listens while it lives, one at a time. A second SIGINT ends the process at once (128 + 2). Of
+// several ranks one says that it has heard the first.
 class StopRequest {
  public:
-  StopRequest();
+  explicit StopRequest(bool speaks = true);
   ~StopRequest();
   StopRequest(const StopRequest&) = delete;
   StopRequest& operator=(const StopRequest&) = delete;

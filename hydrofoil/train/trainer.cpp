@@ -192,7 +192,7 @@ void Trainer::open_reporters() {
 }
 
 ExitCode Trainer::run() {
-  StopRequest request;
+  StopRequest request(group_.rank() == 0);
   Stop stop = Stop::kNone;
   int64_t evaluated = -1, saved = progress_.step;
   while (progress_.step < run_.steps && stop == Stop::kNone) {

@@ -117,6 +117,12 @@ TEST_F(Train, CtrlCFinishesTheStepAndSigtermSaves) {
     const Ended ended = run.wait();
     EXPECT_EQ(ended.code, code) << ended.err;
     EXPECT_EQ(checkpoint::latest_complete(output() / "checkpoints").has_value(), saves);
+    const std::string said = "stopping after this step";
+    const size_t at = ended.err.find(said);
+    EXPECT_EQ(at != std::string::npos, signal == SIGINT);
+    if (at != std::string::npos) {
+      EXPECT_EQ(ended.err.find(said, at + 1), std::string::npos);  // once for all ranks
+    }
   }
 }
 
