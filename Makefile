@@ -28,6 +28,9 @@ asan tsan: ## the rooms without libtorch under a sanitizer; SUITES="comm memory"
 	@cmake --build build-$@ -j $(JOBS) $(addprefix --target ,$(SUITES:%=%_test))
 	@scripts/run_tests.py build-$@ ci $(SUITES)
 
+fuzz: ## the parsers of foreign files under libFuzzer, SECONDS_EACH=60 (clang-19 and libclang-rt-19-dev)
+	@scripts/fuzz.sh
+
 check: ## format, layers, docs: everything that can be checked without building
 	@scripts/format.sh --check
 	@tools/check_layers.py
@@ -43,6 +46,6 @@ dist: build ## dist/hydrofoil: a folder that runs on another machine of this kin
 	@scripts/dist.sh
 
 clean: ## remove what was built (not .venv, assets and runs)
-	rm -rf build build-asan build-tsan build-dev dist
+	rm -rf build build-asan build-tsan build-fuzz build-dev dist
 
-.PHONY: help bootstrap build test test-long demo asan tsan check format lint dist clean
+.PHONY: help bootstrap build test test-long demo asan tsan fuzz check format lint dist clean

@@ -39,9 +39,19 @@ if("undefined" IN_LIST HYDROFOIL_SANITIZE)
   add_compile_options(-fno-sanitize-recover=all)
 endif()
 
+# libFuzzer watches every branch of the code it feeds (tests/fuzz).
+if(HYDROFOIL_FUZZ)
+  if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+    message(FATAL_ERROR "HYDROFOIL_FUZZ needs clang: -DCMAKE_CXX_COMPILER=clang++-19")
+  endif()
+  # libstdc++ 12 itself uses what it deprecates, which clang reports.
+  add_compile_options(-fsanitize=fuzzer-no-link -Wno-deprecated-declarations)
+endif()
+
 # The compute threads use OpenMP (one runtime with libtorch: libgomp.so.1, found by name so that the
-# wheel's copy serves both). ThreadSanitizer cannot see into libgomp: that build runs them serially.
-if(NOT "thread" IN_LIST HYDROFOIL_SANITIZE)
+# wheel's copy serves both). ThreadSanitizer cannot see into libgomp and clang has a runtime of its own:
+# those builds run them serially.
+if(NOT "thread" IN_LIST HYDROFOIL_SANITIZE AND NOT HYDROFOIL_FUZZ)
   target_compile_options(hydrofoil_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
   target_link_options(hydrofoil_options INTERFACE -fopenmp)
 endif()

@@ -32,7 +32,7 @@ struct Value {
   using Array = std::vector<Value>;
   using Object = std::vector<Member>;  // in the order written
 
-  std::variant<std::nullptr_t, bool, int64_t, double, std::string, Array, Object> data = nullptr;
+  std::variant<std::nullptr_t, bool, int64_t, double, std::string, Array, Object> data;
   Place place;
 
   bool is_null() const { return std::holds_alternative<std::nullptr_t>(data); }

@@ -125,6 +125,9 @@ ModelSpec sizes_from(const io::GgufHeader& header, const Keys& keys, const std::
     keys.refuse("embedding_length " + std::to_string(spec.hidden_size) +
                 " is not a multiple of attention.head_count " + std::to_string(spec.heads));
   spec.head_dim = keys.size_or("attention.key_length", spec.hidden_size / spec.heads);
+  if (spec.heads * spec.head_dim > kMaxSize)
+    keys.refuse(std::to_string(spec.heads) + " heads of " + std::to_string(spec.head_dim) +
+                " dims are more than " + std::to_string(kMaxSize));
   if (keys.size_or("attention.value_length", spec.head_dim) != spec.head_dim)
     keys.refuse("keys and values of different sizes are not supported");
   return spec;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "hydrofoil/core/error.h"
+#include "hydrofoil/io/json.h"
 #include "hydrofoil/spec/family.h"
 #include "hydrofoil/spec/fields.h"
 #include "hydrofoil/spec/rope_settings.h"
@@ -22,13 +23,14 @@ struct Overloaded : Readers... {
 };
 
 Json parse(const std::string& text, const std::string& where) {
+  Json json;
   try {
-    Json json = Json::parse(text);
-    if (!json.is_object()) refuse(where, "a model's config is a JSON object");
-    return json;
-  } catch (const Json::parse_error& error) {
-    refuse(where, std::string("not valid JSON: ") + error.what());
+    json = io::parse_json(text, where);
+  } catch (const Error& error) {
+    refuse(where, error.what());
   }
+  if (!json.is_object()) refuse(where, "a model's config is a JSON object");
+  return json;
 }
 
 // Settings that would change the model's results and that no executor implements.
@@ -85,6 +87,10 @@ void complete_sizes(const Fields& fields, const Family& family, ModelSpec& spec)
   if (!spec.intermediate_size) spec.intermediate_size = 4 * spec.hidden_size;
   if (spec.heads % spec.kv_heads)
     refuse_multiple(&ModelSpec::heads, &ModelSpec::kv_heads, "key-value heads", "");
+  if (spec.head_dim && spec.heads * spec.head_dim > kMaxSize)
+    refuse(fields.where(), std::to_string(spec.heads) + " heads of " +
+                               std::to_string(spec.head_dim) + " dimensions are more than " +
+                               std::to_string(kMaxSize));
   if (spec.head_dim) return;
   if (spec.hidden_size % spec.heads)
     refuse_multiple(&ModelSpec::hidden_size, &ModelSpec::heads, "heads",

@@ -259,8 +259,19 @@ void read_post_processor(const Json& root, TokenizerSpec& spec) {
   }
 }
 
+// Whoever writes nested values again, in messages say, needs a stack as deep.
+constexpr int kMaxDepth = 64;
+
+Json parse_bounded(std::string_view text) {
+  const auto check = [](int depth, Json::parse_event_t, Json&) {
+    if (depth > kMaxDepth) fail("nests deeper than " + std::to_string(kMaxDepth) + " levels");
+    return true;
+  };
+  return Json::parse(text, check);
+}
+
 TokenizerSpec read_tokenizer(std::string_view text) {
-  const Json root = Json::parse(text);
+  const Json root = parse_bounded(text);
   if (!root.is_object()) fail("tokenizer.json must hold an object");
   TokenizerSpec spec;
   spec.added_tokens = read_added_tokens(root);

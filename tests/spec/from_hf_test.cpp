@@ -156,6 +156,7 @@ TEST(FromHf, RefusesContradictions) {
   EXPECT_THAT(refusal(with(llama(), "num_key_value_heads", 4)), HasSubstr("num_key_value_heads 4"));
   EXPECT_THAT(refusal(with(llama(), "num_attention_heads", 7)), HasSubstr("head_dim is not given"));
   EXPECT_THAT(refusal(with(llama(), "head_dim", 15)), HasSubstr("must be even"));
+  EXPECT_THAT(refusal(with(llama(), "head_dim", 1 << 23)), HasSubstr("6 heads of 8388608"));
   EXPECT_THAT(refusal(with(llama(), "rms_norm_eps", 0)), HasSubstr("rms_norm_eps"));
   const auto twice = with(llama(), "rope_parameters", Json{{"rope_theta", 1e6}});
   EXPECT_THAT(refusal(with(twice, "rope_theta", 1e4)), HasSubstr("different values"));
@@ -191,6 +192,8 @@ TEST(FromHf, RefusesTextThatIsNotAConfig) {
   for (const char* text :
        {"", "{", "[]", "12", "null", "{\"model_type\":}", "\xff\xfe", "{\"a\":1}x"})
     EXPECT_NE(refusal_of_text(text), "") << text;
+  // Values are written out again in messages, by recursion.
+  EXPECT_THAT(refusal_of_text("{\"model_type\":" + std::string(200000, '[')), HasSubstr("nested"));
 }
 
 }  // namespace
