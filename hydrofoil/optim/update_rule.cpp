@@ -54,14 +54,18 @@ class Adam final : public UpdateRule {
 
 class Sgd final : public UpdateRule {
  public:
-  std::span<const std::string_view> state_names() const override { return kSgdStates; }
+  explicit Sgd(bool has_momentum) : states_(has_momentum ? 1 : 0) {}
+
+  std::span<const std::string_view> state_names() const override {
+    return std::span(kSgdStates).first(states_);
+  }
 
   void update(const Chunk& chunk, const Hyperparameters& group, int64_t,
               float grad_scale) const override {
-    require_states(chunk, 1, "sgd");
+    require_states(chunk, states_, "sgd");
     kernels::sgd_step({.param = chunk.param,
                        .grad = chunk.grad,
-                       .momentum_buffer = chunk.states[0],
+                       .momentum_buffer = states_ ? chunk.states[0] : std::span<float>(),
                        .low = chunk.low},
                       {.lr = group.lr,
                        .momentum = group.momentum,
@@ -69,16 +73,22 @@ class Sgd final : public UpdateRule {
                        .nesterov = group.nesterov,
                        .grad_scale = grad_scale});
   }
+
+ private:
+  const size_t states_;
 };
 
 }  // namespace
 
-std::unique_ptr<UpdateRule> make_rule(std::string_view name) {
+std::unique_ptr<UpdateRule> make_rule(std::string_view name,
+                                      std::span<const Hyperparameters> groups) {
   std::string lower(name);
   std::transform(lower.begin(), lower.end(), lower.begin(),
                  [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   if (lower == "adam" || lower == "adamw") return std::make_unique<Adam>();
-  if (lower == "sgd") return std::make_unique<Sgd>();
+  if (lower == "sgd")
+    return std::make_unique<Sgd>(std::ranges::any_of(
+        groups, [](const Hyperparameters& group) { return group.momentum != 0; }));
   throw Error(ExitCode::kConfig, "unknown optimizer \"" + std::string(name) + "\"", {},
               "choose one of Adam, AdamW, SGD");
 }

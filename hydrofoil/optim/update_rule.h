@@ -51,7 +51,9 @@ class UpdateRule {
 };
 
 // "Adam", "AdamW", "SGD", in any case. Adam and AdamW are one rule: Hyperparameters::adam_w
-// decides. Error(kConfig) that lists the choices for any other name.
-std::unique_ptr<UpdateRule> make_rule(std::string_view name);
+// decides. SGD keeps a state only when one of the groups it will serve has momentum.
+// Error(kConfig) that lists the choices for any other name.
+std::unique_ptr<UpdateRule> make_rule(std::string_view name,
+                                      std::span<const Hyperparameters> groups = {});
 
 }  // namespace hydrofoil::optim

@@ -39,8 +39,9 @@ RunShape shape_of(const config::RunConfig& run, const config::BatchSizes& batch,
                  .recompute = run.recompute,
                  .parameter_bytes = size_of(run.deepspeed.parameter_dtype()),
                  .compute_bytes = size_of(compute_dtype(run))};
-  shape.optimizer_states =
-      static_cast<int>(optim::make_rule(sgd ? "sgd" : "adamw")->state_names().size());
+  const optim::Hyperparameters group{.momentum = run.deepspeed.optimizer.momentum};
+  const auto rule = optim::make_rule(sgd ? "sgd" : "adamw", std::span(&group, 1));
+  shape.optimizer_states = static_cast<int>(rule->state_names().size());
   if (const int64_t resident = run.resident_bytes(); resident > 0)
     shape.resident_bytes = static_cast<uint64_t>(resident);
   return shape;

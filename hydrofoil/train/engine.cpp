@@ -124,7 +124,7 @@ Engine::Engine(comm::Communicator group, const std::vector<UnitDeclaration>& uni
   adapter_ = std::make_unique<memory::TensorAdapter>(*cache_);
   reducer_ = std::make_unique<zero::GradientReducer>(*cache_, options_.stage >= 2, ledger_);
   optimizer_ = std::make_unique<zero::ShardedOptimizer>(
-      *cache_, optim::make_rule(options_.optimizer), std::move(groups), ledger_);
+      *cache_, optim::make_rule(options_.optimizer, options_.groups), std::move(groups), ledger_);
   for (size_t u = 0; u < units.size(); ++u)
     for (size_t p = 0; p < units[u].parameters.size(); ++p) {
       const auto [segment, index] = plans[u].places[p];

@@ -17,8 +17,10 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 constexpr size_t kCount = 97;
+const std::vector<Hyperparameters> kHeavy{{}, {.momentum = 0.9}};
 
 struct Group {
   std::vector<float> param, grad;
@@ -45,7 +47,8 @@ struct Group {
 TEST(MakeRule, KnowsAdamAndSgdInAnyCase) {
   for (const char* name : {"Adam", "AdamW", "adamw"})
     EXPECT_THAT(make_rule(name)->state_names(), ElementsAre("exp_avg", "exp_avg_sq")) << name;
-  EXPECT_THAT(make_rule("SGD")->state_names(), ElementsAre("momentum_buffer"));
+  EXPECT_THAT(make_rule("SGD", kHeavy)->state_names(), ElementsAre("momentum_buffer"));
+  EXPECT_THAT(make_rule("SGD", std::vector<Hyperparameters>(2))->state_names(), IsEmpty());
 }
 
 TEST(MakeRule, ListsTheChoicesForAnUnknownName) {
@@ -86,12 +89,13 @@ TEST(AdamRule, FollowsTheFormulaOverSteps) {
 }
 
 TEST(SgdRule, KeepsNoMomentumUnlessAsked) {
-  const auto rule = make_rule("sgd");
-  Group plain(*rule), heavy(*rule);
+  const auto rule = make_rule("sgd", kHeavy), without = make_rule("sgd");
+  Group plain(*rule), heavy(*rule), light(*without);
   const std::vector<float> before = plain.param;
   for (int t = 1; t <= 2; ++t) {
     plain.update(*rule, {.lr = 0.1}, t, 2.0f);
     heavy.update(*rule, {.lr = 0.1, .momentum = 0.5}, t, 2.0f);
+    light.update(*without, {.lr = 0.1}, t, 2.0f);
   }
   for (size_t i = 0; i < kCount; ++i) {
     // Two steps of 0.1 x 2g; with momentum the second is half as long again.
@@ -99,11 +103,13 @@ TEST(SgdRule, KeepsNoMomentumUnlessAsked) {
     EXPECT_NEAR(heavy.param[i], before[i] - 0.5f * heavy.grad[i], 1e-7);
     EXPECT_EQ(plain.states[0][i], 0.0f);
   }
+  EXPECT_EQ(light.param, plain.param);
+  EXPECT_THROW(light.update(*without, {.momentum = 0.5}, 3, 1), std::logic_error);
 }
 
 TEST(UpdateRule, DoesNotDependOnChunks) {
   for (const char* name : {"adamw", "sgd"}) {
-    const auto rule = make_rule(name);
+    const auto rule = make_rule(name, kHeavy);
     const Hyperparameters hyper{.lr = 1e-2, .weight_decay = 0.1, .momentum = 0.9, .nesterov = true};
     Group whole(*rule), chunked(*rule);
     for (int t = 1; t <= 3; ++t) {

@@ -30,7 +30,10 @@ TEST(FromConfig, TakesOverWhatARunConsistsOf) {
   run.deepspeed.optimizer.type = config::OptimizerType::kSgd;
   shape = shape_of(run, batch, gpt2_small());
   EXPECT_EQ(shape.resident_bytes, 1000003u);
-  EXPECT_EQ(shape.optimizer_states, 1);  // momentum
+  EXPECT_EQ(shape.optimizer_states, 0);
+
+  run.deepspeed.optimizer.momentum = 0.9;
+  EXPECT_EQ(shape_of(run, batch, gpt2_small()).optimizer_states, 1);
 }
 
 TEST(FromConfig, RefusesSequencesLongerThanTheModel) {

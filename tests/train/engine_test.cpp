@@ -264,6 +264,25 @@ TEST(Engine, TiedWeightsHaveOneOwner) {
     });
 }
 
+TEST(Engine, SgdWithoutMomentumKeepsNoState) {
+  for (const double momentum : {0.0, 0.9})
+    test::run_ranks(2, [&](const comm::Communicator& group) {
+      Pair pair{at::zeros({17, 5}).set_requires_grad(true),
+                at::zeros({17, 5}).set_requires_grad(true)};
+      auto engine =
+          Engine::wrap(group, units_of_pair(pair),
+                       {.stage = 2, .optimizer = "sgd", .groups = {{.momentum = momentum}}});
+      engine->backward((at::linear(at::zeros({1, 5}) + 1.0, pair.a + pair.b)).sum());
+      EXPECT_TRUE(engine->step().applied);
+      size_t elements = 0;
+      for (memory::UnitId unit = 0; unit < engine->cache().units(); ++unit)
+        elements += engine->cache().own_range(unit, 0).size();
+      EXPECT_EQ(engine->ledger().bytes(memory::Category::kOptimizer),
+                momentum == 0 ? 0 : elements * sizeof(float));
+      group.barrier();
+    });
+}
+
 TEST(Engine, SeveralEnginesLiveInOneProcess) {
   test::run_ranks(2, [](const comm::Communicator& group) {
     Pair first{at::zeros({17, 5}).set_requires_grad(true),

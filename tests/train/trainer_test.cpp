@@ -35,6 +35,7 @@ struct Settings {
   int ranks = 1, stage = 0;
   int64_t micro_batch = 2, accumulation = 1, steps = 20;
   std::string extra = "";  // more keys of the run file, with a comma in front
+  std::string optimizer = R"("AdamW","params":{"lr":0.01,"weight_decay":0.1})";
 };
 
 config::RunConfig run_config(const test::Scratch& scratch, const std::string& output,
@@ -48,7 +49,7 @@ config::RunConfig run_config(const test::Scratch& scratch, const std::string& ou
       R"(","save_every":9,"keep":9,"threads":1)" + s.extra +
       R"(,"deepspeed":{"train_micro_batch_size_per_gpu":)" + std::to_string(s.micro_batch) +
       R"(,"gradient_accumulation_steps":)" + std::to_string(s.accumulation) +
-      R"(,"optimizer":{"type":"AdamW","params":{"lr":0.01,"weight_decay":0.1}},
+      R"(,"optimizer":{"type":)" + s.optimizer + R"(},
     "scheduler":{"type":"WarmupLR","params":{"warmup_num_steps":12,"warmup_max_lr":0.01}},
     "zero_optimization":{"stage":)" +
       std::to_string(s.stage) + "}}}";
@@ -127,6 +128,16 @@ TEST(Trainer, AResumeOnOtherRanksAndStageGoesOnWithTheSameNumbers) {
     for (const auto& [step, loss] : whole.losses)
       EXPECT_NEAR(resumed.losses.at(step), loss, 1e-6 * loss) << step;
   }
+}
+
+TEST(Trainer, AResumeWithoutOptimizerStateIsTheSameRun) {
+  const test::Scratch scratch;
+  const Settings settings{.ranks = 2, .stage = 3, .optimizer = R"("SGD","params":{"lr":0.01})"};
+  const Outcome whole = train_run(scratch, "run", settings);
+  for (const auto& [name, bytes] : whole.weights)
+    EXPECT_TRUE(name.starts_with("model.safetensors/")) << name;
+  forget_after(scratch.path() / "run", 9);
+  expect_bit_equal(whole, train_run(scratch, "run", settings, fs::path()));
 }
 
 TEST(Trainer, CheckpointsAreWholeModels) {
