@@ -10,7 +10,7 @@
 #include <cstring>
 #include <map>
 #include <stdexcept>
-#include <unordered_set>
+#include <unordered_map>
 #include <utility>
 
 #include "hydrofoil/core/error.h"
@@ -125,7 +125,8 @@ Engine::Engine(comm::Communicator group, const std::vector<UnitDeclaration>& uni
   reducer_ = std::make_unique<zero::GradientReducer>(*cache_, options_.stage >= 2, ledger_);
   optimizer_ = std::make_unique<zero::ShardedOptimizer>(
       *cache_, optim::make_rule(options_.optimizer, options_.groups), std::move(groups), ledger_);
-  for (size_t u = 0; u < units.size(); ++u)
+  for (size_t u = 0; u < units.size(); ++u) {
+    if (units[u].several_uses) reducer_->hold_back(u);
     for (size_t p = 0; p < units[u].parameters.size(); ++p) {
       const auto [segment, index] = plans[u].places[p];
       Slot slot{.tensor = adapter_->create(u, segment, index), .place = {u, segment, index}};
@@ -133,6 +134,7 @@ Engine::Engine(comm::Communicator group, const std::vector<UnitDeclaration>& uni
       zero::land_gradients(slot.tensor, *reducer_, u, segment, index);
       parameters_.emplace_back(units[u].parameters[p].name, std::move(slot));
     }
+  }
 }
 
 std::unique_ptr<Engine> Engine::wrap(comm::Communicator group,
@@ -140,12 +142,17 @@ std::unique_ptr<Engine> Engine::wrap(comm::Communicator group,
                                      EngineOptions options) {
   std::vector<UnitDeclaration> declarations;
   std::vector<std::vector<at::Tensor>> tensors;
-  std::unordered_set<const c10::TensorImpl*> seen;
+  std::unordered_map<const c10::TensorImpl*, size_t> owners;  // into declarations
   for (const auto& unit : units) {
-    UnitDeclaration declaration{.name = unit.name, .parameters = {}};
+    UnitDeclaration declaration{
+        .name = unit.name, .parameters = {}, .several_uses = unit.several_uses};
     tensors.emplace_back();
     for (const auto& [name, tensor, parameter_group] : unit.parameters) {
-      if (!seen.insert(tensor.unsafeGetTensorImpl()).second) continue;  // tied: owned above
+      const auto [owner, first] =
+          owners.try_emplace(tensor.unsafeGetTensorImpl(), declarations.size());
+      if (!first && owner->second < declarations.size())
+        declarations[owner->second].several_uses = true;
+      if (!first) continue;
       declaration.parameters.push_back({.name = name,
                                         .shape = tensor.sizes().vec(),
                                         .dtype = dtype_of(tensor, name),

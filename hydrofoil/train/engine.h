@@ -44,10 +44,13 @@ struct ParameterDeclaration {
 struct UnitDeclaration {
   std::string name;
   std::vector<ParameterDeclaration> parameters;
+  // Several recomputed blocks use these parameters: their gradients come in parts, and are reduced
+  // at the end of backward. (Without recomputation autograd adds the parts itself.)
+  bool several_uses = false;
 };
 
 // Parameters that exist. A tensor that appears twice (tied) belongs to the first unit that names
-// it.
+// it, which then has several uses.
 struct NamedParameter {
   std::string name;
   at::Tensor tensor;
@@ -56,6 +59,7 @@ struct NamedParameter {
 struct UnitParameters {
   std::string name;
   std::vector<NamedParameter> parameters;
+  bool several_uses = false;  // as UnitDeclaration's: a unit that is run several times
 };
 
 struct EngineOptions {

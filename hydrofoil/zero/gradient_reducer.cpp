@@ -30,6 +30,7 @@ GradientReducer::GradientReducer(const memory::ParameterCache& cache, bool parti
     for (const auto& segment : cache.segments(id))
       units_[id].slots.emplace_back(segment.layout.tensors().size());
     lay_out(id, units_[id]);
+    order_.insert(order_.begin(), id);
   }
 }
 
@@ -47,6 +48,12 @@ void GradientReducer::set_trainable(UnitId id, size_t segment, size_t tensor, bo
   if (std::exchange(unit.slots[segment][tensor].trainable, trainable) == trainable) return;
   unit.trainable += trainable ? 1 : -1;
   lay_out(id, unit);
+}
+
+void GradientReducer::hold_back(UnitId id) {
+  if (open_) throw std::logic_error("GradientReducer: units are held back between steps only");
+  units_[id].held_back = true;
+  std::ranges::stable_partition(order_, [&](UnitId unit) { return !units_[unit].held_back; });
 }
 
 // Places the active segments; a change of their set drops what the buffers held.
@@ -86,6 +93,7 @@ void GradientReducer::begin_micro_batch(bool boundary) {
   next_ = 0;
   for (auto& unit : units_) {
     unit.missing = unit.trainable;
+    unit.issued = false;
     for (auto& segment : unit.slots)
       for (auto& slot : segment) slot.landed_now = false;
   }
@@ -94,12 +102,11 @@ void GradientReducer::begin_micro_batch(bool boundary) {
 GradientReducer::Landing GradientReducer::land(UnitId id, size_t segment, size_t tensor) {
   if (!open_) throw std::logic_error("GradientReducer: a gradient outside a micro-batch");
   Unit& unit = units_[id];
-  const bool issued = units_.size() - next_ <= id;
-  if (issued && reduces_now())
-    throw Error(
-        ExitCode::kError, "a second gradient arrived in one backward after its unit was reduced",
-        cache_.segments(id)[segment].layout.tensors()[tensor].name,
-        "a weight that is shared between recomputed blocks must not be in either block's unit");
+  if (unit.issued)
+    throw Error(ExitCode::kError,
+                "a second gradient arrived in one backward after its unit was reduced",
+                cache_.segments(id)[segment].layout.tensors()[tensor].name,
+                "declare the unit with several_uses: recomputed blocks share this weight");
   ensure_buffer(id, unit);
   const Slot& slot = unit.slots[segment][tensor];
   const size_t at = unit.full_offset[segment] + cache_.segments(id)[segment].layout.offset(tensor);
@@ -203,11 +210,12 @@ void GradientReducer::zero_missing(UnitId id, Unit& unit) {
 }
 
 void GradientReducer::issue_ready(bool everything) {
-  while (next_ < units_.size()) {
-    const UnitId id = units_.size() - 1 - next_;
+  while (next_ < order_.size()) {
+    const UnitId id = order_[next_];
     Unit& unit = units_[id];
-    if (unit.missing > 0 && !everything) return;
+    if ((unit.missing > 0 || unit.held_back) && !everything) return;
     ++next_;
+    unit.issued = true;
     if (unit.trainable == 0) continue;
     ensure_buffer(id, unit);
     zero_missing(id, unit);

@@ -9,6 +9,7 @@
 // are issued in one fixed order on all ranks (reverse forward order): a unit that is complete
 // early, or never on this rank, waits for its turn, at the latest for the end of backward, where
 // what did not come counts as zeros. So ranks that use different parameters cannot hang each other.
+// Units whose gradients may come in several parts (hold_back) have their turn after all others.
 // Sums run over ranks 0..N-1 in order: the result equals one rank's accumulation of N
 // micro-batches.
 #pragma once
@@ -37,6 +38,9 @@ class GradientReducer {
   // Between steps only, and the same on all ranks.
   void set_trainable(memory::UnitId unit, size_t segment, size_t tensor, bool trainable);
   bool trainable(memory::UnitId unit, size_t segment, size_t tensor) const;
+  // Its tensors may get several gradients in one backward (a weight that recomputed blocks share):
+  // it is reduced at the end of backward and keeps its buffer until then. The same on all ranks.
+  void hold_back(memory::UnitId unit);
 
   // One backward: begin, land for each gradient, finish. `boundary`: the last before a step.
   void begin_micro_batch(bool boundary);
@@ -66,6 +70,7 @@ class GradientReducer {
     std::vector<size_t> full_offset, slice_offset;  // elements, by segment; active ones only
     size_t full_numel = 0, slice_numel = 0;
     size_t trainable = 0, missing = 0;
+    bool held_back = false, issued = false;
     comm::SharedBytes full;       // whole unit, peer-readable
     std::vector<float> slice;     // accumulated own slices (partition_gradients)
     bool reduced_before = false;  // the slice holds earlier micro-batches of this step
@@ -94,7 +99,8 @@ class GradientReducer {
   std::vector<Unit> units_;
   std::vector<std::pair<size_t, comm::SharedBytes>> idle_;  // whole-unit buffers by numel
   std::deque<InFlight> in_flight_;
-  memory::UnitId next_ = 0;  // counts units issued in this micro-batch
+  std::vector<memory::UnitId> order_;  // of reductions
+  size_t next_ = 0;                    // into order_, in this micro-batch
   bool boundary_ = false, open_ = false;
 };
 

@@ -20,6 +20,7 @@
 
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/core/random.h"
+#include "hydrofoil/models/recompute.h"
 #include "hydrofoil/train/model.h"
 #include "tests/support/ranks.h"
 
@@ -262,6 +263,80 @@ TEST(Engine, TiedWeightsHaveOneOwner) {
       EXPECT_TRUE((w + 0.0).allclose(at::zeros({6, 6}) + (0.25 - 0.1 * 3.0), 1e-5, 1e-6));
       group.barrier();
     });
+}
+
+// A weight of two recomputed blocks, and a block that is run three times: each backward brings
+// their gradients in two and three parts.
+TEST(Engine, GradientsOfSharedRecomputedBlocksAreReducedOnceAndWhole) {
+  const auto loss_of = [](const std::vector<at::Tensor>& w, const at::Tensor& x, bool recomputed) {
+    at::Tensor y = at::linear(x, w[0]);
+    const auto run = [&](const std::function<at::Tensor(const at::Tensor&)>& block) {
+      y = recomputed ? models::recompute(block, y) : block(y);
+    };
+    run([&](const at::Tensor& in) { return at::linear(at::linear(in, w[1]).tanh(), w[2]); });
+    run([&](const at::Tensor& in) { return at::linear(at::linear(in, w[3]).tanh(), w[1]); });
+    for (int i = 0; i < 3; ++i)
+      run([&](const at::Tensor& in) { return at::linear(in, w[4]).tanh(); });
+    return y.square().mean();
+  };
+  const auto weights_after = [&](int stage, bool recomputed) {
+    std::vector<std::vector<float>> weights;
+    test::run_ranks(3, [&](const comm::Communicator& group) {
+      at::set_num_threads(1);
+      std::vector<at::Tensor> w;
+      const Philox random(5, RandomUse::kTest);
+      for (uint64_t i = 0; i < 6; ++i) {  // the last one is the input
+        w.push_back(at::zeros({7, 7}));
+        const uint64_t from = 49 * (i == 5 ? i + static_cast<uint64_t>(group.rank()) : i);
+        for (uint64_t j = 0; j < 49; ++j)
+          w[i].mutable_data_ptr<float>()[j] = static_cast<float>(random.uniform(from + j)) - 0.5F;
+        w[i].set_requires_grad(i < 5);
+      }
+      auto engine = Engine::wrap(group,
+                                 {{"in", {{"in", w[0]}}},
+                                  {"first", {{"tied", w[1]}, {"a", w[2]}}},
+                                  {"second", {{"b", w[3]}, {"tied again", w[1]}}},
+                                  {"thrice", {{"c", w[4]}}, true}},
+                                 {.stage = stage, .accumulation = 2, .groups = {{.lr = 1e-2}}});
+      for (int step = 0; step < 3; ++step)
+        for (int micro = 0; micro < 2; ++micro) {
+          engine->backward(loss_of(w, w[5], recomputed));
+          engine->step();
+        }
+      engine->for_each_parameter([&](const memory::TensorInfo& info, Engine::Place place) {
+        auto values = values_of(*engine, place, info);
+        if (group.rank() == 0) weights.push_back(std::move(values));
+      });
+      group.barrier();
+    });
+    return weights;
+  };
+  const auto reference = weights_after(0, false), whole = weights_after(0, true);
+  ASSERT_EQ(reference.size(), 5U);
+  for (size_t i = 0; i < reference.size(); ++i)
+    EXPECT_LE(relative_distance(whole[i], reference[i]), 1e-5) << i;
+  EXPECT_TRUE(weights_after(1, true) == whole);
+  const auto sliced = weights_after(2, true);
+  for (size_t i = 0; i < reference.size(); ++i)
+    EXPECT_LE(relative_distance(sliced[i], reference[i]), 1e-5) << i;
+  EXPECT_TRUE(weights_after(3, true) == sliced);
+}
+
+TEST(Engine, ASecondGradientThatWasNotDeclaredIsRefused) {
+  test::run_ranks(2, [](const comm::Communicator& group) {
+    const at::Tensor w = (at::zeros({5, 5}) + 0.1).set_requires_grad(true);
+    auto engine = Engine::wrap(group, {{"w", {{"w", w}}}}, {.stage = 2});
+    const auto block = [&](const at::Tensor& in) { return at::linear(in, w); };
+    const at::Tensor y =
+        models::recompute(block, models::recompute(block, at::zeros({1, 5}) + 1.0));
+    try {
+      engine->backward(y.sum());
+      ADD_FAILURE() << "accepted";
+    } catch (const std::exception& error) {
+      EXPECT_NE(std::string(error.what()).find("a second gradient"), std::string::npos);
+    }
+    group.barrier();
+  });
 }
 
 TEST(Engine, SgdWithoutMomentumKeepsNoState) {

@@ -64,6 +64,26 @@ void expect_sums(Fixture& f, const std::function<float(UnitId, size_t)>& expecte
   }
 }
 
+TEST(GradientReducer, PartsOfAGradientAreAddedUpInUnitsThatAreHeldBack) {
+  for (const int stage : {0, 1, 2, 3})
+    test::run_ranks(3, [&](const comm::Communicator& group) {
+      Fixture f(group, stage);
+      f.reducer.hold_back(4);
+      f.reducer.hold_back(2);
+      for (int micro = 0; micro < 2; ++micro) {
+        f.reducer.begin_micro_batch(micro == 1);
+        for (const UnitId unit : {4, 5, 3, 4, 2, 1, 0, 2, 4})  // rank 1 does not use unit 2
+          if (unit != 2 || group.rank() != 1)
+            for (const size_t t : {1, 0}) f.land(unit, t, 1.0F);
+        f.reducer.finish_micro_batch();
+      }
+      expect_sums(f, [](UnitId unit, size_t) {
+        return unit == 4 ? 18.0F : unit == 2 ? 8.0F : 6.0F;  // parts x ranks x micro-batches
+      });
+      group.barrier();
+    });
+}
+
 TEST(GradientReducer, SumsOverRanksAndMicroBatchesAtEveryStage) {
   for (const int stage : {0, 1, 2, 3})
     for (const int ranks : {1, 2, 3, 4})
