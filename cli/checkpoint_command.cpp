@@ -53,6 +53,7 @@ void show_json(const fs::path& folder, const checkpoint::Manifest& manifest) {
     for (const auto& [tensor, record] : file.tensors)
       tensors.push_back(tensor_json(tensor, record));
     files.push_back({{"name", name}, {"bytes", file.bytes}, {"tensors", std::move(tensors)}});
+    if (!file.part_of.empty()) files.back()["part_of"] = file.part_of;
   }
   for (const auto& [name, text] : manifest.texts)
     texts.push_back({{"name", name}, {"bytes", text.bytes}, {"xxh3_128", text.hash}});

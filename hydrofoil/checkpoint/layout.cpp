@@ -2,6 +2,7 @@
 #include "hydrofoil/checkpoint/layout.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <numeric>
@@ -15,6 +16,16 @@ namespace hydrofoil::checkpoint {
 namespace {
 
 using nlohmann::json;
+
+constexpr std::string_view kSuffix = ".safetensors", kIndexSuffix = ".safetensors.index.json";
+
+// "model-00002-of-00003.safetensors"
+std::string part_name(std::string_view file, size_t part, size_t parts) {
+  if (file.ends_with(kSuffix)) file.remove_suffix(kSuffix.size());
+  char numbers[32];
+  std::snprintf(numbers, sizeof(numbers), "-%05zu-of-%05zu", part, parts);
+  return std::string(file) + numbers + std::string(kSuffix);
+}
 
 std::string quoted(const std::string& file, const std::string& tensor) {
   return "checkpoint tensor '" + tensor + "' of " + file;
@@ -116,12 +127,44 @@ void require_cover(const std::string& file, PlannedTensor& tensor) {
   if (end < elements) fail(end, elements, " are owned by no rank");
 }
 
+// A file as parts of at most max_bytes of tensors, where whole tensors allow; itself when one part
+// is enough.
+std::vector<PlannedFile> parts_of(PlannedFile file, uint64_t max_bytes) {
+  std::vector<std::vector<PlannedTensor>> groups(1);
+  uint64_t bytes = 0;
+  for (PlannedTensor& tensor : file.tensors) {
+    if (!groups.back().empty() && bytes + tensor.bytes > max_bytes) {
+      groups.emplace_back();
+      bytes = 0;
+    }
+    bytes += tensor.bytes;
+    groups.back().push_back(std::move(tensor));
+  }
+  std::vector<PlannedFile> parts(groups.size());
+  for (size_t i = 0; i < parts.size(); ++i) {
+    parts[i].name = parts.size() == 1 ? file.name : part_name(file.name, i + 1, parts.size());
+    if (parts.size() > 1) parts[i].part_of = file.name;
+    parts[i].tensors = std::move(groups[i]);
+  }
+  return parts;
+}
+
+// What Hugging Face's loaders read first.
+std::string index_text(std::span<const PlannedFile> parts) {
+  json map = json::object();
+  uint64_t bytes = 0;
+  for (const PlannedFile& part : parts)
+    for (const PlannedTensor& tensor : part.tensors) {
+      map[tensor.name] = part.name;
+      bytes += tensor.bytes;
+    }
+  return json{{"metadata", {{"total_size", bytes}}}, {"weight_map", std::move(map)}}.dump(2) + "\n";
+}
+
 void place(PlannedFile& file) {
   std::vector<io::TensorSpec> specs;
-  for (PlannedTensor& tensor : file.tensors) {
-    require_cover(file.name, tensor);
+  for (const PlannedTensor& tensor : file.tensors)
     specs.push_back({tensor.name, tensor.dtype, tensor.shape});
-  }
   io::SafetensorsPlan plan = io::plan_safetensors(specs, {{"format", "pt"}});
   file.header = std::move(plan.header);
   file.bytes = plan.file_bytes;
@@ -129,7 +172,7 @@ void place(PlannedFile& file) {
 }
 
 void require_name(const std::string& name) {
-  if (!is_plain_name(name) || name == kManifestName)
+  if (!is_plain_name(name) || name == kManifestName || name.ends_with(kIndexSuffix))
     throw std::logic_error("checkpoint: '" + name + "' cannot be the name of a file in it");
 }
 
@@ -138,6 +181,7 @@ void require_name(const std::string& name) {
 uint64_t SavePlan::bytes() const {
   uint64_t total = 0;
   for (const PlannedFile& file : files) total += file.bytes;
+  for (const auto& [name, text] : indexes) total += text.size();
   return total;
 }
 
@@ -165,12 +209,21 @@ std::string layout_text(const Snapshot& snapshot) {
   return json{{"step", snapshot.step}, {"files", std::move(files)}}.dump();
 }
 
-SavePlan plan_save(std::span<const std::string> layouts) {
+SavePlan plan_save(std::span<const std::string> layouts, uint64_t max_file_bytes) {
   Joiner joiner;
   for (size_t rank = 0; rank < layouts.size(); ++rank)
     joiner.add(static_cast<int>(rank), json::parse(layouts[rank]));
   SavePlan plan = joiner.take();
-  for (PlannedFile& file : plan.files) place(file);
+  for (PlannedFile& file : std::exchange(plan.files, {})) {
+    for (PlannedTensor& tensor : file.tensors) require_cover(file.name, tensor);
+    const std::string name = file.name;
+    std::vector<PlannedFile> parts = parts_of(std::move(file), max_file_bytes);
+    if (parts.size() > 1) plan.indexes[name + ".index.json"] = index_text(parts);
+    for (PlannedFile& part : parts) {
+      place(part);
+      plan.files.push_back(std::move(part));
+    }
+  }
   return plan;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -29,7 +30,8 @@ struct PlannedTensor {
 
 struct PlannedFile {
   std::string name;
-  std::string header;  // the file's first bytes
+  std::string part_of;  // "model.safetensors" where the snapshot's file became several
+  std::string header;   // the file's first bytes
   uint64_t bytes = 0;
   std::vector<PlannedTensor> tensors;
 };
@@ -37,6 +39,7 @@ struct PlannedFile {
 struct SavePlan {
   int64_t step = 0;
   std::vector<PlannedFile> files;
+  std::map<std::string, std::string> indexes;  // by name: says in which part each tensor is
   uint64_t bytes() const;
 };
 
@@ -44,9 +47,15 @@ struct SavePlan {
 // and for bytes that are not whole elements.
 std::string layout_text(const Snapshot& snapshot);
 
+constexpr uint64_t kMaxFileBytes = 5'000'000'000;  // as Hugging Face splits
+
 // Joins the layouts of all ranks, in rank order. std::logic_error, naming the tensor, when ranks
 // disagree on a step, shape or dtype, or an element is owned by no rank or by two.
-SavePlan plan_save(std::span<const std::string> layouts);
+//
+// A file whose tensors exceed max_file_bytes becomes model-00001-of-00003.safetensors and so on
+// with model.safetensors.index.json: in order, each part as many whole tensors as fit, at least
+// one.
+SavePlan plan_save(std::span<const std::string> layouts, uint64_t max_file_bytes = kMaxFileBytes);
 
 // Which of the items rank `rank` of `size` takes care of: neighbours, about equal sums of bytes.
 std::vector<size_t> share_of(std::span<const uint64_t> item_bytes, int rank, int size);

@@ -24,9 +24,11 @@ json file_json(const FileRecord& file) {
                      {"shape", tensor.shape},
                      {"offset", tensor.offset},
                      {kHashKey, tensor.hash}};
-  return {{"bytes", file.bytes},
-          {"header", {{"bytes", file.header_bytes}, {kHashKey, file.header_hash}}},
-          {"tensors", std::move(tensors)}};
+  json value = {{"bytes", file.bytes},
+                {"header", {{"bytes", file.header_bytes}, {kHashKey, file.header_hash}}},
+                {"tensors", std::move(tensors)}};
+  if (!file.part_of.empty()) value["part_of"] = file.part_of;
+  return value;
 }
 
 TensorRecord parse_tensor(const json& value, uint64_t file_bytes) {
@@ -47,6 +49,7 @@ FileRecord parse_file(const json& value) {
   file.bytes = value.at("bytes").get<uint64_t>();
   file.header_bytes = value.at("header").at("bytes").get<uint64_t>();
   file.header_hash = value.at("header").at(kHashKey).get<std::string>();
+  file.part_of = value.value("part_of", "");
   if (file.header_bytes > file.bytes)
     throw std::invalid_argument("a header is larger than its file");
   for (const auto& [name, tensor] : value.at("tensors").items())

@@ -29,6 +29,7 @@ struct FileRecord {
   uint64_t bytes = 0;
   uint64_t header_bytes = 0;
   std::string header_hash;
+  std::string part_of;  // "model.safetensors" where that was split; else empty
   std::map<std::string, TensorRecord, std::less<>> tensors;
 };
 

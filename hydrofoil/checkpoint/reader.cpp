@@ -22,29 +22,41 @@ Reader::Reader(const std::filesystem::path& path)
       if (hash_range(file, 0, record.header_bytes) != record.header_hash)
         throw Error(ExitCode::kCheckpoint, "its header is damaged", file.path().string(),
                     "use another checkpoint");
-      files_.emplace(name, std::move(file));
+      const io::File& opened = files_.emplace(name, std::move(file)).first->second;
+      tensors_[name];  // also where it holds nothing
+      for (const auto& [tensor, place] : record.tensors) {
+        tensors_[name][tensor] = {&opened, &place};
+        if (!record.part_of.empty()) tensors_[record.part_of][tensor] = {&opened, &place};
+      }
     }
   });
 }
 
-const io::File& Reader::file(std::string_view name) const {
-  const auto it = files_.find(name);
-  if (it == files_.end())
-    throw Error(ExitCode::kCheckpoint, "has no file " + std::string(name), folder_.string(),
+const Reader::Places& Reader::tensors(std::string_view file) const {
+  const auto it = tensors_.find(file);
+  if (it == tensors_.end())
+    throw Error(ExitCode::kCheckpoint, "has no file " + std::string(file), folder_.string(),
                 "hydrofoil checkpoint show lists what it holds");
   return it->second;
 }
 
+bool Reader::has(std::string_view file) const {
+  return tensors_.contains(file);
+}
+
 bool Reader::has(std::string_view file, std::string_view tensor) const {
-  const auto it = manifest_.files.find(file);
-  return it != manifest_.files.end() && it->second.tensors.contains(tensor);
+  const auto it = tensors_.find(file);
+  return it != tensors_.end() && it->second.contains(tensor);
 }
 
 const TensorRecord& Reader::tensor(std::string_view file, std::string_view name) const {
-  this->file(file);
-  const auto& tensors = manifest_.files.find(file)->second.tensors;
-  const auto it = tensors.find(name);
-  if (it == tensors.end())
+  return *place(file, name).record;
+}
+
+const Reader::Place& Reader::place(std::string_view file, std::string_view name) const {
+  const Places& places = tensors(file);
+  const auto it = places.find(name);
+  if (it == places.end())
     throw Error(ExitCode::kCheckpoint,
                 std::string(file) + " has no tensor '" + std::string(name) + "'", folder_.string(),
                 "it was saved from another model; hydrofoil checkpoint show lists what it holds");
@@ -65,14 +77,15 @@ const TensorRecord& Reader::tensor(std::string_view file, std::string_view name,
 
 void Reader::read(std::string_view file, std::string_view tensor, size_t begin,
                   std::span<std::byte> out) const {
-  const TensorRecord& record = this->tensor(file, tensor);
+  const auto& [opened, place] = this->place(file, tensor);
+  const TensorRecord& record = *place;
   const uint64_t element = size_of(record.dtype);
   if (out.size() % element != 0 || begin > record.bytes / element ||
       out.size() > record.bytes - begin * element)
     throw std::logic_error("read of " + std::to_string(out.size()) + " bytes from element " +
                            std::to_string(begin) + " of tensor '" + std::string(tensor) +
                            "', which has " + std::to_string(record.bytes) + " bytes");
-  as_checkpoint_errors([&] { this->file(file).read_at(record.offset + begin * element, out); });
+  as_checkpoint_errors([&, from = opened] { from->read_at(record.offset + begin * element, out); });
 }
 
 bool Reader::has_text(std::string_view name) const {

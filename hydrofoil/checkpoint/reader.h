@@ -33,6 +33,9 @@ class Reader {
   const Manifest& manifest() const { return manifest_; }
   int64_t step() const { return manifest_.step; }
 
+  // A file is named as it was saved, "model.safetensors", whether it was split or not; the names of
+  // its parts work as well.
+  bool has(std::string_view file) const;
   bool has(std::string_view file, std::string_view tensor) const;
   const TensorRecord& tensor(std::string_view file, std::string_view name) const;
   // Also requires the shape; the error shows both.
@@ -41,8 +44,13 @@ class Reader {
   // Elements [begin, ..) of the flattened tensor; out is made of whole elements.
   void read(std::string_view file, std::string_view tensor, size_t begin,
             std::span<std::byte> out) const;
-  // The file as it was opened, for readers of whole byte ranges.
-  const io::File& file(std::string_view name) const;
+  // All tensors of a file, with the opened file or part that each lies in.
+  struct Place {
+    const io::File* file;
+    const TensorRecord* record;
+  };
+  using Places = std::map<std::string, Place, std::less<>>;
+  const Places& tensors(std::string_view file) const;
 
   bool has_text(std::string_view name) const;
   std::string text(std::string_view name) const;  // checked against its digest
@@ -50,7 +58,10 @@ class Reader {
  private:
   std::filesystem::path folder_;
   Manifest manifest_;
-  std::map<std::string, io::File, std::less<>> files_;
+  const Place& place(std::string_view file, std::string_view tensor) const;
+
+  std::map<std::string, io::File, std::less<>> files_;  // as they are on disk
+  std::map<std::string, Places, std::less<>> tensors_;  // by file and by part
 };
 
 }  // namespace hydrofoil::checkpoint

@@ -60,7 +60,8 @@ class Save {
   Save& operator=(const Save&) = delete;
 
   fs::path run() {
-    plan_ = plan_save(together(group_, "layout", [&] { return layout_text(snapshot_); }));
+    plan_ = plan_save(together(group_, "layout", [&] { return layout_text(snapshot_); }),
+                      options_.max_file_bytes);
     const fs::path target = options_.root / step_name(plan_.step);
     aside_ = together(group_, "create", [&] { return on_rank_0([&] { create(target); }); })[0];
     for (const std::string& text : together(group_, "write", [&] { return joined(write()); }))
@@ -85,11 +86,12 @@ class Save {
     require_space();
     aside_ = target.string() + ".tmp-" + io::unique_id();
     make_folders(aside_);
-    for (const auto& [name, text] : snapshot_.texts) {
-      const io::File file(aside_ / name, io::Access::kCreate);
-      file.write_at(0, std::as_bytes(std::span(text)));
-      file.sync();
-    }
+    for (const auto* texts : {&snapshot_.texts, &std::as_const(plan_.indexes)})
+      for (const auto& [name, text] : *texts) {
+        const io::File file(aside_ / name, io::Access::kCreate);
+        file.write_at(0, std::as_bytes(std::span(text)));
+        file.sync();
+      }
     for (const PlannedFile& planned : plan_.files) {
       const io::File file(target_file(planned), io::Access::kCreate);
       file.reserve(planned.bytes);
@@ -155,10 +157,11 @@ class Save {
     result.step = plan_.step;
     result.code_version = HYDROFOIL_VERSION;
     result.created_by = options_.created_by;
-    for (const auto& [name, text] : snapshot_.texts)
-      result.texts[name] = {text.size(), io::hash_of(text)};
+    for (const auto* texts : {&snapshot_.texts, &plan_.indexes})
+      for (const auto& [name, text] : *texts) result.texts[name] = {text.size(), io::hash_of(text)};
     for (const PlannedFile& file : plan_.files)
-      result.files[file.name] = {file.bytes, file.header.size(), io::hash_of(file.header), {}};
+      result.files[file.name] = {
+          file.bytes, file.header.size(), io::hash_of(file.header), file.part_of, {}};
     for (size_t rank = 0; rank < read_back.size(); ++rank) {
       const Digests digests = split(read_back[rank]);
       size_t next = 0;

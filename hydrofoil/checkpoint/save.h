@@ -12,9 +12,11 @@
 // the files back (from the page cache).
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 
+#include "hydrofoil/checkpoint/layout.h"
 #include "hydrofoil/checkpoint/snapshot.h"
 #include "hydrofoil/comm/communicator.h"
 
@@ -24,12 +26,13 @@ struct SaveOptions {
   std::filesystem::path root;  // made when missing; all ranks see the same one
   int keep = 2;                // complete checkpoints that stay, this one included; 0: all
   std::string created_by = "hydrofoil";
+  uint64_t max_file_bytes = kMaxFileBytes;  // the same on all ranks; layout.h says how files split
 };
 
 // Collective; returns root/step-N. When a rank fails (full disk, no rights), all ranks throw
 // Error(kCheckpoint) with path and cause, what was written is removed, and the older checkpoints
 // are as they were: training may go on. An existing step-N is replaced. std::logic_error on all
-// ranks, naming the tensor, for a snapshot that is not one (snapshot.h). Files are never split.
+// ranks, naming the tensor, for a snapshot that is not one (snapshot.h).
 std::filesystem::path save(const comm::Communicator& group, const Snapshot& snapshot,
                            const SaveOptions& options);
 

@@ -159,19 +159,18 @@ std::vector<Problem> verify(const fs::path& path) {
 void require_intact(const comm::Communicator& group, const Reader& reader,
                     const std::string& file) {
   together(group, "verify", [&] {
-    const io::File& opened = reader.file(file);
-    const auto& tensors = reader.manifest().files.find(file)->second.tensors;
-    std::vector<const std::pair<const std::string, TensorRecord>*> all;
+    std::vector<const Reader::Places::value_type*> all;
     std::vector<uint64_t> bytes;
-    for (const auto& entry : tensors) {
+    for (const auto& entry : reader.tensors(file)) {
       all.push_back(&entry);
-      bytes.push_back(entry.second.bytes);
+      bytes.push_back(entry.second.record->bytes);
     }
     for (const size_t i : share_of(bytes, group.rank(), group.size())) {
-      const std::string message = compare(opened, all[i]->second);
+      const auto& [opened, record] = all[i]->second;
+      const std::string message = compare(*opened, *record);
       if (!message.empty())
         throw Error(ExitCode::kCheckpoint, "tensor '" + all[i]->first + "' " + message,
-                    opened.path().string(), "use another checkpoint");
+                    opened->path().string(), "use another checkpoint");
     }
     return std::string();
   });

@@ -162,7 +162,7 @@ void Trainer::load_state() {
   if (resume_from_) {
     const checkpoint::Reader reader(*resume_from_);
     for (const char* file : {"model.safetensors", "optimizer.safetensors"})
-      if (reader.manifest().files.contains(file)) checkpoint::require_intact(group_, reader, file);
+      if (reader.has(file)) checkpoint::require_intact(group_, reader, file);
     progress_ = restore(*model_.engine, reader);
     last_checkpoint_ = resume_from_->string();
     if (group_.rank() == 0)

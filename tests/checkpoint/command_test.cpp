@@ -49,6 +49,16 @@ TEST_F(CheckpointCommand, ShowAsJsonHasEveryTensor) {
   EXPECT_EQ(object["files"][1]["tensors"][1]["shape"], json({17, 97}));
 }
 
+TEST_F(CheckpointCommand, PartsAreShownAndVerified) {
+  Model(13, 1009).save_on(2, {.root = root_.path(), .max_file_bytes = 4000});
+  EXPECT_THAT(output_of("show " + path_),
+              HasSubstr("model-00001-of-00004.safetensors: 1 tensors, 1649 elements"));
+  const json object = json::parse(output_of("show --json " + path_));
+  EXPECT_EQ(object["files"].size(), 7u);
+  EXPECT_EQ(object["files"][6]["part_of"], "optimizer.safetensors");
+  EXPECT_THAT(output_of("verify " + path_), HasSubstr("step-00000013: sound, 9 tensors, "));
+}
+
 TEST_F(CheckpointCommand, VerifySaysSoundOrFailsWithTheTensor) {
   EXPECT_THAT(output_of("verify " + path_), HasSubstr("step-00000012: sound, 9 tensors, "));
   EXPECT_TRUE(json::parse(output_of("verify --json " + path_))["ok"]);

@@ -4,12 +4,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
 #include <set>
 #include <stdexcept>
 
 namespace hydrofoil::checkpoint {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 const std::vector<std::byte> kBytes(4096);
@@ -51,6 +53,52 @@ TEST(PlanSave, OrdersThePiecesOfAllRanks) {
   }
   EXPECT_EQ(plan.step, 7);
   EXPECT_EQ(plan.bytes(), plan.files[0].header.size() + 40);
+}
+
+// Tensors of 40, 4, 4, 100, 0 and 8 bytes; in another file, one of 40.
+SavePlan split_at(uint64_t max_file_bytes) {
+  Snapshot all{3, {{"model.safetensors", {}}, {"other.safetensors", {}}}, {}};
+  all.files[1].tensors = owning({{0, 10}}).files[0].tensors;
+  const int64_t sizes[] = {10, 1, 1, 25, 0, 2};
+  for (size_t i = 0; i < std::size(sizes); ++i) {
+    Snapshot one = owning({{0, static_cast<size_t>(sizes[i])}}, {sizes[i]});
+    one.files[0].tensors[0].name = "t" + std::to_string(i);
+    all.files[0].tensors.push_back(one.files[0].tensors[0]);
+  }
+  return plan_save(std::vector<std::string>{layout_text(all)}, max_file_bytes);
+}
+
+std::vector<size_t> tensors_of_files(const SavePlan& plan) {
+  std::vector<size_t> counts;
+  for (const PlannedFile& file : plan.files) counts.push_back(file.tensors.size());
+  return counts;
+}
+
+TEST(PlanSave, SplitsAFileIntoWholeTensorsUpToTheLimit) {
+  EXPECT_THAT(tensors_of_files(split_at(156)), ElementsAre(6, 1));
+  EXPECT_THAT(tensors_of_files(split_at(155)), ElementsAre(5, 1, 1));
+  EXPECT_THAT(tensors_of_files(split_at(48)), ElementsAre(3, 1, 2, 1));
+  EXPECT_THAT(tensors_of_files(split_at(47)), ElementsAre(2, 1, 1, 2, 1));
+  EXPECT_THAT(tensors_of_files(split_at(0)), ElementsAre(1, 1, 1, 1, 1, 1, 1));
+}
+
+TEST(PlanSave, PartsHaveHuggingFacesNamesAndIndex) {
+  EXPECT_EQ(split_at(156).files[0].name, "model.safetensors");
+  EXPECT_EQ(split_at(156).files[0].part_of, "");
+  EXPECT_TRUE(split_at(156).indexes.empty());
+  const SavePlan plan = split_at(48);
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ(plan.files[i].name, "model-0000" + std::to_string(i + 1) + "-of-00003.safetensors");
+    EXPECT_EQ(plan.files[i].part_of, "model.safetensors");
+  }
+  EXPECT_EQ(plan.files[3].name, "other.safetensors");
+  ASSERT_EQ(plan.indexes.size(), 1u);
+  const auto index = nlohmann::json::parse(plan.indexes.at("model.safetensors.index.json"));
+  EXPECT_EQ(index["metadata"]["total_size"], 156);
+  ASSERT_EQ(index["weight_map"].size(), 6u);
+  EXPECT_EQ(index["weight_map"]["t2"], plan.files[0].name);
+  EXPECT_EQ(index["weight_map"]["t3"], plan.files[1].name);
+  EXPECT_EQ(index["weight_map"]["t5"], plan.files[2].name);
 }
 
 TEST(PlanSave, NamesTheTensorOfGapsAndDoubleOwners) {

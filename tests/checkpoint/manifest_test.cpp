@@ -23,7 +23,7 @@ Manifest sample() {
   manifest.step = 100;
   manifest.code_version = "0.1.0";
   manifest.created_by = "a test";
-  FileRecord file{328, 64, io::hash_of(std::string_view("header")), {}};
+  FileRecord file{328, 64, io::hash_of(std::string_view("header")), "model.safetensors", {}};
   file.tensors["w\"\n"] = {DType::kF32, {3, 17}, 64, 204, io::hash_of(std::string_view("w"))};
   manifest.files["model.safetensors"] = file;
   manifest.texts["config.json"] = {2, io::hash_of(std::string_view("{}"))};
@@ -46,6 +46,9 @@ TEST(Manifest, ComesBackAsItWas) {
   EXPECT_EQ(tensor.bytes, 204u);
   EXPECT_EQ(tensor.dtype, DType::kF32);
   EXPECT_EQ(manifest.tensor_count(), 1u);
+  EXPECT_EQ(manifest.files.at("model.safetensors").part_of, "model.safetensors");
+  const auto whole = rewritten([](json& d) { d["files"]["model.safetensors"].erase("part_of"); });
+  EXPECT_EQ(parse_manifest(whole, "m").files.at("model.safetensors").part_of, "");
   EXPECT_EQ(manifest.bytes(), 330u);
   EXPECT_EQ(rewritten([](json&) {}), json::parse(manifest_text(sample())).dump());
 }

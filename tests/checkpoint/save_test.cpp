@@ -8,6 +8,7 @@
 
 #include "hydrofoil/checkpoint/folder.h"
 #include "hydrofoil/checkpoint/verify.h"
+#include "hydrofoil/io/safetensors_set.h"
 #include "tests/checkpoint/support.h"
 
 namespace hydrofoil::checkpoint {
@@ -60,6 +61,46 @@ TEST(Save, TheFilesAreSafetensorsAndTheDigestsThoseOfTheTensors) {
   }
   EXPECT_EQ(reader.manifest().created_by, "hydrofoil");
   EXPECT_FALSE(reader.manifest().code_version.empty());
+}
+
+TEST(Save, SplitsLargeFilesTheSameWayOnAnyNumberOfRanks) {
+  const Model model(100, kSmall);
+  const Scratch scratch;
+  for (int ranks = 1; ranks <= 4; ++ranks) {
+    model.save_on(ranks, {.root = scratch / std::to_string(ranks), .max_file_bytes = 4000});
+    const fs::path folder = scratch / std::to_string(ranks) / "step-00000100";
+    EXPECT_EQ(names_in(folder), names_in(scratch / "1" / "step-00000100"));
+    for (const std::string& name : names_in(folder))
+      EXPECT_TRUE(get(folder / name) == get(scratch / "1" / "step-00000100" / name)) << name;
+    EXPECT_TRUE(verify(folder).empty());
+    const Reader reader(folder);
+    for (int loaders = 1; loaders <= 3; ++loaders)
+      EXPECT_EQ(model.difference(reader, loaders), "") << ranks << " -> " << loaders;
+  }
+  EXPECT_THAT(
+      names_in(scratch / "3" / "step-00000100"),
+      ElementsAre("config.json", "manifest.json", "model-00001-of-00004.safetensors",
+                  "model-00002-of-00004.safetensors", "model-00003-of-00004.safetensors",
+                  "model-00004-of-00004.safetensors", "model.safetensors.index.json",
+                  "optimizer-00001-of-00003.safetensors", "optimizer-00002-of-00003.safetensors",
+                  "optimizer-00003-of-00003.safetensors", "optimizer.safetensors.index.json",
+                  "state.json"));
+}
+
+TEST(Save, PartsLoadAsHuggingFacesDo) {
+  const Model model(100, kSmall);
+  const Scratch scratch;
+  model.save_on(2, {.root = scratch.path(), .max_file_bytes = 4000});
+  const io::SafetensorsSet set(scratch / "step-00000100");
+  size_t weights = 0;
+  for (const Model::Tensor& tensor : model.tensors) {
+    if (tensor.file != "model.safetensors") continue;
+    ++weights;
+    const auto& [file, stored] = set.at(tensor.name);
+    EXPECT_EQ(stored->shape, tensor.shape);
+    EXPECT_TRUE(std::ranges::equal(file->mapped(*stored), tensor.bytes)) << tensor.name;
+  }
+  EXPECT_EQ(set.tensors().size(), weights);
 }
 
 TEST(Save, KeepsTheNewestAndNamesTheLast) {

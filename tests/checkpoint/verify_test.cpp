@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "hydrofoil/checkpoint/folder.h"
 #include "tests/checkpoint/support.h"
 
 namespace hydrofoil::checkpoint {
@@ -103,6 +104,33 @@ TEST_F(VerifyTest, RequireIntactFailsOnEveryRankForDamageThatOneRankSees) {
   EXPECT_THAT(check(kWeights), HasSubstr("tensor 'wte.weight' does not match its digest"));
   EXPECT_EQ(check("optimizer.safetensors"), "");
   EXPECT_THAT(check("none"), HasSubstr("has no file none"));
+}
+
+TEST(Verify, FindsDamageInAnyPartOfASplitFile) {
+  const Scratch scratch;
+  const Model model(1, 1009);
+  model.save_on(2, {.root = scratch.path(), .max_file_bytes = 4000});
+  const fs::path folder = scratch / "step-00000001";
+  const Manifest manifest = read_complete(folder);
+  for (const auto& [name, record] : manifest.files) {
+    const std::string whole = get(folder / name);
+    std::string bytes = whole;
+    const auto& [tensor, place] = *record.tensors.rbegin();
+    if (place.bytes == 0) continue;
+    bytes[place.offset] = static_cast<char>(bytes[place.offset] ^ 1);
+    put(folder / name, bytes);
+    const auto problems = verify(folder);
+    ASSERT_EQ(problems.size(), 1u) << name;
+    EXPECT_THAT(problems[0].line(), StartsWith(name + ", tensor '" + tensor + "'"));
+    const std::string part_of = record.part_of;
+    run_ranks(2, [&](const comm::Communicator& group) {
+      const Reader reader(folder);
+      EXPECT_THAT(error_line([&] { require_intact(group, reader, part_of); }), HasSubstr(name));
+    });
+    put(folder / name, whole);
+  }
+  fs::remove(folder / "model-00002-of-00004.safetensors");
+  EXPECT_THAT(error_line([&] { Reader reader(folder); }), HasSubstr("model-00002-of-00004"));
 }
 
 TEST(ReadBack, NamesTheRankWhoseBytesDidNotArrive) {
