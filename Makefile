@@ -28,6 +28,12 @@ asan tsan: ## the rooms without libtorch under a sanitizer; SUITES="comm memory"
 	@cmake --build build-$@ -j $(JOBS) $(addprefix --target ,$(SUITES:%=%_test))
 	@scripts/run_tests.py build-$@ ci $(SUITES)
 
+DEV_SUITES = memory models zero train optim checkpoint data
+dev: bootstrap ## a debug build: assertions on, released memory poisoned; SUITES="zero" for some
+	@[ -f build-dev/build.ninja ] || cmake --preset dev
+	@cmake --build build-dev -j $(JOBS) $(patsubst %,--target %_test,$(or $(SUITES),$(DEV_SUITES)))
+	@scripts/run_tests.py build-dev ci $(or $(SUITES),$(DEV_SUITES))
+
 fuzz: ## the parsers of foreign files under libFuzzer, SECONDS_EACH=60 (clang-19 and libclang-rt-19-dev)
 	@scripts/fuzz.sh
 
@@ -48,4 +54,4 @@ dist: build ## dist/hydrofoil: a folder that runs on another machine of this kin
 clean: ## remove what was built (not .venv, assets and runs)
 	rm -rf build build-asan build-tsan build-fuzz build-dev dist
 
-.PHONY: help bootstrap build test test-long demo asan tsan fuzz check format lint dist clean
+.PHONY: help bootstrap build test test-long demo asan tsan dev fuzz check format lint dist clean

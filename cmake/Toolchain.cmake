@@ -28,8 +28,9 @@ target_include_directories(hydrofoil_options INTERFACE ${CMAKE_SOURCE_DIR})
 # instruction set the compiler was allowed to use.
 add_compile_options(-ffp-contract=off)
 
-# A debug build poisons released memory and checks invariants that cost time.
-add_compile_definitions($<$<CONFIG:Debug>:HYDROFOIL_DEBUG=1>)
+# A debug build poisons released memory and checks invariants that cost time, the standard library's
+# preconditions among them (these do not change its ABI: libtorch fits).
+add_compile_definitions($<$<CONFIG:Debug>:HYDROFOIL_DEBUG=1> $<$<CONFIG:Debug>:_GLIBCXX_ASSERTIONS>)
 
 foreach(sanitizer IN LISTS HYDROFOIL_SANITIZE)
   add_compile_options(-fsanitize=${sanitizer} -fno-omit-frame-pointer -g1)
