@@ -56,9 +56,10 @@ at::Tensor capped(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
 }
 
 // [B, heads, T, D]: queries that end where the keys end.
-at::Tensor mix(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Attention& a) {
+at::Tensor mix(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const Attention& a,
+               const at::Tensor& seen) {
   const auto time = q.size(2), begin = k.size(2) - time;
-  auto mask = a.visibility ? a.visibility->mask(begin, time, q) : at::Tensor();
+  auto mask = a.causal && a.visibility ? a.visibility->mask(begin, time, q) : seen;
   if (a.softcap != 0) {
     if (!mask.defined())
       mask = at::ones({time, k.size(2)}, q.options().dtype(at::kBool)).tril(begin);
@@ -67,13 +68,15 @@ at::Tensor mix(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, co
   const auto scale = a.scale != 0 ? std::optional(a.scale) : std::nullopt;
   const auto attn_mask = mask.defined() ? std::optional(mask) : std::nullopt;
   return at::scaled_dot_product_attention(q, k, v, attn_mask, /*dropout_p=*/0.0,
-                                          /*is_causal=*/!mask.defined() && begin == 0, scale,
+                                          /*is_causal=*/a.causal && !mask.defined() && begin == 0,
+                                          scale,
                                           /*enable_gqa=*/a.heads != a.kv_heads);
 }
 
 }  // namespace
 
-at::Tensor attend(const at::Tensor& x, const Attention& a, KeyValues* cache) {
+at::Tensor attend(const at::Tensor& x, const Attention& a, KeyValues* cache,
+                  const at::Tensor& seen) {
   const auto batch = x.size(0), time = x.size(1);
   auto [q, k, v] = queries_keys_values(x, a);
   if (a.q_norm.weight.defined()) q = normalize(q, a.q_norm), k = normalize(k, a.k_norm);
@@ -85,7 +88,7 @@ at::Tensor attend(const at::Tensor& x, const Attention& a, KeyValues* cache) {
   if (cache && cache->keys.defined() && time != 1)
     throw std::logic_error("attend: a cache is continued token by token");
   if (cache) append(*cache, k, v);
-  const auto mixed = mix(q, k, v, a);
+  const auto mixed = mix(q, k, v, a, seen);
   return linear(mixed.transpose(1, 2).reshape({batch, time, a.heads * a.head_dim}), a.output);
 }
 

@@ -22,7 +22,8 @@ struct Attention {
   double softcap = 0;                   // of scores; 0: none
   const RotaryTable* rotary = nullptr;  // null: no turned positions
   bool interleaved = false;             // how pairs that turn together lie
-  const Visibility* visibility = nullptr;
+  bool causal = true;
+  const Visibility* visibility = nullptr;  // of causal attention
 };
 
 // Keys and values of the positions so far, for generation.
@@ -31,8 +32,9 @@ struct KeyValues {
   int64_t positions() const { return keys.defined() ? keys.size(2) : 0; }
 };
 
-// Causal. x [B, T, H] -> [B, T, H]. With a cache, x continues it (T = 1, unless it is empty) and is
-// added.
-at::Tensor attend(const at::Tensor& x, const Attention& attention, KeyValues* cache = nullptr);
+// x [B, T, H] -> [B, T, H]. With a cache, x continues it (T = 1, unless it is empty) and is added.
+// Attention that is not causal sees every key, or those that `seen` [B, 1, 1, T] bool marks.
+at::Tensor attend(const at::Tensor& x, const Attention& attention, KeyValues* cache = nullptr,
+                  const at::Tensor& seen = {});
 
 }  // namespace hydrofoil::models

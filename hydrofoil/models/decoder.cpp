@@ -3,11 +3,8 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/tanh.h>
-
-#include <stdexcept>
 
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/models/cross_entropy.h"
@@ -15,43 +12,15 @@
 #include "hydrofoil/models/initialize.h"
 
 namespace hydrofoil::models {
-namespace {
-
-void check(const spec::ModelSpec& spec) {
-  const auto refuse = [&](const std::string& what) {
-    throw Error(ExitCode::kConfig, "the " + spec.family + " model " + what);
-  };
-  if (spec.kv_heads < 1 || spec.heads % spec.kv_heads != 0)
-    refuse("has " + std::to_string(spec.heads) + " heads, not a multiple of its " +
-           std::to_string(spec.kv_heads) + " key-value heads");
-  if (spec.positions == spec::Positions::kRotary && spec.turning_dim() % 2 != 0)
-    refuse("has rotary positions on an odd number of dimensions, " +
-           std::to_string(spec.turning_dim()));
-}
-
-NamedTensor make(int block, const spec::ParameterSpec& p, const Allocate& allocate) {
-  auto tensor = allocate(block, p);
-  if (tensor.sizes() != at::IntArrayRef(p.shape) || !tensor.is_contiguous() || !tensor.is_leaf())
-    throw std::logic_error("allocator returned a wrong tensor for " + p.name);
-  return {p.name, tensor.set_requires_grad(true)};
-}
-
-}  // namespace
-
-at::Tensor with_memory(int, const spec::ParameterSpec& p) {
-  return at::empty(p.shape, at::TensorOptions().dtype(at::kFloat));
-}
-
 Decoder::Decoder(const spec::ModelSpec& spec, const Allocate& allocate)
     : spec_(spec), tables_(spec) {
   using spec::Part;
-  check(spec_);
+  if (!spec_.causal)
+    throw Error(ExitCode::kConfig,
+                "the " + spec_.family + " model is an encoder: it does not predict the next token");
+  check_sizes(spec_);
   const auto blocks = spec::blocks(spec_);
-  for (const auto& block : blocks) {
-    auto& tensors = parameters_.emplace_back();
-    for (const auto& p : block.parameters)
-      tensors.push_back(make(static_cast<int>(parameters_.size()) - 1, p, allocate));
-  }
+  parameters_ = make_parameters(blocks, allocate);
   const Parts first(blocks.front(), parameters_.front(), spec_);
   token_embedding_ = first.weight(Part::kTokens);
   position_embedding_ = first.find(Part::kPositions);
@@ -67,12 +36,7 @@ Decoder::Decoder(const spec::ModelSpec& spec, const Allocate& allocate)
 }
 
 at::Tensor Decoder::embed(const at::Tensor& tokens, int64_t first_position) const {
-  const auto end = first_position + tokens.size(1);
-  if (end > spec_.position_limit())
-    throw Error(ExitCode::kData,
-                "a sequence of " + std::to_string(end) + " tokens is longer than the model's " +
-                    std::to_string(spec_.position_limit()) + " positions",
-                {}, "shorten the sequence length");
+  check_positions(spec_, first_position + tokens.size(1));
   auto x = embedding(token_embedding_, tokens);
   if (spec_.embedding_scale != 1) x = x * spec_.embedding_scale;
   if (project_in_.weight.defined()) x = linear(x, project_in_);
@@ -114,13 +78,13 @@ LossSum forward_loss(const Program& program, const Batch& batch) {
   return program.loss(x, batch);
 }
 
-void initialize(const Decoder& model, uint64_t seed) {
+void initialize(const Program& program, const spec::ModelSpec& spec, uint64_t seed) {
   at::NoGradGuard no_grad;
   std::vector<float> values;
-  const auto specs = spec::blocks(model.spec());
-  for (int b = 0; b < model.blocks(); ++b)
+  const auto specs = spec::blocks(spec);
+  for (int b = 0; b < program.blocks(); ++b)
     for (size_t i = 0; i < specs[b].parameters.size(); ++i) {
-      auto tensor = model.parameters(b)[i].tensor;
+      auto tensor = program.parameters(b)[i].tensor;
       values.resize(static_cast<size_t>(tensor.numel()));
       initialize(specs[b].parameters[i], seed, 0, values);
       tensor.copy_(

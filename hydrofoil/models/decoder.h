@@ -10,8 +10,6 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <functional>
-#include <memory>
 #include <span>
 #include <vector>
 
@@ -20,11 +18,6 @@
 #include "hydrofoil/spec/model_spec.h"
 
 namespace hydrofoil::models {
-
-// Makes the tensor of one parameter: full shape, contiguous, a leaf. Called once each, in order.
-// Whoever shards parameters passes its own: memory may come as late as the first operator.
-using Allocate = std::function<at::Tensor(int block, const spec::ParameterSpec&)>;
-at::Tensor with_memory(int block, const spec::ParameterSpec&);  // fp32, uninitialised
 
 class Decoder final : public Program {
  public:
@@ -59,6 +52,9 @@ class Decoder final : public Program {
 };
 
 // Fills every parameter from `seed` (see initialize.h), in place.
-void initialize(const Decoder& model, uint64_t seed);
+void initialize(const Program& program, const spec::ModelSpec& spec, uint64_t seed);
+inline void initialize(const Decoder& model, uint64_t seed) {
+  initialize(model, model.spec(), seed);
+}
 
 }  // namespace hydrofoil::models

@@ -2,13 +2,54 @@
 #include "hydrofoil/models/layer.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
 
 #include <stdexcept>
 #include <string>
 
+#include "hydrofoil/core/error.h"
+
 namespace hydrofoil::models {
 
 using spec::Part;
+
+at::Tensor with_memory(int, const spec::ParameterSpec& p) {
+  return at::empty(p.shape, at::TensorOptions().dtype(at::kFloat));
+}
+
+std::vector<std::vector<NamedTensor>> make_parameters(const std::vector<spec::BlockSpec>& blocks,
+                                                      const Allocate& allocate) {
+  std::vector<std::vector<NamedTensor>> all(blocks.size());
+  for (size_t i = 0; i < blocks.size(); ++i)
+    for (const auto& p : blocks[i].parameters) {
+      auto tensor = allocate(static_cast<int>(i), p);
+      if (tensor.sizes() != at::IntArrayRef(p.shape) || !tensor.is_contiguous() ||
+          !tensor.is_leaf())
+        throw std::logic_error("allocator returned a wrong tensor for " + p.name);
+      all[i].push_back({p.name, tensor.set_requires_grad(true)});
+    }
+  return all;
+}
+
+void check_sizes(const spec::ModelSpec& spec) {
+  const auto refuse = [&](const std::string& what) {
+    throw Error(ExitCode::kConfig, "the " + spec.family + " model " + what);
+  };
+  if (spec.kv_heads < 1 || spec.heads % spec.kv_heads != 0)
+    refuse("has " + std::to_string(spec.heads) + " heads, not a multiple of its " +
+           std::to_string(spec.kv_heads) + " key-value heads");
+  if (spec.positions == spec::Positions::kRotary && spec.turning_dim() % 2 != 0)
+    refuse("has rotary positions on an odd number of dimensions, " +
+           std::to_string(spec.turning_dim()));
+}
+
+void check_positions(const spec::ModelSpec& spec, int64_t end) {
+  if (end <= spec.position_limit()) return;
+  throw Error(ExitCode::kData,
+              "a sequence of " + std::to_string(end) + " tokens is longer than the model's " +
+                  std::to_string(spec.position_limit()) + " positions",
+              {}, "shorten the sequence length");
+}
 
 at::Tensor Parts::find(Part part, bool bias) const {
   for (size_t i = 0; i < tensors_.size(); ++i)
@@ -62,6 +103,7 @@ Attention bind_attention(const Parts& parts, int64_t layer, const LayerTables& t
           .softcap = s.attention_softcap,
           .rotary = tables.rotary.get(),
           .interleaved = s.rotary_interleaved,
+          .causal = s.causal,
           .visibility = s.window_of(layer) ? tables.windowed.get() : tables.all.get()};
 }
 
@@ -87,14 +129,15 @@ Layer bind_layer(const Parts& parts, int64_t layer, const LayerTables& tables) {
           .residual = s.residual};
 }
 
-at::Tensor run_layer(const Layer& layer, const at::Tensor& x, KeyValues* cache) {
+at::Tensor run_layer(const Layer& layer, const at::Tensor& x, KeyValues* cache,
+                     const at::Tensor& seen) {
   if (layer.norm_placement == spec::NormPlacement::kAfter) {
-    const auto mixed = normalize(x + attend(x, layer.attention, cache), layer.attention_norm);
+    const auto mixed = normalize(x + attend(x, layer.attention, cache, seen), layer.attention_norm);
     return normalize(mixed + feed_forward(mixed, layer.mlp), layer.mlp_norm);
   }
   const auto normal = normalize(x, layer.attention_norm);
   const auto attended =
-      normalize_if(attend(normal, layer.attention, cache), layer.attention_add_norm);
+      normalize_if(attend(normal, layer.attention, cache, seen), layer.attention_add_norm);
   if (layer.residual != spec::Residual::kSequential) {
     const bool one = layer.residual == spec::Residual::kParallelOneNorm;
     return x + (attended + feed_forward(one ? normal : normalize(x, layer.mlp_norm), layer.mlp));

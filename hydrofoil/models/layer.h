@@ -4,8 +4,10 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <memory>
 #include <span>
+#include <vector>
 
 #include "hydrofoil/models/attention.h"
 #include "hydrofoil/models/layers.h"
@@ -13,6 +15,19 @@
 #include "hydrofoil/spec/model_spec.h"
 
 namespace hydrofoil::models {
+
+// Makes the tensor of one parameter: full shape, contiguous, a leaf. Called once each, in order.
+// Whoever shards parameters passes its own: memory may come as late as the first operator.
+using Allocate = std::function<at::Tensor(int block, const spec::ParameterSpec&)>;
+at::Tensor with_memory(int block, const spec::ParameterSpec&);  // fp32, uninitialised
+
+std::vector<std::vector<NamedTensor>> make_parameters(const std::vector<spec::BlockSpec>& blocks,
+                                                      const Allocate& allocate);
+
+// Error(kConfig) for sizes that no program can run.
+void check_sizes(const spec::ModelSpec& spec);
+// Error(kData) when a sequence of `end` tokens has no positions.
+void check_positions(const spec::ModelSpec& spec, int64_t end);
 
 // The parameters of one block by part; what a block does not have is undefined.
 class Parts {
@@ -51,7 +66,8 @@ struct Layer {
 };
 
 Layer bind_layer(const Parts& parts, int64_t layer, const LayerTables& tables);
-// x [B, T, H] -> [B, T, H].
-at::Tensor run_layer(const Layer& layer, const at::Tensor& x, KeyValues* cache);
+// x [B, T, H] -> [B, T, H]; cache and seen as in attend.
+at::Tensor run_layer(const Layer& layer, const at::Tensor& x, KeyValues* cache,
+                     const at::Tensor& seen = {});
 
 }  // namespace hydrofoil::models

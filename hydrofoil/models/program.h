@@ -24,6 +24,9 @@ inline constexpr int64_t kIgnoreLabel = -100;
 struct Batch {
   at::Tensor tokens;  // [B, T] int64
   at::Tensor labels;  // [B, T] int64: the token that position t should predict, or kIgnoreLabel
+  // Of encoders. Labels are those of masked tokens, or one class a sequence, [B].
+  at::Tensor token_types = {};  // [B, T] int64; undefined: all 0
+  at::Tensor lengths = {};  // [B] int64, at least 1: where a row's padding begins; undefined: none
 };
 
 // One divisor, applied at the boundary of a step: losses of micro-batches and ranks simply add up.
@@ -49,7 +52,7 @@ class Program {
   // For every block but the head. Block 0 takes tokens [B, T], the others hidden states [B, T, H].
   virtual at::Tensor forward(int block, const at::Tensor& input, const Batch& batch) const = 0;
   virtual LossSum loss(const at::Tensor& hidden, const Batch& batch) const = 0;
-  // Next-token logits, [.., V] from hidden states [.., H].
+  // Next-token logits, [.., V] from hidden states [.., H] (an encoder's: see there).
   virtual at::Tensor logits(const at::Tensor& hidden) const = 0;
 };
 

@@ -64,10 +64,10 @@ class BlockWriter {
   }
 
   std::string name_of(Part part) const {
-    const auto& special = family_.parallel_names;
-    if (const auto it = special.find(part);
-        spec_.residual == Residual::kParallel && it != special.end())
-      return it->second;
+    for (const auto& special : family_.special_names)
+      if (const auto it = special.names.find(part);
+          special.hold(spec_) && it != special.names.end())
+        return it->second;
     return family_.names.at(part);
   }
 
@@ -124,6 +124,7 @@ BlockSpec embedding_block(const ModelSpec& s) {
   block.embedding(Part::kTokens, s.vocab_size, s.token_size());
   if (s.positions == Positions::kLearned)
     block.embedding(Part::kPositions, s.max_positions + s.position_offset, s.hidden_size);
+  if (s.token_types) block.embedding(Part::kTokenTypes, s.token_types, s.hidden_size);
   if (s.token_size() != s.hidden_size)
     block.linear(Part::kProjectIn, s.token_size(), s.hidden_size, false);
   if (s.embedding_norm) block.norm(Part::kEmbeddingNorm);
@@ -135,7 +136,12 @@ BlockSpec head_block(const ModelSpec& s) {
   if (s.final_norm) block.norm(Part::kFinalNorm);
   if (s.token_size() != s.hidden_size)
     block.linear(Part::kProjectOut, s.hidden_size, s.token_size(), false);
-  if (!s.tied_head)
+  if (s.head != HeadKind::kNextToken)
+    block.linear(Part::kHeadDense, s.hidden_size, s.hidden_size, true);
+  if (s.head == HeadKind::kMaskedToken) block.norm(Part::kHeadNorm);
+  if (s.head == HeadKind::kClasses)
+    block.linear(Part::kHead, s.hidden_size, s.classes, s.head_bias);
+  else if (!s.tied_head)
     block.linear(Part::kHead, s.token_size(), s.vocab_size, s.head_bias);
   else if (s.head_bias)
     block.bias(Part::kHead, s.vocab_size);
@@ -178,17 +184,24 @@ int64_t parameter_count(const ModelSpec& spec) {
 }
 
 double flops_per_token(const ModelSpec& spec, int64_t sequence_length) {
-  int64_t matrices = spec.vocab_size * spec.token_size();  // the head, tied or not
+  int64_t matrices = 0;
+  if (spec.head != HeadKind::kClasses)  // the head, tied or not
+    matrices += spec.vocab_size * spec.token_size();
   for (const auto& block : blocks(spec))
     for (const auto& p : block.parameters)
       if (p.shape.size() == 2 && p.part != Part::kTokens && p.part != Part::kPositions &&
-          p.part != Part::kHead)
+          p.part != Part::kTokenTypes && p.part != Part::kHead)
         matrices += numel(p);
   const auto length = static_cast<double>(sequence_length);
   double keys = 0;  // that a query sees on average, over the layers
   for (int64_t layer = 0; layer < spec.layers; ++layer) {
     const auto window = static_cast<double>(spec.window_of(layer));
-    keys += window > 0 && window < length ? window - window * window / (2 * length) : length / 2;
+    if (!spec.causal)
+      keys += length;
+    else if (window > 0 && window < length)
+      keys += window - window * window / (2 * length);
+    else
+      keys += length / 2;
   }
   return 6.0 * static_cast<double>(matrices) +
          12.0 * static_cast<double>(spec.heads * spec.head_dim) * keys;

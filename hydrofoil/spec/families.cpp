@@ -9,6 +9,7 @@ std::span<const Family> families() {
   static const std::vector<Family> all = [] {
     auto list = gpt_like_families();
     for (auto& family : llama_like_families()) list.push_back(std::move(family));
+    for (auto& family : encoder_families()) list.push_back(std::move(family));
     return list;
   }();
   return all;

@@ -213,7 +213,8 @@ Family falcon() {
           .rotary = {.theta = "rope_theta"},
           .layer_prefix = "transformer.h.",
           .names = kBloomNames,
-          .parallel_names = {{Part::kAttentionNorm, "ln_attn"}, {Part::kMlpNorm, "ln_mlp"}},
+          .special_names = {{[](const S& s) { return s.residual == Residual::kParallel; },
+                             {{Part::kAttentionNorm, "ln_attn"}, {Part::kMlpNorm, "ln_mlp"}}}},
           .read_more = read_falcon,
           .write_more = write_falcon};
 }

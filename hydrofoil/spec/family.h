@@ -42,6 +42,12 @@ enum class Windows : uint8_t {
   kAlternate
 };  // kLast: from max_window_layers on
 
+// Names that hold instead of others in some models of a family.
+struct SpecialNames {
+  bool (*hold)(const ModelSpec&);
+  std::map<Part, const char*> names;
+};
+
 struct Family {
   const char* name;          // model_type
   const char* architecture;  // for export
@@ -56,7 +62,7 @@ struct Family {
   std::map<Part, const char*> names;      // of layers: after the prefix and the layer's number
   std::vector<const char*> zeros = {};    // dropouts to export as 0: HF's default is another
   std::vector<const char*> nulls = {};  // to export as null: HF's default may lie outside the model
-  std::map<Part, const char*> parallel_names = {};  // instead, under Residual::kParallel (Falcon)
+  std::vector<SpecialNames> special_names = {};
   // Settings that are not one key for one field; null: none.
   void (*read_more)(const Fields&, ModelSpec&) = nullptr;
   void (*write_more)(const ModelSpec&, nlohmann::ordered_json&) = nullptr;
@@ -64,7 +70,8 @@ struct Family {
 
 std::vector<Family> gpt_like_families();             // families_gpt.cpp
 std::vector<Family> llama_like_families();           // families_llama.cpp
-std::span<const Family> families();                  // both
+std::vector<Family> encoder_families();              // families_bert.cpp
+std::span<const Family> families();                  // all
 const Family* find_family(const std::string& name);  // null: not known
 const Family& family_of(const ModelSpec& spec);      // std::logic_error: not known
 

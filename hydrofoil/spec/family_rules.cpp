@@ -109,4 +109,59 @@ void write_gemma2(const ModelSpec& spec, Json& json) {
   json["query_pre_attn_scalar"] = std::llround(1 / (spec.attention_scale * spec.attention_scale));
 }
 
+void read_bert(const Fields& fields, ModelSpec& spec) {
+  spec.head = HeadKind::kMaskedToken;
+  if (const auto* names = fields.find("architectures"); names && !names->empty()) {
+    const std::string name = names->front().is_string() ? names->front().get<std::string>() : "";
+    if (name.ends_with("ForSequenceClassification"))
+      spec.head = HeadKind::kClasses;
+    else if (!name.ends_with("ForMaskedLM"))
+      refuse(fields.where(), "architectures " + names->dump() + " is not supported",
+             "supported: ..ForMaskedLM, ..ForSequenceClassification");
+  }
+  if (!spec.tied_head) fields.refuse_key("tie_word_embeddings");
+  if (fields.text("position_embedding_type", "absolute") != "absolute")
+    fields.refuse_key("position_embedding_type");
+  if (spec.head != HeadKind::kClasses) return;
+  const auto* labels = fields.find("id2label");
+  spec.classes =
+      labels ? static_cast<int64_t>(labels->size()) : fields.size({"num_labels"}).value_or(2);
+  if (spec.classes < 2)
+    refuse(fields.where(), "one label means regression, which is not supported");
+  if (fields.text("problem_type", "single_label_classification") != "single_label_classification")
+    fields.refuse_key("problem_type");
+}
+
+void write_bert(const ModelSpec& spec, Json& json) {
+  if (spec.head != HeadKind::kClasses) return;
+  std::string name = json["architectures"][0];
+  name.replace(name.find("ForMaskedLM"), std::string::npos, "ForSequenceClassification");
+  json["architectures"] = Json::array({name});
+  for (int64_t i = 0; i < spec.classes; ++i) {
+    const std::string number = std::to_string(i), label = "LABEL_" + number;
+    json["id2label"][number] = label;
+    json["label2id"][label] = i;
+  }
+}
+
+void read_roberta(const Fields& fields, ModelSpec& spec) {
+  read_bert(fields, spec);
+  // A token, so 0 is one.
+  const auto pad = static_cast<int64_t>(fields.number("pad_token_id", 1));
+  if (pad + 1 >= spec.max_positions)
+    refuse(fields.where(), "max_position_embeddings " + std::to_string(spec.max_positions) +
+                               " leaves no positions after pad_token_id " + std::to_string(pad));
+  spec.position_offset = pad + 1;
+  spec.max_positions -= spec.position_offset;
+  // The head's is gelu whatever the layers' is.
+  if (spec.head == HeadKind::kMaskedToken && spec.activation != Activation::kGelu)
+    fields.refuse_key("hidden_act");
+}
+
+void write_roberta(const ModelSpec& spec, Json& json) {
+  write_bert(spec, json);
+  json["pad_token_id"] = spec.position_offset - 1;
+  json["max_position_embeddings"] = spec.max_positions + spec.position_offset;
+}
+
 }  // namespace hydrofoil::spec

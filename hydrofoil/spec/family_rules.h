@@ -27,4 +27,11 @@ void read_gemma(const Fields& fields, ModelSpec& spec);
 void read_gemma2(const Fields& fields, ModelSpec& spec);
 void write_gemma2(const ModelSpec& spec, nlohmann::ordered_json& json);
 
+// The head is that of architectures: ..ForMaskedLM or ..ForSequenceClassification.
+void read_bert(const Fields& fields, ModelSpec& spec);
+void write_bert(const ModelSpec& spec, nlohmann::ordered_json& json);
+// Positions begin after pad_token_id, and the table's size counts the rows before.
+void read_roberta(const Fields& fields, ModelSpec& spec);
+void write_roberta(const ModelSpec& spec, nlohmann::ordered_json& json);
+
 }  // namespace hydrofoil::spec

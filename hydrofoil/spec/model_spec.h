@@ -20,6 +20,10 @@ enum class NormPlacement : uint8_t { kBefore, kAfter, kAround };
 // (GPT-NeoX) or through one (GPT-J).
 enum class Residual : uint8_t { kSequential, kParallel, kParallelOneNorm };
 
+// What the head makes of hidden states: the next token's logits, those of each (masked) token, or
+// those of a sequence's classes.
+enum class HeadKind : uint8_t { kNextToken, kMaskedToken, kClasses };
+
 enum class RopeKind : uint8_t { kPlain, kLinear, kDynamic, kLlama3, kYarn };
 // Frequencies of rotary positions beyond the trained length (transformers' rope_type).
 struct RopeScaling {
@@ -79,6 +83,10 @@ struct ModelSpec {
   double logit_softcap = 0;              // the same of logits
   int64_t sliding_window = 0;            // keys a query sees, itself included; 0: all before it
   std::vector<bool> window_layers = {};  // which layers have the window; empty: all
+  bool causal = true;                    // false: every token sees all of its sequence (encoders)
+  int64_t token_types = 0;               // rows of the token-type embedding (BERT)
+  HeadKind head = HeadKind::kNextToken;
+  int64_t classes = 0;  // of HeadKind::kClasses
 
   friend bool operator==(const ModelSpec&, const ModelSpec&) = default;
 
@@ -97,6 +105,7 @@ enum class Init : uint8_t { kZeros, kOnes, kNormal };  // kNormal: N(0, deviatio
 enum class Part : uint8_t {
   kTokens,
   kPositions,
+  kTokenTypes,
   kEmbeddingNorm,
   kProjectIn,
   kAttentionNorm,
@@ -116,6 +125,8 @@ enum class Part : uint8_t {
   kMlpAddNorm,
   kFinalNorm,
   kProjectOut,
+  kHeadDense,  // before the last product: masked tokens (with a norm), classes
+  kHeadNorm,
   kHead,
 };
 

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Writes golden/families.json: random tiny models of every family, and what transformers makes of them.
+"""Writes golden/families.json and golden/encoders.json: random tiny models of every family, and what transformers makes of them.
 
 Needs torch and transformers; run once, the result is committed. usage: make_families.py [--list] [FAMILY ..]
-Weights are not stored: both sides make them from the parameter's name (value() here, family_test.cpp there).
+Weights are not stored: both sides make them from the parameter's name (value() here, made.cpp there).
 Per case: config (as save_pretrained writes it), tokens and labels [B][T] (labels shifted, -100 = none), the summed loss,
 logits of the last position of each row, greedy continuation of the first 5 tokens of row 0, and for each parameter's
-gradient [norm, two sums with random signs]. fp32, eager attention (but Falcon, whose eager path adds ALiBi twice).
+gradient [norm, two sums with random signs]. Encoders: also token_types [B][T] and lengths [B], labels [B][1] and logits of
+the classes, or labels [B][T] and logits of each row's first position. fp32, eager attention (but Falcon, whose eager path adds ALiBi twice).
 """
 import argparse
 import json
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 import transformers
 
-OUT = pathlib.Path(__file__).resolve().parent / "golden" / "families.json"
+OUT = pathlib.Path(__file__).resolve().parent / "golden"
 VOCAB, TIME, BATCH, CASES = 31, 13, 2, 3
 
 
@@ -188,6 +189,90 @@ MODELS = {"llama": (llama, "Llama"), "mistral": (mistral, "Mistral"), "qwen2": (
           "starcoder2": (starcoder2, "Starcoder2"), "opt": (opt, "OPT"), "bloom": (bloom, "Bloom"),
           "falcon": (falcon, "Falcon"), "glm": (glm, "Glm"), "glm4": (glm, "Glm4")}
 
+
+
+def encoder(rng, i):
+    h = rng.choice([2, 3])
+    c = dict(vocab_size=VOCAB, hidden_size=h * 6, intermediate_size=22, num_hidden_layers=2, num_attention_heads=h,
+             max_position_embeddings=20, type_vocab_size=rng.choice([2, 3]))
+    return dict(c, num_labels=(2, 3, 2)[i % 3]) if i % 2 else dict(c, hidden_act=("gelu", "gelu", "gelu_new")[i % 3])
+
+
+ENCODERS = {"bert": ("Bert", "cls.predictions"), "roberta": ("Roberta", "lm_head")}
+
+
+def make_weights(named):
+    with torch.no_grad():
+        for parameter, tensor in named.items():
+            around = 1.0 if tensor.dim() == 1 and parameter.endswith("weight") else 0.0
+            tensor.copy_(value(parameter, tuple(tensor.shape)) + around)
+
+
+def gradients_of(named):
+    result = {}
+    for parameter, tensor in named.items():
+        g = tensor.grad.double().numpy().ravel()
+        result[parameter] = [float(np.linalg.norm(g)), *(float(signs(parameter, k, g.size) @ g) for k in (0, 1))]
+    return result
+
+
+def encoder_case(name, index):
+    """Every second one has classes, the others a head for masked tokens. Padded rows hold the padding token."""
+    stem, head = ENCODERS[name]
+    rng = random.Random(f"{name} {index}")
+    classes = index % 2 == 1
+    settings = encoder(rng, index)
+    if name == "roberta":
+        settings.pop("hidden_act", None)
+    pad = 0 if name == "bert" else (1, 1, 3, 0)[index % 4]
+    config = getattr(transformers, stem + "Config")(**settings, pad_token_id=pad, bos_token_id=None, eos_token_id=None)
+    config._attn_implementation = "eager"
+    kind = "ForSequenceClassification" if classes else "ForMaskedLM"
+    model = getattr(transformers, stem + kind)(config).float().eval()
+    config.architectures = [stem + kind]
+    # The bias of the last product is saved under the head's own name.
+    named = {k.replace(head + ".decoder.bias", head + ".bias"): v for k, v in model.named_parameters()}
+    make_weights(named)
+    lengths = [TIME, TIME - 4]
+    tokens = torch.full((BATCH, TIME), pad)
+    labels = torch.full((BATCH, 1), 0) if classes else torch.full((BATCH, TIME), -100)
+    types = torch.tensor([[rng.randrange(settings["type_vocab_size"]) for _ in range(TIME)] for _ in range(BATCH)])
+    for row, length in enumerate(lengths):
+        for i in range(length):
+            tokens[row, i] = rng.randrange(4, VOCAB)
+            if not classes and rng.random() < 0.4:
+                labels[row, i] = rng.randrange(VOCAB)
+        if classes:
+            labels[row, 0] = rng.randrange(config.num_labels)
+    mask = torch.arange(TIME)[None] < torch.tensor(lengths)[:, None]
+    logits = model(input_ids=tokens, attention_mask=mask.long(), token_type_ids=types).logits
+    flat = logits if classes else logits.flatten(0, 1)
+    loss = torch.nn.functional.cross_entropy(flat, labels.flatten(), ignore_index=-100, reduction="sum")
+    loss.backward()
+    gradients = gradients_of({k: v for k, v in named.items() if v.grad is not None})
+    return {"family": name, "config": saved(config), "tokens": tokens.tolist(), "labels": labels.tolist(),
+            "token_types": types.tolist(), "lengths": lengths, "loss": rounded(loss.item()),
+            "logits": rounded_rows(logits if classes else logits[:, 0]), "gradients": rounded_values(gradients)}
+
+
+def rounded(x):
+    return float(f"{x:.8g}")
+
+
+def rounded_rows(tensor):
+    return [[rounded(x) for x in row] for row in tensor.tolist()]
+
+
+def rounded_values(gradients):
+    return {k: [rounded(x) for x in v] for k, v in gradients.items()}
+
+
+def saved(config):
+    diff = json.loads(config.to_json_string(use_diff=True))
+    diff.pop("transformers_version", None)
+    return diff
+
+
 # Names in files where the module's own differ.
 SAVED_AS = {("gpt_neox", "lm_head.weight"): "embed_out.weight"}
 
@@ -199,10 +284,7 @@ def build(name, index):
     config._attn_implementation = "sdpa" if name == "falcon" else "eager"
     model = getattr(transformers, stem + "ForCausalLM")(config).float().eval()
     named = {SAVED_AS.get((name, key), key): tensor for key, tensor in model.named_parameters()}
-    with torch.no_grad():
-        for parameter, tensor in named.items():
-            around = 1.0 if tensor.dim() == 1 and parameter.endswith("weight") else 0.0
-            tensor.copy_(value(parameter, tuple(tensor.shape)) + around)
+    make_weights(named)
     return rng, config, model, named
 
 
@@ -213,25 +295,25 @@ def case(name, index):
     logits = model(input_ids=tokens, use_cache=False).logits
     loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="sum")
     loss.backward()
-    gradients = {}
-    for parameter, tensor in named.items():
-        g = tensor.grad.double().numpy().ravel()
-        gradients[parameter] = [float(np.linalg.norm(g)), *(float(signs(parameter, k, g.size) @ g) for k in (0, 1))]
+    gradients = gradients_of(named)
     model.zero_grad()
     with torch.no_grad():
         greedy = model.generate(tokens[:1, :5], max_new_tokens=6, do_sample=False, attention_mask=torch.ones(1, 5, dtype=torch.long))
-    diff = json.loads(config.to_json_string(use_diff=True))
-    diff.pop("transformers_version", None)
-    rounded = lambda x: float(f"{x:.8g}")
-    return {"family": name, "config": diff, "tokens": tokens.tolist(), "labels": labels.tolist(), "loss": rounded(loss.item()),
-            "logits": [[rounded(x) for x in row] for row in logits[:, -1].tolist()], "greedy": greedy[0].tolist(),
-            "gradients": {k: [rounded(x) for x in v] for k, v in gradients.items()}}
+    return {"family": name, "config": saved(config), "tokens": tokens.tolist(), "labels": labels.tolist(),
+            "loss": rounded(loss.item()), "logits": rounded_rows(logits[:, -1]), "greedy": greedy[0].tolist(),
+            "gradients": rounded_values(gradients)}
+
+
+def write(path, cases):
+    with open(path, "w") as out:
+        out.write("[\n" + ",\n".join(json.dumps(c, separators=(",", ":")) for c in cases) + "\n]\n")
+    print(path.name, len(cases), "cases", path.stat().st_size, "bytes", file=sys.stderr)
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--list", action="store_true", help="print parameter names only")
-    parser.add_argument("--out", default=OUT)
+    parser.add_argument("--out", type=pathlib.Path, default=OUT, help="folder")
     parser.add_argument("--cases", type=int, default=CASES)
     parser.add_argument("families", nargs="*")
     args = parser.parse_args()
@@ -243,10 +325,9 @@ def main():
         for name in names:
             print(name, {k: list(v.shape) for k, v in build(name, 0)[3].items()})
         return
-    cases = [case(name, i) for name in names for i in range(args.cases + (name in ("llama", "falcon")))]
-    with open(args.out, "w") as out:
-        out.write("[\n" + ",\n".join(json.dumps(c, separators=(",", ":")) for c in cases) + "\n]\n")
-    print(len(cases), "cases", pathlib.Path(args.out).stat().st_size, "bytes", file=sys.stderr)
+    write(args.out / "families.json",
+          [case(name, i) for name in names for i in range(args.cases + (name in ("llama", "falcon")))])
+    write(args.out / "encoders.json", [encoder_case(name, i) for name in ENCODERS for i in range(args.cases + 1)])
 
 
 if __name__ == "__main__":

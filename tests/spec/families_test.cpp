@@ -91,6 +91,13 @@ TEST(Families, CountTheParametersOfKnownModels) {
       "intermediate_size":9216,"num_hidden_layers":26,"num_attention_heads":8,
       "num_key_value_heads":4,"head_dim":256})"),
             2'614'341'888);
+  EXPECT_EQ(count(R"({"model_type":"bert","vocab_size":30522,"hidden_size":768,
+      "intermediate_size":3072,"num_hidden_layers":12,"num_attention_heads":12})"),
+            109'514'298);
+  EXPECT_EQ(count(R"({"model_type":"roberta","vocab_size":50265,"hidden_size":768,
+      "intermediate_size":3072,"num_hidden_layers":12,"num_attention_heads":12,
+      "max_position_embeddings":514,"type_vocab_size":1})"),
+            124'697'433);
 }
 
 TEST(Families, AbsentKeysMeanWhatTheyMeanToTransformers) {
@@ -152,6 +159,24 @@ TEST(Families, SharesOfAHeadRoundTrip) {
       spec.rotary_dim = dim == head_dim ? 0 : dim;
       EXPECT_EQ(model_spec_from_hf(hf_config(spec), "again"), spec) << dim << " of " << head_dim;
     }
+}
+
+TEST(Families, ReadsWhatAnEncodersHeadIsFor) {
+  EXPECT_EQ(read("bert").head, HeadKind::kMaskedToken);
+  const auto classes = read("bert", R"({"architectures":["BertForSequenceClassification"],
+      "id2label":{"0":"a","1":"b","2":"c"}})");
+  EXPECT_EQ(classes.head, HeadKind::kClasses);
+  EXPECT_EQ(classes.classes, 3);
+  const auto roberta = read("roberta", R"({"max_position_embeddings":20,"pad_token_id":3})");
+  EXPECT_EQ(roberta.position_offset, 4);
+  EXPECT_EQ(roberta.max_positions, 16);
+  EXPECT_THAT(refusal("bert", R"({"architectures":["BertForQuestionAnswering"]})"),
+              HasSubstr("BertForQuestionAnswering"));
+  EXPECT_THAT(refusal("bert", R"({"architectures":["BertForSequenceClassification"],
+      "id2label":{"0":"a"}})"),
+              HasSubstr("regression"));
+  EXPECT_THAT(refusal("bert", R"({"is_decoder":true})"), HasSubstr("is_decoder"));
+  EXPECT_THAT(refusal("roberta", R"({"hidden_act":"relu"})"), HasSubstr("hidden_act"));
 }
 
 TEST(Families, RefuseWhatTheyCannotDoByName) {

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/models/encoder.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/tanh.h>
+
+#include "hydrofoil/core/error.h"
+#include "hydrofoil/models/cross_entropy.h"
+#include "hydrofoil/models/embedding.h"
+
+namespace hydrofoil::models {
+namespace {
+
+// [B, 1, 1, T], true up to each row's length; undefined where nothing is padded.
+at::Tensor seen_by_all(const Batch& batch) {
+  if (!batch.lengths.defined()) return {};
+  const auto position = at::arange(batch.tokens.size(1), batch.lengths.options());
+  return (position.unsqueeze(0) < batch.lengths.unsqueeze(1)).unsqueeze(1).unsqueeze(1);
+}
+
+}  // namespace
+
+Encoder::Encoder(const spec::ModelSpec& spec, const Allocate& allocate)
+    : spec_(spec), tables_(spec) {
+  using spec::Part;
+  if (spec_.causal || spec_.head == spec::HeadKind::kNextToken)
+    throw Error(ExitCode::kConfig, "the " + spec_.family + " model is not an encoder");
+  check_sizes(spec_);
+  const auto blocks = spec::blocks(spec_);
+  parameters_ = make_parameters(blocks, allocate);
+  const Parts first(blocks.front(), parameters_.front(), spec_);
+  token_embedding_ = first.weight(Part::kTokens);
+  position_embedding_ = first.weight(Part::kPositions);
+  type_embedding_ = first.weight(Part::kTokenTypes);
+  embedding_norm_ = first.norm(Part::kEmbeddingNorm);
+  for (int64_t i = 0; i < spec_.layers; ++i)
+    layers_.push_back(bind_layer({blocks[i + 1], parameters_[i + 1], spec_}, i, tables_));
+  const Parts last(blocks.back(), parameters_.back(), spec_);
+  head_dense_ = last.linear(Part::kHeadDense);
+  head_norm_ = last.norm(Part::kHeadNorm);
+  head_ = last.linear(Part::kHead);
+  if (spec_.head == spec::HeadKind::kMaskedToken) head_.weight = token_embedding_;
+}
+
+at::Tensor Encoder::embed(const at::Tensor& tokens, const Batch& batch) const {
+  check_positions(spec_, tokens.size(1));
+  const auto types = batch.token_types.defined() ? embedding(type_embedding_, batch.token_types)
+                                                 : type_embedding_.narrow(0, 0, 1);
+  const auto positions = position_embedding_.narrow(0, spec_.position_offset, tokens.size(1));
+  return normalize(embedding(token_embedding_, tokens) + types + positions, embedding_norm_);
+}
+
+at::Tensor Encoder::forward(int block, const at::Tensor& input, const Batch& batch) const {
+  if (block == 0) return embed(input, batch);
+  return run_layer(layers_.at(block - 1), input, nullptr, seen_by_all(batch));
+}
+
+at::Tensor Encoder::before_head(const at::Tensor& hidden) const {
+  if (spec_.head == spec::HeadKind::kClasses)
+    return at::tanh(linear(hidden.select(1, 0), head_dense_));  // the first token's state
+  return normalize(activate(linear(hidden, head_dense_), spec_.activation), head_norm_);
+}
+
+LossSum Encoder::loss(const at::Tensor& hidden, const Batch& batch) const {
+  return linear_cross_entropy(before_head(hidden), {head_.weight, head_.bias}, batch.labels);
+}
+
+at::Tensor Encoder::logits(const at::Tensor& hidden) const {
+  return linear(before_head(hidden), head_);
+}
+
+}  // namespace hydrofoil::models
