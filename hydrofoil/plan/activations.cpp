@@ -11,8 +11,52 @@ constexpr int64_t kElementBytes = 4;
 constexpr int64_t kChunkBytes = 32 << 20;
 constexpr int64_t kLeastRows = 32;
 
-int64_t norm_elements(const spec::ModelSpec& s) {
-  return s.norm == spec::Norm::kLayerNorm ? 2 * s.hidden_size + 2 : 3 * s.hidden_size + 1;
+// Input and what belongs to it; the output where a product keeps it.
+int64_t norm_elements(const spec::ModelSpec& s, bool feeds_product = true) {
+  const int64_t inside =
+      s.norm == spec::Norm::kLayerNorm ? s.hidden_size + 2 : 2 * s.hidden_size + 1;
+  return inside + (feeds_product ? s.hidden_size : 0);
+}
+
+int64_t layer_norm_elements(const spec::ModelSpec& s) {
+  const bool one = s.residual == spec::Residual::kParallelOneNorm;
+  const int64_t around =
+      s.norm_placement == spec::NormPlacement::kAround ? 2 * norm_elements(s, false) : 0;
+  return (one ? 1 : 2) * norm_elements(s) + around;
+}
+
+int64_t attention_elements(const spec::ModelSpec& s) {
+  const int64_t queries = s.heads * s.head_dim, keys = s.kv_heads * s.head_dim;
+  int64_t kept = 2 * queries + 2 * keys + s.heads;
+  // Capped scores: keys and values of every query head, no log-sum-exp.
+  if (s.attention_softcap != 0) kept = 4 * queries;
+  // Values are part of the fused weight's output, which stays as a whole beside turned queries.
+  if (s.fused_qkv && s.positions == spec::Positions::kRotary) kept += queries + keys;
+  if (s.qk_norm) kept += 2 * (queries + keys) + s.heads + s.kv_heads;
+  return kept;
+}
+
+int64_t mlp_elements(const spec::ModelSpec& s) {
+  if (s.gated_mlp) return 4 * s.intermediate_size;
+  return (s.activation == spec::Activation::kRelu ? 1 : 2) * s.intermediate_size;
+}
+
+// Elements of one layer that grow with the square of the sequence: scores [B, heads, T, T] where
+// they are capped, else a mask [T, T] as fp32.
+int64_t square_elements(const spec::ModelSpec& s, int64_t layer, int64_t micro_batch,
+                        int64_t length) {
+  if (s.attention_softcap != 0) return 2 * micro_batch * s.heads * length * length;
+  const int64_t window = s.window_of(layer);
+  return window > 0 && window < length ? length * length : 0;
+}
+
+// Of the embedding and the head, a token: what their norms and projections keep.
+int64_t ends_elements(const spec::ModelSpec& s) {
+  int64_t kept = s.embedding_norm ? norm_elements(s, false) : 0;
+  // The head's norm hands its output to the loss, which keeps gradients instead.
+  if (s.final_norm) kept += norm_elements(s, false);
+  if (s.token_size() != s.hidden_size) kept += s.token_size() + s.hidden_size;
+  return kept;
 }
 
 int64_t chunk_rows(int64_t rows, int64_t vocabulary) {
@@ -24,22 +68,30 @@ int64_t chunk_rows(int64_t rows, int64_t vocabulary) {
 }  // namespace
 
 int64_t layer_elements_per_token(const spec::ModelSpec& s) {
-  const int64_t queries = s.heads * s.head_dim, keys = s.kv_heads * s.head_dim;
-  return 2 * norm_elements(s) + 2 * queries + 2 * keys + s.heads +
-         (s.gated_mlp ? 4 : 2) * s.intermediate_size;
+  return layer_norm_elements(s) + attention_elements(s) + mlp_elements(s);
 }
 
 uint64_t activation_bytes(const spec::ModelSpec& s, int64_t micro_batch, int64_t sequence_length,
                           bool recompute) {
   const int64_t tokens = micro_batch * sequence_length, hidden = s.hidden_size;
   const int64_t layer = layer_elements_per_token(s);
-  // The head's norm hands its output to the loss, which keeps gradients instead.
-  const int64_t head = norm_elements(s) - hidden;
-  const int64_t saved = s.layers * (recompute ? hidden : layer) + head;
-  const int64_t head_matrix = s.vocab_size * hidden;
+  const int64_t ends = ends_elements(s);
+  int64_t squares = 0, largest_square = 0;
+  for (int64_t i = 0; i < s.layers; ++i) {
+    const int64_t square = square_elements(s, i, micro_batch, sequence_length);
+    squares += square;
+    largest_square = std::max(largest_square, square);
+  }
+  // Layers share ALiBi's bias.
+  const int64_t shared =
+      s.positions == spec::Positions::kAlibi ? s.heads * sequence_length * sequence_length : 0;
+  const int64_t saved = s.layers * (recompute ? hidden : layer) + ends;
+  const int64_t saved_squares = shared + (recompute ? 0 : squares);
+  const int64_t head_matrix = s.vocab_size * s.token_size();
+  const int64_t chunk = chunk_rows(tokens, s.vocab_size) * s.vocab_size;
 
-  const int64_t at_loss =
-      (saved + 2 * hidden) * tokens + head_matrix + chunk_rows(tokens, s.vocab_size) * s.vocab_size;
+  const int64_t at_loss = (saved + 2 * s.token_size()) * tokens + saved_squares + head_matrix +
+                          (s.logit_softcap != 0 ? 2 : 1) * chunk;
 
   // Backward of the last layer's down projection (its input's and its weight's gradient), or of the
   // product of a gated one. A recomputed layer shares its input and has made its output again. A
@@ -47,10 +99,11 @@ uint64_t activation_bytes(const spec::ModelSpec& s, int64_t micro_batch, int64_t
   const int64_t down_weight = s.intermediate_size * hidden;
   const int64_t down = s.intermediate_size * tokens + down_weight;
   const int64_t product = s.gated_mlp ? 2 * s.intermediate_size * tokens : 0;
-  const int64_t at_layer = (saved - head + hidden + (recompute ? layer : 0)) * tokens +
+  const int64_t at_layer = (saved - ends + hidden + (recompute ? layer : 0)) * tokens +
+                           saved_squares + (recompute ? largest_square : 0) +
                            std::max(down, product) + (s.tied_head ? head_matrix : 0);
 
-  const int64_t at_embedding = (s.tied_head ? 2 : 1) * head_matrix + hidden * tokens;
+  const int64_t at_embedding = (s.tied_head ? 2 : 1) * head_matrix + hidden * tokens + shared;
   return static_cast<uint64_t>(std::max({at_loss, at_layer, at_embedding}) * kElementBytes);
 }
 

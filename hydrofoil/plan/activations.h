@@ -10,11 +10,13 @@ namespace hydrofoil::plan {
 
 // Elements a token that autograd keeps of one layer until its backward. H hidden, A = heads *
 // head_dim, K = kv_heads * head_dim, I intermediate:
-//   two norms        LayerNorm 2 H + 2 (input, mean and deviation, output), RMS norm 3 H + 1
-//   attention        A + 2 K (queries, keys, values), A (output), heads (log-sum-exp)
-//   feed-forward     2 I (before and after the activation), gated 4 I (gate, up, activated,
-//   product)
-// GPT-2: 4 H + 4 A + 2 I + heads + 4.
+//   a norm           LayerNorm 2 H + 2 (input, mean and deviation, output), RMS norm 3 H + 1; one
+//                    or two a layer; norms of what is added keep no output
+//   attention        A + 2 K (queries, keys, values), A (output), heads (log-sum-exp); a fused
+//                    weight whose queries turn A + K more, norms of queries and keys 2 (A + K)
+//   feed-forward     2 I (before and after the activation; I for ReLU), gated 4 I (gate, up,
+//                    activated, product)
+// GPT-2: 4 H + 4 A + 2 I + heads + 4. Not counted here: what grows with the sequence's square.
 int64_t layer_elements_per_token(const spec::ModelSpec& spec);
 
 // Largest sum at one time of saved activations and what the running operator makes, fp32. It lies
