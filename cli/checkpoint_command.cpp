@@ -12,6 +12,7 @@
 #include <sstream>
 #include <vector>
 
+#include "cli/convert_command.h"
 #include "hydrofoil/checkpoint/folder.h"
 #include "hydrofoil/checkpoint/verify.h"
 #include "hydrofoil/core/error.h"
@@ -166,6 +167,7 @@ void add_checkpoint_command(CLI::App& app, std::function<int()>& action) {
   add(*command, action, "show", "Prints step, files and tensors", show);
   add(*command, action, "verify", "Reads every byte and compares it with the saved digests",
       verify);
+  add_export_command(*command, action);
 }
 
 }  // namespace hydrofoil::cli

@@ -29,7 +29,7 @@ struct EvalArguments {
 // A token file that is gone from its folder at once; the mapping keeps it.
 data::TokenFile tokens_of(const std::string& text, const text::Tokenizer& tokenizer) {
   const auto path = std::filesystem::temp_directory_path() / ("hydrofoil-eval-" + io::unique_id());
-  auto tokens = data::pack_documents(std::span(&text, 1), tokenizer, path, 2);
+  auto tokens = data::pack_documents(std::span(&text, 1), tokenizer, path, 2, data::Ends::kBetween);
   std::filesystem::remove(path);
   return tokens;
 }

@@ -5,10 +5,11 @@
 
 #include <utility>
 
+#include "hydrofoil/checkpoint/model_source.h"
 #include "hydrofoil/comm/backend/thread/thread_world.h"
+#include "hydrofoil/core/error.h"
 #include "hydrofoil/core/host.h"
 #include "hydrofoil/core/parallel.h"
-#include "hydrofoil/text/tokenizer_json.h"
 #include "hydrofoil/train/source.h"
 
 namespace hydrofoil::cli {
@@ -17,12 +18,14 @@ LocalModel load_local_model(const std::string& path, int threads) {
   if (threads <= 0) threads = host::usable_cores();
   at::set_num_threads(threads);
   set_compute_threads(threads);
-  auto folder = train::model_folder(path);
-  auto tokenizer = text::load_tokenizer(folder);
-  auto model = train::make_model(comm::ThreadWorld(1).rank(0), train::folder_spec(folder), {});
-  train::load_weights(*model.engine, folder);
-  return {
-      .folder = std::move(folder), .tokenizer = std::move(tokenizer), .model = std::move(model)};
+  const checkpoint::ModelSource source(path);
+  const auto tokenizer = source.tokenizer();
+  if (!tokenizer)
+    throw Error(ExitCode::kConfig, "there is no tokenizer.json beside the model",
+                source.path().string());
+  auto model = train::make_model(comm::ThreadWorld(1).rank(0), source.spec(), {});
+  train::load_weights(*model.engine, *source.weights());
+  return {.tokenizer = text::Tokenizer(*tokenizer), .model = std::move(model)};
 }
 
 }  // namespace hydrofoil::cli

@@ -2,7 +2,6 @@
 // A model on this process alone, for the commands that only look at it.
 #pragma once
 
-#include <filesystem>
 #include <string>
 
 #include "hydrofoil/text/tokenizer.h"
@@ -11,13 +10,12 @@
 namespace hydrofoil::cli {
 
 struct LocalModel {
-  std::filesystem::path folder;
   text::Tokenizer tokenizer;
   train::Model model;
 };
 
-// path: a Hugging Face folder, a checkpoint, or the output of a run (its newest checkpoint).
-// threads 0: all cores.
+// path: a Hugging Face folder, a GGUF file, a checkpoint, or the output of a run (its newest
+// checkpoint). threads 0: all cores.
 LocalModel load_local_model(const std::string& path, int threads);
 
 }  // namespace hydrofoil::cli

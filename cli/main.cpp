@@ -9,6 +9,7 @@
 #include "cli/checkpoint_command.h"
 #include "cli/command_line.h"
 #include "cli/config_command.h"
+#include "cli/convert_command.h"
 #include "cli/doctor_command.h"
 #include "cli/launch_command.h"
 #include "cli/plan_command.h"
@@ -24,6 +25,7 @@ void add_commands(CLI::App& app, Action& action) {
   add_launch_command(app, action);
   add_plan_command(app, action);
   add_checkpoint_command(app, action);
+  add_convert_command(app, action);
   add_config_command(app, action);
   add_doctor_command(app, action);
   add_bench_command(app, action);

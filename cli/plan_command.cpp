@@ -2,26 +2,22 @@
 #include "cli/plan_command.h"
 
 #include <algorithm>
-#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <string>
 #include <vector>
 
-#include "hydrofoil/checkpoint/folder.h"
+#include "hydrofoil/checkpoint/model_source.h"
 #include "hydrofoil/config/run.h"
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/core/host.h"
 #include "hydrofoil/core/log.h"
-#include "hydrofoil/io/file.h"
 #include "hydrofoil/monitor/format.h"
 #include "hydrofoil/plan/from_config.h"
 #include "hydrofoil/plan/report.h"
 
 namespace hydrofoil::cli {
 namespace {
-
-namespace fs = std::filesystem;
 
 struct PlanArguments {
   std::string run_file, deepspeed, model;
@@ -39,22 +35,13 @@ config::RunConfig load(const PlanArguments& a) {
                                 a.set);
 }
 
-// The config.json that a path means: itself, that of a model or checkpoint, or of the newest
-// checkpoint of a run.
-fs::path config_file(const fs::path& path) {
-  if (fs::is_regular_file(path)) return path;
-  if (fs::is_regular_file(path / "config.json")) return path / "config.json";
-  for (const fs::path& root : {path / "checkpoints", path})
-    if (const auto latest = checkpoint::latest_complete(root)) return *latest / "config.json";
-  throw Error(ExitCode::kConfig, "holds no config.json and no checkpoint", path.string(),
-              "give a config.json, a Hugging Face folder, a checkpoint or the output of a run");
-}
-
 spec::ModelSpec load_spec(const config::ModelConfig& model) {
-  const bool inlined = model.from_scratch();
-  const fs::path file = inlined ? fs::path() : config_file(model.path);
-  const std::string text = inlined ? model.config_text() : io::read_text(file);
-  const std::string where = inlined ? model.config_place() : file.string();
+  if (!model.from_scratch()) {
+    const checkpoint::ModelSource source(model.path);
+    for (const auto& line : source.settings_not_applied()) log::warn(line);
+    return source.spec();
+  }
+  const std::string text = model.config_text(), where = model.config_place();
   for (const auto& line : spec::settings_not_applied(text, where)) log::warn(where + ": " + line);
   return spec::model_spec_from_hf(text, where);
 }

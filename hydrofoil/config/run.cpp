@@ -92,7 +92,7 @@ std::string default_output(const Value& document, const RunConfig& run) {
 
 void ModelConfig::visit(Reader& f) {
   f.field(
-      {.name = "path", .help = "a Hugging Face folder or a checkpoint to go on from", .path = true},
+      {.name = "path", .help = "a Hugging Face folder, a GGUF file or a checkpoint to go on from", .path = true},
       path);
   f.field({.name = "config",
            .help = "a Hugging Face config, inline or a file name: start from scratch"},
@@ -227,9 +227,10 @@ RunConfig run_from_flags(const RunFlags& flags, std::span<const std::string> ove
   Value document = make_object();
   document.place = place;
   Value model = make_object();
-  // A file is a config.json to start from; a folder holds a model.
+  // A JSON file is a config to start from; a folder or a GGUF file holds a model.
   std::error_code ignored;
-  const bool config = std::filesystem::is_regular_file(flags.model, ignored);
+  const bool config = std::filesystem::is_regular_file(flags.model, ignored) &&
+                      std::filesystem::path(flags.model).extension() != ".gguf";
   model.set(config ? "config" : "path", make_string(flags.model, place));
   document.set("model", std::move(model));
   Value files;

@@ -72,8 +72,10 @@ std::optional<int32_t> end_of_text(const text::Tokenizer& tokenizer) {
 }
 
 // Changes when any byte of the sources or the tokenizer does.
-SourceKey key_of(std::span<const std::string> sources, const text::Tokenizer& tokenizer) {
+SourceKey key_of(std::span<const std::string> sources, const text::Tokenizer& tokenizer,
+                 Ends ends) {
   std::string all = text::fingerprint(tokenizer.spec());
+  if (ends == Ends::kBetween) all += " open";
   for (const auto& source : sources)
     with_source(source, [&](std::span<const std::byte> bytes) {
       all += " " + source + " " + io::hash_of(bytes);
@@ -106,18 +108,21 @@ void for_each_document(const std::string& source, const DocumentVisitor& visit) 
 }
 
 TokenFile pack_documents(std::span<const std::string> sources, const text::Tokenizer& tokenizer,
-                         const fs::path& out, int64_t needed) {
-  const SourceKey key = key_of(sources, tokenizer);
+                         const fs::path& out, int64_t needed, Ends ends) {
+  const SourceKey key = key_of(sources, tokenizer, ends);
   auto packed = current(out, key);
   if (!packed) {
     const auto end = end_of_text(tokenizer);
     TokenFileWriter writer(out, tokenizer.vocab_size(), key);
+    bool first = true;
     for (const auto& source : sources)
       for_each_document(source, [&](std::string_view text) {
+        if (end && ends == Ends::kBetween && !std::exchange(first, false))
+          writer.add(std::span(&*end, 1));
         writer.begin_document(text.size());
         tokenizer.encode_stream(text, {.parse_special = false},
                                 [&](std::span<const int32_t> ids) { writer.add(ids); });
-        if (end) writer.add(std::span(&*end, 1));
+        if (end && ends == Ends::kAll) writer.add(std::span(&*end, 1));
       });
     writer.finish();
     packed.emplace(out);

@@ -22,8 +22,11 @@ namespace hydrofoil::data {
 //
 // Error(kData) for a source that is missing, a directory, empty, no UTF-8 (with the byte offset) or
 // shortened by another program meanwhile, and for too few tokens (with both counts).
+//
+// Ends::kBetween leaves out the last end-of-text token: a text to be scored may go on.
+enum class Ends : uint8_t { kAll, kBetween };
 TokenFile pack_documents(std::span<const std::string> sources, const text::Tokenizer& tokenizer,
-                         const std::filesystem::path& out, int64_t needed);
+                         const std::filesystem::path& out, int64_t needed, Ends ends = Ends::kAll);
 
 // Calls visit(text) for each document of a source, after the same checks.
 using DocumentVisitor = std::function<void(std::string_view)>;

@@ -5,6 +5,7 @@
 
 #include <utility>
 
+#include "hydrofoil/checkpoint/model_source.h"
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/core/log.h"
 #include "hydrofoil/data/pack.h"
@@ -12,7 +13,6 @@
 #include "hydrofoil/text/bpe_trainer.h"
 #include "hydrofoil/text/tokenizer_json.h"
 #include "hydrofoil/train/agreement.h"
-#include "hydrofoil/train/source.h"
 
 namespace hydrofoil::train {
 namespace {
@@ -40,14 +40,15 @@ fs::path eval_file(const fs::path& folder, size_t index) {
   return folder / ("eval-" + std::to_string(index) + ".tokens");
 }
 
-}  // namespace
-
-fs::path find_tokenizer(const config::RunConfig& run) {
-  if (!run.tokenizer.empty()) return run.tokenizer;
-  if (run.model.from_scratch()) return {};
-  const fs::path of_model = model_folder(run.model.path) / "tokenizer.json";
-  return fs::exists(of_model) ? of_model : fs::path();
+// The run's own key, the model's, or one trained on the run's text.
+text::TokenizerSpec find_tokenizer(const config::RunConfig& run, int64_t vocab_size) {
+  if (!run.tokenizer.empty()) return text::load_tokenizer(run.tokenizer).spec();
+  if (!run.model.from_scratch())
+    if (auto of_model = checkpoint::ModelSource(run.model.path).tokenizer()) return *of_model;
+  return train_tokenizer(run.data.train, vocab_size);
 }
+
+}  // namespace
 
 Corpus prepare_corpus(const comm::Communicator& group, const config::RunConfig& run,
                       int64_t vocab_size) {
@@ -55,12 +56,8 @@ Corpus prepare_corpus(const comm::Communicator& group, const config::RunConfig& 
                  tokenizer_file = output / "tokenizer.json";
   on_first_rank(group, "preparing the data", [&] {
     fs::create_directories(folder);
-    if (!fs::exists(tokenizer_file)) {
-      const fs::path given = find_tokenizer(run);
-      text::save_tokenizer(given.empty() ? train_tokenizer(run.data.train, vocab_size)
-                                         : text::load_tokenizer(given).spec(),
-                           tokenizer_file);
-    }
+    if (!fs::exists(tokenizer_file))
+      text::save_tokenizer(find_tokenizer(run, vocab_size), tokenizer_file);
     const auto tokenizer = text::load_tokenizer(tokenizer_file);
     if (tokenizer.vocab_size() > vocab_size)
       throw Error(ExitCode::kConfig,

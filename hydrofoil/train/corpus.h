@@ -17,10 +17,6 @@
 
 namespace hydrofoil::train {
 
-// Where the tokenizer of a run comes from: the run's own key, the model's folder, or none
-// (trained).
-std::filesystem::path find_tokenizer(const config::RunConfig& run);
-
 struct Corpus {
   std::filesystem::path tokenizer_file;  // a copy in the output
   data::TokenFile train;

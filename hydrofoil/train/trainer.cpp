@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "hydrofoil/checkpoint/folder.h"
+#include "hydrofoil/checkpoint/model_source.h"
 #include "hydrofoil/checkpoint/save.h"
 #include "hydrofoil/checkpoint/verify.h"
 #include "hydrofoil/comm/meter.h"
@@ -142,8 +143,8 @@ void Trainer::open_output() {
 // A resumed run keeps its model, whatever the configuration says now: the weights fit that one
 // only.
 spec::ModelSpec Trainer::load_spec() {
-  if (resume_from_) return folder_spec(*resume_from_);
-  if (!run_.model.from_scratch()) return folder_spec(model_folder(run_.model.path));
+  if (resume_from_) return checkpoint::ModelSource(*resume_from_).spec();
+  if (!run_.model.from_scratch()) return checkpoint::ModelSource(run_.model.path).spec();
   return spec::model_spec_from_hf(run_.model.config_text(), run_.model.config_place());
 }
 
@@ -168,7 +169,7 @@ void Trainer::load_state() {
     if (group_.rank() == 0)
       log::info("resumed from " + last_checkpoint_ + " at step " + std::to_string(progress_.step));
   } else if (!run_.model.from_scratch()) {
-    load_weights(*model_.engine, model_folder(run_.model.path));
+    load_weights(*model_.engine, *checkpoint::ModelSource(run_.model.path).weights());
   } else {
     initialize(model_, progress_.seed);
   }

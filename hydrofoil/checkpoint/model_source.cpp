@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/checkpoint/model_source.h"
+
+#include <array>
+#include <nlohmann/json.hpp>
+#include <string_view>
+#include <utility>
+
+#include "hydrofoil/checkpoint/folder.h"
+#include "hydrofoil/checkpoint/stored_weights.h"
+#include "hydrofoil/core/error.h"
+#include "hydrofoil/io/file.h"
+#include "hydrofoil/io/gguf.h"
+#include "hydrofoil/spec/from_gguf.h"
+#include "hydrofoil/text/tokenizer_json.h"
+
+namespace hydrofoil::checkpoint {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool is_gguf(const fs::path& path) {
+  if (!fs::is_regular_file(path)) return false;
+  std::array<std::byte, 4> magic{};
+  const io::File file(path, io::Access::kRead);
+  if (file.size_bytes() < magic.size()) return false;
+  file.read_at(0, magic);
+  return std::string_view(reinterpret_cast<const char*>(magic.data()), magic.size()) == "GGUF";
+}
+
+}  // namespace
+
+ModelSource::ModelSource(const fs::path& path) : path_(path), gguf_(is_gguf(path)) {
+  if (gguf_ || fs::is_regular_file(path / "config.json")) return;
+  if (const auto latest = latest_complete(checkpoint_root(path))) {
+    path_ = *latest;
+    return;
+  }
+  throw Error(
+      ExitCode::kConfig,
+      fs::is_regular_file(path) ? "is no GGUF file"
+      : fs::exists(path)        ? "holds neither a config.json nor a complete checkpoint"
+                                : "no such file or folder",
+      path.string(),
+      "give a Hugging Face model folder, a GGUF file, a checkpoint, or the output of a run");
+}
+
+spec::ModelSpec ModelSource::spec() const {
+  if (gguf_) return spec::model_spec_from_gguf(io::GgufFile(path_).header(), path_.string());
+  const fs::path file = path_ / "config.json";
+  return spec::model_spec_from_hf(io::read_text(file), file.string());
+}
+
+std::vector<std::string> ModelSource::settings_not_applied() const {
+  if (gguf_) return {};
+  const std::string file = (path_ / "config.json").string();
+  auto lines = spec::settings_not_applied(io::read_text(file), file);
+  for (auto& line : lines) line.insert(0, file + ": ");
+  return lines;
+}
+
+std::optional<text::TokenizerSpec> ModelSource::tokenizer() const {
+  if (gguf_) {
+    const io::GgufFile file(path_);
+    if (!file.header().find("tokenizer.ggml.model")) return std::nullopt;
+    return spec::tokenizer_spec_from_gguf(file.header(), path_.string());
+  }
+  const fs::path file = path_ / "tokenizer.json";
+  if (!fs::exists(file)) return std::nullopt;
+  return text::load_tokenizer(file).spec();
+}
+
+std::unique_ptr<Weights> ModelSource::weights() const {
+  if (gguf_) return gguf_weights(path_, spec());
+  const bool safetensors =
+      fs::exists(path_ / "model.safetensors") || fs::exists(path_ / "model.safetensors.index.json");
+  if (!safetensors && (fs::exists(path_ / "pytorch_model.bin") ||
+                       fs::exists(path_ / "pytorch_model.bin.index.json")))
+    return torch_weights(path_);
+  return safetensors_weights(path_);
+}
+
+}  // namespace hydrofoil::checkpoint

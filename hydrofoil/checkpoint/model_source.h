@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// A model that exists, wherever it lies: a Hugging Face folder (safetensors or pytorch_model.bin,
+// in one file or many), a GGUF file, a checkpoint, or the output of a run (its newest checkpoint).
+//
+//   const ModelSource source("models/SmolLM2-135M-Instruct.Q4_1.gguf");
+//   const spec::ModelSpec spec = source.spec();
+//   source.weights()->read("model.norm.weight", 0, values);
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "hydrofoil/spec/model_spec.h"
+#include "hydrofoil/text/tokenizer.h"
+
+namespace hydrofoil::checkpoint {
+
+// Tensors under Hugging Face's names (with or without the "transformer." or "model." prefix), in
+// its order of elements, as fp32 whatever they are stored in. Failures are Error(kCheckpoint).
+class Weights {
+ public:
+  virtual ~Weights() = default;
+  virtual std::vector<int64_t> shape(const std::string& name) const = 0;
+  // Elements [begin, begin + out.size()) of the flattened tensor. Holds at most that tensor beside
+  // `out`. Not thread-safe.
+  virtual void read(const std::string& name, size_t begin, std::span<float> out) const = 0;
+};
+
+class ModelSource {
+ public:
+  // Error(kConfig) when there is no model.
+  explicit ModelSource(const std::filesystem::path& path);
+
+  // The folder that holds config.json, or the GGUF file.
+  const std::filesystem::path& path() const { return path_; }
+  spec::ModelSpec spec() const;
+  // What its config.json asks for and no executor here does, a line each (spec::ModelSpec has
+  // more).
+  std::vector<std::string> settings_not_applied() const;
+  // The one that lies with the model, if any.
+  std::optional<text::TokenizerSpec> tokenizer() const;
+  std::unique_ptr<Weights> weights() const;
+
+ private:
+  std::filesystem::path path_;
+  bool gguf_ = false;
+};
+
+}  // namespace hydrofoil::checkpoint

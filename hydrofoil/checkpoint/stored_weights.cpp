@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/checkpoint/stored_weights.h"
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "hydrofoil/core/error.h"
+#include "hydrofoil/io/file.h"
+#include "hydrofoil/io/gguf.h"
+#include "hydrofoil/io/safetensors_set.h"
+#include "hydrofoil/io/torch_zip.h"
+#include "hydrofoil/kernels/convert.h"
+#include "hydrofoil/kernels/dequantize.h"
+#include "hydrofoil/spec/from_gguf.h"
+
+namespace hydrofoil::checkpoint {
+namespace {
+
+namespace fs = std::filesystem;
+
+// The name under which a file has a tensor: those saved from the bare model lack the prefix that
+// the model with a head has. The name itself when there is none.
+template <class Has>
+std::string stored_name(const std::string& name, const Has& has) {
+  if (has(name)) return name;
+  for (const std::string prefix : {"transformer.", "model."})
+    if (name.starts_with(prefix) && has(name.substr(prefix.size())))
+      return name.substr(prefix.size());
+  return name;
+}
+
+// `bytes`: elements of `dtype`, as many as `out` has.
+void to_floats(DType dtype, std::span<const std::byte> bytes, std::span<float> out,
+               const std::string& name) {
+  switch (dtype) {
+    case DType::kF32:
+      std::copy(bytes.begin(), bytes.end(), std::as_writable_bytes(out).begin());
+      return;
+    case DType::kBF16:
+    case DType::kF16:
+      return kernels::widen({reinterpret_cast<const uint16_t*>(bytes.data()), out.size()}, out,
+                            dtype);
+    default:
+      throw Error(ExitCode::kCheckpoint,
+                  "weights must be F32, BF16 or F16, not " + std::string(name_of(dtype)), name);
+  }
+}
+
+class SafetensorsWeights final : public Weights {
+ public:
+  explicit SafetensorsWeights(const fs::path& folder) : set_(folder) {}
+
+  std::vector<int64_t> shape(const std::string& name) const override {
+    return place(name).tensor->shape;
+  }
+  void read(const std::string& name, size_t begin, std::span<float> out) const override {
+    const auto& [file, tensor] = place(name);
+    const size_t width = size_of(tensor->dtype);
+    std::vector<std::byte> bytes(out.size() * width);
+    file->read(*tensor, begin * width, bytes);
+    to_floats(tensor->dtype, bytes, out, name);
+  }
+
+ private:
+  const io::SafetensorsSet::Place& place(const std::string& name) const {
+    return set_.at(stored_name(name, [&](const auto& n) { return set_.find(n) != nullptr; }));
+  }
+  io::SafetensorsSet set_;
+};
+
+// Where the last tensor stays, whole and as fp32: a rank reads a tensor in one or two pieces.
+class Whole {
+ public:
+  template <class Load>
+  void read(const std::string& name, size_t begin, std::span<float> out, const Load& load) {
+    if (name != name_) {
+      values_.clear();
+      values_ = load();
+      name_ = name;
+    }
+    if (begin > values_.size() || out.size() > values_.size() - begin)
+      throw std::logic_error("elements beyond the end of " + name);
+    std::copy_n(values_.begin() + static_cast<std::ptrdiff_t>(begin), out.size(), out.begin());
+  }
+
+ private:
+  std::string name_;
+  std::vector<float> values_;
+};
+
+class TorchWeights final : public Weights {
+ public:
+  explicit TorchWeights(const fs::path& folder) {
+    const fs::path index = folder / "pytorch_model.bin.index.json";
+    if (!fs::exists(index)) {
+      add(folder / "pytorch_model.bin");
+      return;
+    }
+    std::map<std::string, bool> names;
+    const auto json = nlohmann::json::parse(io::read_text(index), nullptr, false);
+    if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object())
+      throw Error(ExitCode::kCheckpoint, "no index of weights: expected an object \"weight_map\"",
+                  index.string());
+    for (const auto& [tensor, file] : json["weight_map"].items()) {
+      if (!file.is_string() || fs::path(file.get<std::string>()).has_parent_path())
+        throw Error(ExitCode::kCheckpoint, "names no file of its own folder", index.string());
+      names[file.get<std::string>()] = true;
+    }
+    for (const auto& [name, used] : names) add(folder / name);
+  }
+
+  std::vector<int64_t> shape(const std::string& name) const override {
+    return find(name).second->shape;
+  }
+  void read(const std::string& name, size_t begin, std::span<float> out) const override {
+    whole_.read(name, begin, out, [&] {
+      const auto& [file, tensor] = find(name);
+      std::vector<std::byte> bytes(tensor->bytes);
+      file->read(*tensor, bytes);
+      std::vector<float> values(tensor->bytes / size_of(tensor->dtype));
+      to_floats(tensor->dtype, bytes, values, name);
+      return values;
+    });
+  }
+
+ private:
+  using Place = std::pair<const io::TorchZipFile*, const io::TorchTensor*>;
+  void add(const fs::path& path) {
+    const auto& file = files_.emplace_back(std::make_unique<io::TorchZipFile>(path));
+    for (const auto& tensor : file->tensors()) places_[tensor.name] = {file.get(), &tensor};
+  }
+  const Place& find(const std::string& name) const {
+    const auto it =
+        places_.find(stored_name(name, [&](const auto& n) { return places_.contains(n); }));
+    if (it != places_.end()) return it->second;
+    throw Error(ExitCode::kCheckpoint, "has no tensor '" + name + "'",
+                files_.front()->path().string());
+  }
+
+  std::vector<std::unique_ptr<io::TorchZipFile>> files_;
+  std::map<std::string, Place> places_;
+  mutable Whole whole_;
+};
+
+class GgufFileWeights final : public Weights {
+ public:
+  GgufFileWeights(const fs::path& path, const spec::ModelSpec& spec) : file_(path) {
+    for (auto& weight : spec::gguf_weights(spec)) weights_.emplace(weight.name, weight);
+  }
+
+  std::vector<int64_t> shape(const std::string& name) const override { return find(name).shape; }
+  void read(const std::string& name, size_t begin, std::span<float> out) const override {
+    whole_.read(name, begin, out, [&] {
+      const auto& weight = find(name);
+      const auto& tensor = file_.at(weight.stored_name);
+      size_t count = 1;
+      for (const int64_t extent : weight.shape) count *= static_cast<size_t>(extent);
+      std::vector<float> stored(count);
+      kernels::dequantize(tensor.type, file_.mapped(tensor), stored);
+      if (weight.order == spec::GgufOrder::kSame) return stored;
+      std::vector<float> values(count);
+      spec::to_hf_order(weight, stored, values);
+      return values;
+    });
+  }
+
+ private:
+  const spec::GgufWeight& find(const std::string& name) const {
+    const auto it = weights_.find(name);
+    if (it != weights_.end()) return it->second;
+    throw Error(ExitCode::kCheckpoint, "has no tensor '" + name + "'", file_.path().string());
+  }
+
+  io::GgufFile file_;
+  std::map<std::string, spec::GgufWeight> weights_;
+  mutable Whole whole_;
+};
+
+}  // namespace
+
+std::unique_ptr<Weights> safetensors_weights(const fs::path& folder) {
+  return std::make_unique<SafetensorsWeights>(folder);
+}
+std::unique_ptr<Weights> torch_weights(const fs::path& folder) {
+  return std::make_unique<TorchWeights>(folder);
+}
+std::unique_ptr<Weights> gguf_weights(const fs::path& file, const spec::ModelSpec& spec) {
+  return std::make_unique<GgufFileWeights>(file, spec);
+}
+
+}  // namespace hydrofoil::checkpoint

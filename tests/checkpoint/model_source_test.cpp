@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+// One model in every format: the same values under the same names, whatever piece is read.
+#include "hydrofoil/checkpoint/model_source.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <numeric>
+
+#include "hydrofoil/checkpoint/export.h"
+#include "hydrofoil/io/file.h"
+#include "hydrofoil/io/gguf_writer.h"
+#include "hydrofoil/spec/from_gguf.h"
+#include "tests/checkpoint/support.h"
+
+namespace hydrofoil::checkpoint {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr const char* kConfig =
+    R"({"model_type":"llama","vocab_size":97,"hidden_size":36,"intermediate_size":50,
+        "num_hidden_layers":2,"num_attention_heads":6,"num_key_value_heads":2,
+        "max_position_embeddings":33,"rms_norm_eps":1e-06,"tie_word_embeddings":true})";
+
+spec::ModelSpec tiny() {
+  return spec::model_spec_from_hf(kConfig, "test");
+}
+
+// Exact in 16 bits, too.
+std::vector<float> values_of(const spec::ParameterSpec& parameter) {
+  const auto count = std::accumulate(parameter.shape.begin(), parameter.shape.end(), int64_t{1},
+                                     std::multiplies<>());
+  std::vector<float> values(static_cast<size_t>(count));
+  const auto start = static_cast<int>(parameter.name.size());
+  for (size_t i = 0; i < values.size(); ++i)
+    values[i] = static_cast<float>((start + static_cast<int>(i) * 7) % 251 - 125) / 64;
+  return values;
+}
+
+std::vector<spec::ParameterSpec> parameters() {
+  std::vector<spec::ParameterSpec> all;
+  for (const auto& block : spec::blocks(tiny()))
+    all.insert(all.end(), block.parameters.begin(), block.parameters.end());
+  return all;
+}
+
+void write_folder(const fs::path& folder, const std::string& without_prefix = "") {
+  fs::create_directories(folder);
+  io::atomic_write(folder / "config.json", kConfig);
+  std::vector<io::TensorSpec> tensors;
+  for (const auto& p : parameters()) {
+    std::string name = p.name;
+    if (!without_prefix.empty() && name.starts_with(without_prefix))
+      name = name.substr(without_prefix.size());
+    tensors.push_back({name, DType::kF32, p.shape});
+  }
+  const auto plan = io::plan_safetensors(tensors);
+  const io::File file(folder / "model.safetensors", io::Access::kCreate);
+  file.reserve(plan.file_bytes);
+  file.write_at(0, std::as_bytes(std::span(plan.header)));
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const auto values = values_of(parameters()[i]);
+    file.write_at(plan.offsets[i], std::as_bytes(std::span(values)));
+  }
+}
+
+void write_gguf(const fs::path& path) {
+  using namespace io;
+  const auto s = tiny();
+  const auto u32 = [](int64_t value) { return gguf_u32(static_cast<uint32_t>(value)); };
+  const std::vector<GgufEntry> metadata{{"general.architecture", gguf_text("llama")},
+                                        {"llama.block_count", u32(s.layers)},
+                                        {"llama.context_length", u32(s.max_positions)},
+                                        {"llama.embedding_length", u32(s.hidden_size)},
+                                        {"llama.feed_forward_length", u32(s.intermediate_size)},
+                                        {"llama.attention.head_count", u32(s.heads)},
+                                        {"llama.attention.head_count_kv", u32(s.kv_heads)},
+                                        {"llama.attention.layer_norm_rms_epsilon", gguf_f32(1e-6F)},
+                                        {"llama.rope.dimension_count", u32(s.head_dim)},
+                                        {"llama.vocab_size", u32(s.vocab_size)}};
+  const auto weights = spec::gguf_weights(s);
+  std::vector<GgufTensorSpec> tensors;
+  for (const auto& w : weights)
+    tensors.push_back({w.stored_name, GgmlType::kF32, w.stored_shape()});
+  GgufWriter writer(path, metadata, tensors);
+  for (const auto& w : weights)
+    for (const auto& p : parameters()) {
+      if (p.name != w.name) continue;
+      const auto values = values_of(p);
+      std::vector<float> stored(values.size());
+      if (w.order == spec::GgufOrder::kSame)
+        stored = values;
+      else
+        spec::to_gguf_order(w, values, stored);
+      writer.write(w.stored_name, std::as_bytes(std::span(stored)));
+    }
+  writer.finish();
+}
+
+void expect_the_model(const fs::path& path) {
+  const ModelSource source(path);
+  EXPECT_EQ(spec::hf_config(source.spec()), spec::hf_config(tiny()));
+  const auto weights = source.weights();
+  for (const auto& p : parameters()) {
+    EXPECT_EQ(weights->shape(p.name), p.shape) << p.name;
+    const auto expected = values_of(p);
+    std::vector<float> whole(expected.size());
+    weights->read(p.name, 0, whole);
+    EXPECT_EQ(whole, expected) << p.name;
+    std::vector<float> part(expected.size() / 3);
+    weights->read(p.name, 5, part);
+    EXPECT_TRUE(std::equal(part.begin(), part.end(), expected.begin() + 5)) << p.name;
+  }
+  EXPECT_NE(
+      error_line([&] { weights->shape("model.layers.9.mlp.up_proj.weight"); }).find("layers.9"),
+      std::string::npos);
+}
+
+TEST(ModelSource, ReadsAFolderWithAndWithoutThePrefix) {
+  const Scratch scratch;
+  write_folder(scratch.path() / "whole");
+  expect_the_model(scratch.path() / "whole");
+  write_folder(scratch.path() / "bare", "model.");
+  expect_the_model(scratch.path() / "bare");
+}
+
+TEST(ModelSource, ReadsAGgufFileInHuggingFacesOrder) {
+  const Scratch scratch;
+  write_gguf(scratch.path() / "model.gguf");
+  expect_the_model(scratch.path() / "model.gguf");
+}
+
+TEST(ModelSource, WhatIsExportedIsTheModelAgain) {
+  const Scratch scratch;
+  write_gguf(scratch.path() / "model.gguf");
+  const ModelSource source(scratch.path() / "model.gguf");
+  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
+    const fs::path out = scratch.path() / std::string(name_of(dtype));
+    EXPECT_EQ(export_model(source, out, dtype).tensors, parameters().size());
+    expect_the_model(out);
+  }
+  // Neither a second model over the first nor anything beside it.
+  EXPECT_NE(error_line([&] {
+              export_model(source, scratch.path() / "F32", DType::kF32);
+            }).find("not an empty folder"),
+            std::string::npos);
+  for (const auto& entry : fs::directory_iterator(scratch.path()))
+    EXPECT_EQ(entry.path().string().find(".tmp-"), std::string::npos);
+}
+
+TEST(ModelSource, SaysWhatIsNoModel) {
+  const Scratch scratch;
+  EXPECT_NE(error_line([&] { ModelSource(scratch.path() / "none"); }).find("no such"),
+            std::string::npos);
+  EXPECT_NE(error_line([&] { ModelSource source(scratch.path()); }).find("neither"),
+            std::string::npos);
+  io::atomic_write(scratch.path() / "text.gguf", "no GGUF at all");
+  EXPECT_NE(error_line([&] { ModelSource(scratch.path() / "text.gguf"); }).find("no GGUF file"),
+            std::string::npos);
+}
+
+TEST(ModelSource, AnExportThatFailsLeavesNothing) {
+  const Scratch scratch;
+  write_folder(scratch.path() / "model");
+  io::atomic_write(scratch.path() / "model" / "config.json",
+                   std::string(kConfig).replace(std::string(kConfig).find("97"), 2, "98"));
+  const ModelSource source(scratch.path() / "model");
+  EXPECT_NE(error_line([&] {
+              export_model(source, scratch.path() / "out", DType::kF32);
+            }).find("the model wants [98, 36]"),
+            std::string::npos);
+  EXPECT_FALSE(fs::exists(scratch.path() / "out"));
+}
+
+}  // namespace
+}  // namespace hydrofoil::checkpoint
