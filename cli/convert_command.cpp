@@ -41,10 +41,8 @@ int convert(const ConvertArguments& arguments) {
   return 0;
 }
 
-void add(CLI::App& parent, Action& action, const char* name, const char* purpose,
-         const char* examples) {
+void add_arguments(CLI::App* command, Action& action) {
   const auto arguments = std::make_shared<ConvertArguments>();
-  CLI::App* command = parent.add_subcommand(name, purpose);
   command
       ->add_option("MODEL", arguments->model,
                    "Hugging Face folder, GGUF file, checkpoint, or output of a run")
@@ -56,22 +54,25 @@ void add(CLI::App& parent, Action& action, const char* name, const char* purpose
               {"f32", DType::kF32}, {"bf16", DType::kBF16}, {"f16", DType::kF16}},
           CLI::ignore_case));
   command->add_flag("--json", arguments->json, "one JSON object on standard output");
-  command->footer(examples);
   command->callback([&action, arguments] { action = [arguments] { return convert(*arguments); }; });
 }
 
 }  // namespace
 
 void add_convert_command(CLI::App& app, Action& action) {
-  add(app, action, "convert", "Writes a model as a Hugging Face folder",
+  CLI::App* command = app.add_subcommand("convert", "Writes a model as a Hugging Face folder");
+  add_arguments(command, action);
+  command->footer(
       "Examples:\n"
       "  hydrofoil convert SmolLM2-135M-Instruct.Q4_1.gguf models/smollm2\n"
       "  hydrofoil convert runs/first models/first --dtype bf16");
 }
 
 void add_export_command(CLI::App& checkpoint, Action& action) {
-  add(checkpoint, action, "export", "Writes its model as a Hugging Face folder",
-      "Example:\n  hydrofoil checkpoint export runs/first models/first --dtype bf16");
+  CLI::App* command =
+      checkpoint.add_subcommand("export", "Writes its model as a Hugging Face folder");
+  add_arguments(command, action);
+  command->footer("Example:\n  hydrofoil checkpoint export runs/first models/first --dtype bf16");
 }
 
 }  // namespace hydrofoil::cli
