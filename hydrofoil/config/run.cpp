@@ -91,9 +91,10 @@ std::string default_output(const Value& document, const RunConfig& run) {
 }  // namespace
 
 void ModelConfig::visit(Reader& f) {
-  f.field(
-      {.name = "path", .help = "a Hugging Face folder, a GGUF file or a checkpoint to go on from", .path = true},
-      path);
+  f.field({.name = "path",
+           .help = "a Hugging Face folder, a GGUF file or a checkpoint to go on from",
+           .path = true},
+          path);
   f.field({.name = "config",
            .help = "a Hugging Face config, inline or a file name: start from scratch"},
           config);
