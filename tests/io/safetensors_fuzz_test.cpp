@@ -6,21 +6,13 @@
 #include <array>
 
 #include "hydrofoil/core/error.h"
-#include "hydrofoil/core/random.h"
 #include "hydrofoil/io/safetensors.h"
+#include "tests/support/dice.h"
 
 namespace hydrofoil::io {
 namespace {
 
-class Dice {
- public:
-  explicit Dice(uint64_t stream) : random_(20, RandomUse::kTest, stream) {}
-  size_t below(size_t bound) { return random_.below(bound, position_++); }
-
- private:
-  Philox random_;
-  uint64_t position_ = 0;
-};
+using test::Dice;
 
 // Pieces that mean something to the parser, so that mutations get past the JSON.
 constexpr std::array<std::string_view, 18> kWords = {
@@ -84,7 +76,7 @@ TEST(SafetensorsFuzz, RefusesOrKeepsTheContract) {
   constexpr size_t kDataBytes = 27;
   int accepted = 0;
   for (int round = 0; round < kRounds; ++round) {
-    Dice dice(static_cast<uint64_t>(round));
+    Dice dice(20, static_cast<uint64_t>(round));
     std::string file = good;
     for (size_t n = 1 + dice.below(4); n > 0; --n) mutate(file, dice);
     if (round % 2 == 0) mend_length(file, kDataBytes);
