@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "hydrofoil/checkpoint/agreement.h"
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/io/file.h"
 #include "hydrofoil/io/safetensors.h"
@@ -15,12 +16,17 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Removed again unless it was renamed.
+// A folder that is written beside its final name, and removed again unless it is committed.
 class Aside {
  public:
   explicit Aside(const fs::path& folder)
-      : path_(fs::absolute(folder).lexically_normal().string() + ".tmp-" + io::unique_id()) {
-    fs::create_directories(path_);
+      : folder_(fs::absolute(folder / "").lexically_normal().parent_path()),
+        path_(folder_.string() + ".tmp-" + io::unique_id()) {
+    std::error_code error;
+    fs::create_directories(path_, error);
+    if (error)
+      throw Error(ExitCode::kCheckpoint, "cannot make the folder: " + error.message(),
+                  path_.string(), "is there room, and may this user write there?");
   }
   Aside(const Aside&) = delete;
   Aside& operator=(const Aside&) = delete;
@@ -29,10 +35,14 @@ class Aside {
     fs::remove_all(path_, ignored);
   }
   const fs::path& path() const { return path_; }
-  void commit(const fs::path& folder) { fs::rename(path_, folder); }
+  void commit() {
+    io::sync_directory(path_);
+    io::rename_path(path_, folder_);
+    io::sync_directory(folder_.parent_path());
+  }
 
  private:
-  fs::path path_;
+  const fs::path folder_, path_;
 };
 
 void write_floats(const io::File& file, uint64_t offset, std::span<const float> values,
@@ -49,11 +59,7 @@ std::vector<io::TensorSpec> tensors_of(const spec::ModelSpec& spec, const Weight
   std::vector<io::TensorSpec> tensors;
   for (const auto& block : spec::blocks(spec))
     for (const auto& parameter : block.parameters) {
-      if (const auto shape = weights.shape(parameter.name); shape != parameter.shape)
-        throw Error(ExitCode::kCheckpoint,
-                    "tensor has shape " + io::shape_text(shape) + ", the model wants " +
-                        io::shape_text(parameter.shape),
-                    parameter.name, "config.json and weights do not belong together");
+      weights.require_shape(parameter.name, parameter.shape);
       tensors.push_back({parameter.name, dtype, parameter.shape});
     }
   return tensors;
@@ -86,21 +92,20 @@ Exported export_model(const ModelSource& source, const fs::path& folder, DType d
                 "choose another name");
   const auto spec = source.spec();
   const auto weights = source.weights();
-  try {
+  const auto tokenizer = source.tokenizer();
+  Exported exported;
+  as_checkpoint_errors([&] {
     Aside aside(folder);
-    const auto exported = write_weights(spec, *weights, aside.path() / "model.safetensors", dtype);
+    exported = write_weights(spec, *weights, aside.path() / "model.safetensors", dtype);
     io::atomic_write(aside.path() / "config.json", spec::hf_config(spec));
-    if (const auto tokenizer = source.tokenizer()) {
+    if (tokenizer) {
       text::save_tokenizer(*tokenizer, aside.path() / "tokenizer.json");
       io::atomic_write(aside.path() / "tokenizer_config.json",
                        "{\"tokenizer_class\": \"PreTrainedTokenizerFast\"}\n");
     }
-    aside.commit(folder);
-    return exported;
-  } catch (const fs::filesystem_error& error) {
-    throw Error(ExitCode::kCheckpoint, error.code().message(), folder.string(),
-                "is there room, and may this user write there?");
-  }
+    aside.commit();
+  });
+  return exported;
 }
 
 }  // namespace hydrofoil::checkpoint

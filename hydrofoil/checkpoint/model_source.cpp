@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hydrofoil/checkpoint/model_source.h"
 
+#include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
 #include <string_view>
@@ -11,6 +12,7 @@
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/io/file.h"
 #include "hydrofoil/io/gguf.h"
+#include "hydrofoil/io/safetensors.h"
 #include "hydrofoil/spec/from_gguf.h"
 #include "hydrofoil/text/tokenizer_json.h"
 
@@ -30,7 +32,17 @@ bool is_gguf(const fs::path& path) {
 
 }  // namespace
 
-ModelSource::ModelSource(const fs::path& path) : path_(path), gguf_(is_gguf(path)) {
+void Weights::require_shape(const std::string& name, std::span<const int64_t> expected) const {
+  const auto actual = shape(name);
+  if (!std::equal(actual.begin(), actual.end(), expected.begin(), expected.end()))
+    throw Error(ExitCode::kCheckpoint,
+                "tensor has shape " + io::shape_text(actual) + ", the model wants " +
+                    io::shape_text(expected),
+                name, "config.json and weights do not belong together");
+}
+
+ModelSource::ModelSource(const fs::path& path) : path_(path) {
+  if (is_gguf(path)) gguf_ = std::make_shared<io::GgufFile>(path);
   if (gguf_ || fs::is_regular_file(path / "config.json")) return;
   if (const auto latest = latest_complete(checkpoint_root(path))) {
     path_ = *latest;
@@ -46,7 +58,7 @@ ModelSource::ModelSource(const fs::path& path) : path_(path), gguf_(is_gguf(path
 }
 
 spec::ModelSpec ModelSource::spec() const {
-  if (gguf_) return spec::model_spec_from_gguf(io::GgufFile(path_).header(), path_.string());
+  if (gguf_) return spec::model_spec_from_gguf(gguf_->header(), path_.string());
   const fs::path file = path_ / "config.json";
   return spec::model_spec_from_hf(io::read_text(file), file.string());
 }
@@ -61,9 +73,8 @@ std::vector<std::string> ModelSource::settings_not_applied() const {
 
 std::optional<text::TokenizerSpec> ModelSource::tokenizer() const {
   if (gguf_) {
-    const io::GgufFile file(path_);
-    if (!file.header().find("tokenizer.ggml.model")) return std::nullopt;
-    return spec::tokenizer_spec_from_gguf(file.header(), path_.string());
+    if (!gguf_->header().find("tokenizer.ggml.model")) return std::nullopt;
+    return spec::tokenizer_spec_from_gguf(gguf_->header(), path_.string());
   }
   const fs::path file = path_ / "tokenizer.json";
   if (!fs::exists(file)) return std::nullopt;
@@ -71,7 +82,7 @@ std::optional<text::TokenizerSpec> ModelSource::tokenizer() const {
 }
 
 std::unique_ptr<Weights> ModelSource::weights() const {
-  if (gguf_) return gguf_weights(path_, spec());
+  if (gguf_) return gguf_weights(gguf_, spec());
   const bool safetensors =
       fs::exists(path_ / "model.safetensors") || fs::exists(path_ / "model.safetensors.index.json");
   if (!safetensors && (fs::exists(path_ / "pytorch_model.bin") ||

@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "hydrofoil/io/gguf.h"
 #include "hydrofoil/spec/model_spec.h"
 #include "hydrofoil/text/tokenizer.h"
 
@@ -27,6 +28,8 @@ class Weights {
  public:
   virtual ~Weights() = default;
   virtual std::vector<int64_t> shape(const std::string& name) const = 0;
+  // Fails unless the tensor is there in this shape; the error shows both.
+  void require_shape(const std::string& name, std::span<const int64_t> expected) const;
   // Elements [begin, begin + out.size()) of the flattened tensor. Holds at most that tensor beside
   // `out`. Not thread-safe.
   virtual void read(const std::string& name, size_t begin, std::span<float> out) const = 0;
@@ -49,7 +52,7 @@ class ModelSource {
 
  private:
   std::filesystem::path path_;
-  bool gguf_ = false;
+  std::shared_ptr<const io::GgufFile> gguf_;  // its header is read once; null: a folder
 };
 
 }  // namespace hydrofoil::checkpoint

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "hydrofoil/checkpoint/agreement.h"
+#include "hydrofoil/checkpoint/floats.h"
 #include "hydrofoil/checkpoint/folder.h"
 #include "hydrofoil/checkpoint/verify.h"
 #include "hydrofoil/core/error.h"
@@ -86,6 +87,15 @@ void Reader::read(std::string_view file, std::string_view tensor, size_t begin,
                            std::to_string(begin) + " of tensor '" + std::string(tensor) +
                            "', which has " + std::to_string(record.bytes) + " bytes");
   as_checkpoint_errors([&, from = opened] { from->read_at(record.offset + begin * element, out); });
+}
+
+void Reader::read_floats(std::string_view file, const std::string& tensor, size_t begin,
+                         std::span<float> out) const {
+  const DType dtype = this->tensor(file, tensor).dtype;
+  checkpoint::read_floats(dtype, tensor, begin, out,
+                          [&](uint64_t first_byte, std::span<std::byte> bytes) {
+                            read(file, tensor, first_byte / size_of(dtype), bytes);
+                          });
 }
 
 bool Reader::has_text(std::string_view name) const {

@@ -44,6 +44,9 @@ class Reader {
   // Elements [begin, ..) of the flattened tensor; out is made of whole elements.
   void read(std::string_view file, std::string_view tensor, size_t begin,
             std::span<std::byte> out) const;
+  // Elements [begin, begin + out.size()) of an F32, BF16 or F16 tensor, as fp32.
+  void read_floats(std::string_view file, const std::string& tensor, size_t begin,
+                   std::span<float> out) const;
   // All tensors of a file, with the opened file or part that each lies in.
   struct Place {
     const io::File* file;

@@ -3,15 +3,15 @@
 
 #include <algorithm>
 #include <map>
-#include <nlohmann/json.hpp>
+#include <set>
+#include <stdexcept>
 #include <utility>
 
+#include "hydrofoil/checkpoint/floats.h"
 #include "hydrofoil/core/error.h"
-#include "hydrofoil/io/file.h"
-#include "hydrofoil/io/gguf.h"
 #include "hydrofoil/io/safetensors_set.h"
 #include "hydrofoil/io/torch_zip.h"
-#include "hydrofoil/kernels/convert.h"
+#include "hydrofoil/io/weight_index.h"
 #include "hydrofoil/kernels/dequantize.h"
 #include "hydrofoil/spec/from_gguf.h"
 
@@ -31,23 +31,6 @@ std::string stored_name(const std::string& name, const Has& has) {
   return name;
 }
 
-// `bytes`: elements of `dtype`, as many as `out` has.
-void to_floats(DType dtype, std::span<const std::byte> bytes, std::span<float> out,
-               const std::string& name) {
-  switch (dtype) {
-    case DType::kF32:
-      std::copy(bytes.begin(), bytes.end(), std::as_writable_bytes(out).begin());
-      return;
-    case DType::kBF16:
-    case DType::kF16:
-      return kernels::widen({reinterpret_cast<const uint16_t*>(bytes.data()), out.size()}, out,
-                            dtype);
-    default:
-      throw Error(ExitCode::kCheckpoint,
-                  "weights must be F32, BF16 or F16, not " + std::string(name_of(dtype)), name);
-  }
-}
-
 class SafetensorsWeights final : public Weights {
  public:
   explicit SafetensorsWeights(const fs::path& folder) : set_(folder) {}
@@ -57,10 +40,10 @@ class SafetensorsWeights final : public Weights {
   }
   void read(const std::string& name, size_t begin, std::span<float> out) const override {
     const auto& [file, tensor] = place(name);
-    const size_t width = size_of(tensor->dtype);
-    std::vector<std::byte> bytes(out.size() * width);
-    file->read(*tensor, begin * width, bytes);
-    to_floats(tensor->dtype, bytes, out, name);
+    read_floats(tensor->dtype, name, begin, out,
+                [&, file = file, tensor = tensor](uint64_t first_byte, std::span<std::byte> bytes) {
+                  file->read(*tensor, first_byte, bytes);
+                });
   }
 
  private:
@@ -68,6 +51,48 @@ class SafetensorsWeights final : public Weights {
     return set_.at(stored_name(name, [&](const auto& n) { return set_.find(n) != nullptr; }));
   }
   io::SafetensorsSet set_;
+};
+
+class TorchWeights final : public Weights {
+ public:
+  explicit TorchWeights(const fs::path& folder) {
+    const fs::path index = folder / "pytorch_model.bin.index.json";
+    if (!fs::exists(index)) {
+      add(folder / "pytorch_model.bin");
+      return;
+    }
+    std::set<fs::path> files;
+    for (const auto& [tensor, file] : io::read_weight_index(index)) files.insert(file);
+    for (const auto& file : files) add(file);
+  }
+
+  std::vector<int64_t> shape(const std::string& name) const override {
+    return find(name).second->shape;
+  }
+  void read(const std::string& name, size_t begin, std::span<float> out) const override {
+    const auto& [file, tensor] = find(name);
+    read_floats(tensor->dtype, name, begin, out,
+                [&, file = file, tensor = tensor](uint64_t first_byte, std::span<std::byte> bytes) {
+                  file->read(*tensor, first_byte, bytes);
+                });
+  }
+
+ private:
+  using Place = std::pair<const io::TorchZipFile*, const io::TorchTensor*>;
+  void add(const fs::path& path) {
+    const auto& file = files_.emplace_back(std::make_unique<io::TorchZipFile>(path));
+    for (const auto& tensor : file->tensors()) places_[tensor.name] = {file.get(), &tensor};
+  }
+  const Place& find(const std::string& name) const {
+    const auto it =
+        places_.find(stored_name(name, [&](const auto& n) { return places_.contains(n); }));
+    if (it != places_.end()) return it->second;
+    throw Error(ExitCode::kCheckpoint, "has no tensor '" + name + "'",
+                files_.front()->path().string());
+  }
+
+  std::vector<std::unique_ptr<io::TorchZipFile>> files_;
+  std::map<std::string, Place> places_;
 };
 
 // Where the last tensor stays, whole and as fp32: a rank reads a tensor in one or two pieces.
@@ -90,63 +115,10 @@ class Whole {
   std::vector<float> values_;
 };
 
-class TorchWeights final : public Weights {
- public:
-  explicit TorchWeights(const fs::path& folder) {
-    const fs::path index = folder / "pytorch_model.bin.index.json";
-    if (!fs::exists(index)) {
-      add(folder / "pytorch_model.bin");
-      return;
-    }
-    std::map<std::string, bool> names;
-    const auto json = nlohmann::json::parse(io::read_text(index), nullptr, false);
-    if (!json.is_object() || !json.contains("weight_map") || !json["weight_map"].is_object())
-      throw Error(ExitCode::kCheckpoint, "no index of weights: expected an object \"weight_map\"",
-                  index.string());
-    for (const auto& [tensor, file] : json["weight_map"].items()) {
-      if (!file.is_string() || fs::path(file.get<std::string>()).has_parent_path())
-        throw Error(ExitCode::kCheckpoint, "names no file of its own folder", index.string());
-      names[file.get<std::string>()] = true;
-    }
-    for (const auto& [name, used] : names) add(folder / name);
-  }
-
-  std::vector<int64_t> shape(const std::string& name) const override {
-    return find(name).second->shape;
-  }
-  void read(const std::string& name, size_t begin, std::span<float> out) const override {
-    whole_.read(name, begin, out, [&] {
-      const auto& [file, tensor] = find(name);
-      std::vector<std::byte> bytes(tensor->bytes);
-      file->read(*tensor, bytes);
-      std::vector<float> values(tensor->bytes / size_of(tensor->dtype));
-      to_floats(tensor->dtype, bytes, values, name);
-      return values;
-    });
-  }
-
- private:
-  using Place = std::pair<const io::TorchZipFile*, const io::TorchTensor*>;
-  void add(const fs::path& path) {
-    const auto& file = files_.emplace_back(std::make_unique<io::TorchZipFile>(path));
-    for (const auto& tensor : file->tensors()) places_[tensor.name] = {file.get(), &tensor};
-  }
-  const Place& find(const std::string& name) const {
-    const auto it =
-        places_.find(stored_name(name, [&](const auto& n) { return places_.contains(n); }));
-    if (it != places_.end()) return it->second;
-    throw Error(ExitCode::kCheckpoint, "has no tensor '" + name + "'",
-                files_.front()->path().string());
-  }
-
-  std::vector<std::unique_ptr<io::TorchZipFile>> files_;
-  std::map<std::string, Place> places_;
-  mutable Whole whole_;
-};
-
 class GgufFileWeights final : public Weights {
  public:
-  GgufFileWeights(const fs::path& path, const spec::ModelSpec& spec) : file_(path) {
+  GgufFileWeights(std::shared_ptr<const io::GgufFile> file, const spec::ModelSpec& spec)
+      : file_(std::move(file)) {
     for (auto& weight : spec::gguf_weights(spec)) weights_.emplace(weight.name, weight);
   }
 
@@ -154,11 +126,11 @@ class GgufFileWeights final : public Weights {
   void read(const std::string& name, size_t begin, std::span<float> out) const override {
     whole_.read(name, begin, out, [&] {
       const auto& weight = find(name);
-      const auto& tensor = file_.at(weight.stored_name);
+      const auto& tensor = file_->at(weight.stored_name);
       size_t count = 1;
       for (const int64_t extent : weight.shape) count *= static_cast<size_t>(extent);
       std::vector<float> stored(count);
-      kernels::dequantize(tensor.type, file_.mapped(tensor), stored);
+      kernels::dequantize(tensor.type, file_->mapped(tensor), stored);
       if (weight.order == spec::GgufOrder::kSame) return stored;
       std::vector<float> values(count);
       spec::to_hf_order(weight, stored, values);
@@ -170,10 +142,10 @@ class GgufFileWeights final : public Weights {
   const spec::GgufWeight& find(const std::string& name) const {
     const auto it = weights_.find(name);
     if (it != weights_.end()) return it->second;
-    throw Error(ExitCode::kCheckpoint, "has no tensor '" + name + "'", file_.path().string());
+    throw Error(ExitCode::kCheckpoint, "has no tensor '" + name + "'", file_->path().string());
   }
 
-  io::GgufFile file_;
+  std::shared_ptr<const io::GgufFile> file_;
   std::map<std::string, spec::GgufWeight> weights_;
   mutable Whole whole_;
 };
@@ -186,8 +158,9 @@ std::unique_ptr<Weights> safetensors_weights(const fs::path& folder) {
 std::unique_ptr<Weights> torch_weights(const fs::path& folder) {
   return std::make_unique<TorchWeights>(folder);
 }
-std::unique_ptr<Weights> gguf_weights(const fs::path& file, const spec::ModelSpec& spec) {
-  return std::make_unique<GgufFileWeights>(file, spec);
+std::unique_ptr<Weights> gguf_weights(std::shared_ptr<const io::GgufFile> file,
+                                      const spec::ModelSpec& spec) {
+  return std::make_unique<GgufFileWeights>(std::move(file), spec);
 }
 
 }  // namespace hydrofoil::checkpoint

@@ -11,7 +11,7 @@ namespace hydrofoil::checkpoint {
 
 std::unique_ptr<Weights> safetensors_weights(const std::filesystem::path& folder);
 std::unique_ptr<Weights> torch_weights(const std::filesystem::path& folder);
-std::unique_ptr<Weights> gguf_weights(const std::filesystem::path& file,
+std::unique_ptr<Weights> gguf_weights(std::shared_ptr<const io::GgufFile> file,
                                       const spec::ModelSpec& spec);
 
 }  // namespace hydrofoil::checkpoint

@@ -229,27 +229,35 @@ std::vector<TorchTensor> parse_torch_zip(std::span<const std::byte> file,
 }
 
 // Runs of contiguous innermost dims are copied at once; the outer ones count like an odometer.
-void read_strided(std::span<const std::byte> file, const TorchTensor& tensor,
+void read_strided(std::span<const std::byte> file, const TorchTensor& tensor, uint64_t begin,
                   std::span<std::byte> out) {
-  if (out.size() != tensor.bytes)
+  if (begin > tensor.bytes || out.size() > tensor.bytes - begin)
     throw std::logic_error("tensor '" + tensor.name + "' has " + std::to_string(tensor.bytes) +
                            " bytes");
   if (out.empty()) return;
-  uint64_t run = size_of(tensor.dtype);  // bytes
+  const uint64_t element = size_of(tensor.dtype);
+  uint64_t run = element;  // bytes
   size_t outer = tensor.shape.size();
-  while (outer > 0 &&
-         (tensor.shape[outer - 1] == 1 ||
-          static_cast<uint64_t>(tensor.strides[outer - 1]) == run / size_of(tensor.dtype)))
+  while (outer > 0 && (tensor.shape[outer - 1] == 1 ||
+                       static_cast<uint64_t>(tensor.strides[outer - 1]) == run / element))
     run *= static_cast<uint64_t>(tensor.shape[--outer]);
-  std::vector<int64_t> index(outer, 0);
-  uint64_t from = tensor.offset;
-  for (uint64_t to = 0; to < tensor.bytes; to += run) {
-    std::memcpy(out.data() + to, file.data() + from, run);
+  const auto extent = [&](size_t i) { return static_cast<uint64_t>(tensor.shape[i]); };
+  const auto stride = [&](size_t i) { return static_cast<uint64_t>(tensor.strides[i]) * element; };
+  std::vector<uint64_t> index(outer, 0);
+  uint64_t from = tensor.offset, number = begin / run, skip = begin % run;
+  for (size_t i = outer; i-- > 0; number /= extent(i)) {
+    index[i] = number % extent(i);
+    from += index[i] * stride(i);
+  }
+  while (!out.empty()) {
+    const size_t count = std::min<uint64_t>(run - skip, out.size());
+    std::memcpy(out.data(), file.data() + from + skip, count);
+    out = out.subspan(count);
+    skip = 0;
     for (size_t i = outer; i-- > 0;) {
-      const uint64_t stride = static_cast<uint64_t>(tensor.strides[i]) * size_of(tensor.dtype);
-      from += stride;
-      if (++index[i] < tensor.shape[i]) break;
-      from -= stride * static_cast<uint64_t>(tensor.shape[i]);
+      from += stride(i);
+      if (++index[i] < extent(i)) break;
+      from -= stride(i) * extent(i);
       index[i] = 0;
     }
   }
@@ -272,8 +280,8 @@ const TorchTensor& TorchZipFile::at(std::string_view name) const {
   throw Error(ExitCode::kCheckpoint, "has no tensor '" + std::string(name) + "'", path().string());
 }
 
-void TorchZipFile::read(const TorchTensor& tensor, std::span<std::byte> out) const {
-  read_strided(map_.bytes(), tensor, out);
+void TorchZipFile::read(const TorchTensor& tensor, uint64_t begin, std::span<std::byte> out) const {
+  read_strided(map_.bytes(), tensor, begin, out);
 }
 
 }  // namespace hydrofoil::io

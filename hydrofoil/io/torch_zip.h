@@ -5,7 +5,7 @@
 //   TorchZipFile file("pytorch_model.bin");
 //   const TorchTensor& tensor = file.at("wte.weight");    // dtype, shape, strides
 //   std::vector<std::byte> bytes(tensor.bytes);
-//   file.read(tensor, bytes);                             // contiguous, whatever the strides
+//   file.read(tensor, 0, bytes);                          // contiguous, whatever the strides
 //
 // The pickle is data, not a program: a name that is not needed for a dict of tensors is refused,
 // and nothing is ever executed. Dicts may nest: the names of their tensors are joined by '.', and
@@ -49,8 +49,8 @@ class TorchZipFile {
   const TorchTensor* find(std::string_view name) const;  // null when absent
   const TorchTensor& at(std::string_view name) const;    // Error(kCheckpoint) when absent
 
-  // All elements, row by row, into tensor.bytes bytes. Thread-safe.
-  void read(const TorchTensor& tensor, std::span<std::byte> out) const;
+  // Bytes [begin, begin + out.size()) of the tensor's elements, row by row. Thread-safe.
+  void read(const TorchTensor& tensor, uint64_t begin, std::span<std::byte> out) const;
 
  private:
   File file_;
@@ -60,7 +60,7 @@ class TorchZipFile {
 };
 
 // The same from the bytes of the file.
-void read_strided(std::span<const std::byte> file, const TorchTensor& tensor,
+void read_strided(std::span<const std::byte> file, const TorchTensor& tensor, uint64_t begin,
                   std::span<std::byte> out);
 
 }  // namespace hydrofoil::io

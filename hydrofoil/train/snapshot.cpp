@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "hydrofoil/core/error.h"
-#include "hydrofoil/kernels/convert.h"
 
 namespace hydrofoil::train {
 namespace {
@@ -41,19 +40,6 @@ checkpoint::TensorState tensor_state(const std::string& name, const Held& held, 
           {piece.tensor_offset,
            bytes.subspan((piece.flat_offset - held.begin) * width, piece.count * width)});
   return state;
-}
-
-// Elements [begin, begin + out.size()) of a floating-point tensor of a checkpoint.
-void read_floats(const checkpoint::Reader& reader, std::string_view file, const std::string& name,
-                 size_t begin, std::span<float> out) {
-  const DType dtype = reader.tensor(file, name).dtype;
-  if (dtype == DType::kF32) return reader.read(file, name, begin, std::as_writable_bytes(out));
-  if (dtype != DType::kBF16 && dtype != DType::kF16)
-    throw Error(ExitCode::kCheckpoint,
-                "weights must be F32, BF16 or F16, not " + std::string(name_of(dtype)), name);
-  std::vector<uint16_t> narrow(out.size());
-  reader.read(file, name, begin, std::as_writable_bytes(std::span(narrow)));
-  kernels::widen(narrow, out, dtype);
 }
 
 std::string state_json(Engine& engine, const Progress& progress) {
@@ -115,8 +101,8 @@ void restore_parameters(Engine& engine, const checkpoint::Reader& reader) {
   engine.fill_parameters([&](const std::string& name, size_t begin, std::span<float> out) {
     const std::string master = std::string(kMaster) + "." + name;
     if (reader.has(kOptimizerFile, master))
-      return read_floats(reader, kOptimizerFile, master, begin, out);
-    read_floats(reader, kModelFile, name, begin, out);
+      return reader.read_floats(kOptimizerFile, master, begin, out);
+    reader.read_floats(kModelFile, name, begin, out);
   });
 }
 

@@ -11,7 +11,6 @@
 #include <utility>
 
 #include "hydrofoil/checkpoint/folder.h"
-#include "hydrofoil/checkpoint/model_source.h"
 #include "hydrofoil/checkpoint/save.h"
 #include "hydrofoil/checkpoint/verify.h"
 #include "hydrofoil/comm/meter.h"
@@ -144,7 +143,7 @@ void Trainer::open_output() {
 // only.
 spec::ModelSpec Trainer::load_spec() {
   if (resume_from_) return checkpoint::ModelSource(*resume_from_).spec();
-  if (!run_.model.from_scratch()) return checkpoint::ModelSource(run_.model.path).spec();
+  if (!run_.model.from_scratch()) return source_.emplace(run_.model.path).spec();
   return spec::model_spec_from_hf(run_.model.config_text(), run_.model.config_place());
 }
 
@@ -168,8 +167,9 @@ void Trainer::load_state() {
     last_checkpoint_ = resume_from_->string();
     if (group_.rank() == 0)
       log::info("resumed from " + last_checkpoint_ + " at step " + std::to_string(progress_.step));
-  } else if (!run_.model.from_scratch()) {
-    load_weights(*model_.engine, *checkpoint::ModelSource(run_.model.path).weights());
+  } else if (source_) {
+    load_weights(*model_.engine, *source_->weights());
+    source_.reset();
   } else {
     initialize(model_, progress_.seed);
   }

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "hydrofoil/checkpoint/model_source.h"
 #include "hydrofoil/comm/communicator.h"
 #include "hydrofoil/config/run.h"
 #include "hydrofoil/core/error.h"
@@ -55,6 +56,7 @@ class Trainer {
   const TrainerOptions options_;
   const config::BatchSizes batch_;
   std::optional<std::filesystem::path> resume_from_;  // the checkpoint's folder
+  std::optional<checkpoint::ModelSource> source_;     // what a model that exists starts from
   std::unique_ptr<Corpus> corpus_;
   spec::ModelSpec spec_;
   Model model_;

@@ -160,6 +160,22 @@ TEST(ModelSource, SaysWhatIsNoModel) {
             std::string::npos);
 }
 
+TEST(ModelSource, AnIndexOfTorchFilesMustNotLeaveTheFolder) {
+  const Scratch scratch;
+  const fs::path folder = scratch.path() / "model";
+  fs::create_directories(folder);
+  io::atomic_write(folder / "config.json", kConfig);
+  put(scratch.path() / "secret.bin", "secret");
+  fs::create_symlink(scratch.path() / "secret.bin", folder / "link.bin");
+  const auto index = folder / "pytorch_model.bin.index.json";
+  put(index, R"({"weight_map": {"w": "../secret.bin"}})");
+  EXPECT_NE(error_line([&] { ModelSource(folder).weights(); }).find("not a plain file name"),
+            std::string::npos);
+  put(index, R"({"weight_map": {"w": "link.bin"}})");
+  EXPECT_NE(error_line([&] { ModelSource(folder).weights(); }).find("leads out of the folder"),
+            std::string::npos);
+}
+
 TEST(ModelSource, AnExportThatFailsLeavesNothing) {
   const Scratch scratch;
   write_folder(scratch.path() / "model");

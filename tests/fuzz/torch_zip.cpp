@@ -19,7 +19,7 @@ void run(const std::string& input) {
   for (size_t i = 0; i < std::min(tensors.size(), kTensorsRead); ++i) {
     require(tensors[i].bytes <= input.size(), "no more elements than the file holds");
     std::vector<std::byte> out(tensors[i].bytes);
-    io::read_strided(bytes_of(input), tensors[i], out);
+    io::read_strided(bytes_of(input), tensors[i], 0, out);
   }
 }
 
