@@ -71,9 +71,9 @@ void check(const EngineOptions& options) {
   if (options.stage < 0 || options.stage > 3)
     throw Error(ExitCode::kConfig,
                 "ZeRO stage must be 0, 1, 2 or 3, not " + std::to_string(options.stage));
-  if (options.accumulation < 1)
+  if (options.accumulation < 0)
     throw Error(ExitCode::kConfig,
-                "accumulation must be at least 1, not " + std::to_string(options.accumulation));
+                "accumulation must not be negative: " + std::to_string(options.accumulation));
   if (options.storage != DType::kF32 && options.storage != DType::kBF16 &&
       options.storage != DType::kF16)
     throw Error(ExitCode::kConfig, "parameters are stored as fp32, bf16 or fp16, not " +
@@ -207,6 +207,7 @@ void Engine::for_each_parameter(
 }
 
 void Engine::fill_parameters(const Filler& fill) {
+  follow_trainable();
   cache_->begin_update();
   for (UnitId unit = 0; unit < cache_->units(); ++unit) {
     cache_->await_readers(unit);
@@ -218,7 +219,7 @@ void Engine::fill_parameters(const Filler& fill) {
       std::vector<float> wide;
       std::span<float> values(reinterpret_cast<float*>(own.data()), range.size());
       if (dtype != DType::kF32) {  // the master copy, or a passing one
-        if (any_trainable(unit, s)) optimizer_->ensure_master(unit, s);
+        if (reducer_->active(unit, s)) optimizer_->ensure_master(unit, s);
         values = optimizer_->master(unit, s);
         if (values.empty()) values = wide = std::vector<float>(range.size());
       }
@@ -233,13 +234,6 @@ void Engine::fill_parameters(const Filler& fill) {
   cache_->end_update();
 }
 
-bool Engine::any_trainable(UnitId unit, size_t segment) const {
-  return std::any_of(parameters_.begin(), parameters_.end(), [&](const auto& parameter) {
-    const auto& [tensor, place] = parameter.second;
-    return place.unit == unit && place.segment == segment && tensor.requires_grad();
-  });
-}
-
 // A parameter may be frozen or thawed between steps: the reducer follows requires_grad.
 void Engine::follow_trainable() {
   for (const auto& [name, slot] : parameters_)
@@ -248,12 +242,15 @@ void Engine::follow_trainable() {
 }
 
 void Engine::backward(const at::Tensor& loss, double weight) {
-  if (at_boundary())
+  using Sync = zero::GradientReducer::Sync;
+  if (reduced_)
     throw Error(ExitCode::kError, "backward was called more often than accumulation allows", {},
                 "call step() after every backward, or raise accumulation");
-  if (micro_ == 0) follow_trainable();
-  ++micro_;
-  reducer_->begin_micro_batch(at_boundary());
+  if (!std::exchange(started_, true)) follow_trainable();
+  micro_ += no_sync_ ? 0 : 1;
+  const bool known = options_.accumulation > 0 || boundary_;  // before step() is called
+  reduced_ = !no_sync_ && known && at_boundary();
+  reducer_->begin_micro_batch(no_sync_ ? Sync::kNone : reduced_ ? Sync::kLast : Sync::kEach);
   const double scale = scaler_.scale();
   (scale == 1 ? loss : loss.to(at::kFloat) * scale).backward();
   reducer_->finish_micro_batch();
@@ -264,7 +261,12 @@ void Engine::backward(const at::Tensor& loss, double weight) {
 
 StepResult Engine::step() {
   StepResult result{.loss_scale = scaler_.scale(), .step = steps_};
+  if (no_sync_) throw Error(ExitCode::kError, "step was called inside no_sync");
   if (!at_boundary()) return result;
+  if (!started_)
+    throw Error(ExitCode::kError, "step was called without a backward", {},
+                "call backward() first: there is no gradient to update with");
+  if (!reduced_) reducer_->reduce_rest();
   std::array<double, 2> sums{loss_sum_, weight_sum_};
   group_.all_reduce({sums.data(), sums.size(), DType::kF64}, comm::Reduce::kSum,
                     {comm::Purpose::kLoss, "loss"});
@@ -275,6 +277,7 @@ StepResult Engine::step() {
                                                     .groups = groups});
   reducer_->clear();
   micro_ = 0;
+  started_ = reduced_ = false;
   loss_sum_ = weight_sum_ = 0;
   scaler_.update(/*overflow=*/!outcome.applied);
   steps_ += outcome.applied ? 1 : 0;  // the schedule does not advance on a skipped step
@@ -285,6 +288,11 @@ StepResult Engine::step() {
   result.learning_rate = groups.front().lr;
   result.step = steps_;
   return result;
+}
+
+Engine::NoSync::NoSync(Engine& engine) : engine_(engine) {
+  if (std::exchange(engine_.no_sync_, true))
+    throw Error(ExitCode::kError, "no_sync was called inside no_sync");
 }
 
 // Iterations count as DeepSpeed's: -1 before the first update.

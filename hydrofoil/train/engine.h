@@ -16,6 +16,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -63,8 +64,10 @@ struct UnitParameters {
 };
 
 struct EngineOptions {
-  int stage = 0;             // ZeRO: 1 slices optimizer states, 2 also gradients, 3 also parameters
-  int64_t accumulation = 1;  // micro-batches (backward calls) a step
+  int stage = 0;  // ZeRO: 1 slices optimizer states, 2 also gradients, 3 also parameters
+  // Micro-batches (backward calls) a step. 0: not counted, every step() updates with what has been
+  // accumulated (DeepSpeed's managed_gradient_accumulation = false).
+  int64_t accumulation = 1;
   double gradient_clipping = 1.0;  // by global norm; 0: off
   // What parameters of type fp32 rest and travel in: kF32, kBF16 or kF16. Narrower ones have an
   // fp32 master copy of the slice this rank updates. Operators still see fp32.
@@ -111,8 +114,28 @@ class Engine {
   // One micro-batch. `loss` is a scalar: a mean (weight 1), or a sum over `weight` items (tokens).
   // The gradient of the step is that of sum(loss) / sum(weight) over micro-batches and ranks.
   void backward(const at::Tensor& loss, double weight = 1);
-  bool at_boundary() const { return micro_ == options_.accumulation; }
+  // Whether step() updates.
+  bool at_boundary() const { return boundary_.value_or(micro_ >= options_.accumulation); }
+  // Decides instead of the count whether the micro-batches from here on end a step; nothing: the
+  // count decides again. All ranks alike.
+  void set_boundary(std::optional<bool> boundary) { boundary_ = boundary; }
   StepResult step();
+
+  // While it lives, backward() neither counts as a micro-batch nor reduces: gradients add up on
+  // this rank, in whole units at every stage (at stages 2 and 3 that is what it costs), and travel
+  // once: with the next counted backward(), or in step() where set_boundary or an accumulation of 0
+  // make it an update. Error for step() inside, and for a second one.
+  class NoSync {
+   public:
+    explicit NoSync(Engine& engine);
+    ~NoSync() { engine_.no_sync_ = false; }
+    NoSync(const NoSync&) = delete;
+    NoSync& operator=(const NoSync&) = delete;
+
+   private:
+    Engine& engine_;
+  };
+  [[nodiscard]] NoSync no_sync() { return NoSync(*this); }
 
   // Runs `edit` with the unit's tensors writable; the values of rank `source` become everybody's.
   void edit(const std::string& unit, int source, const std::function<void()>& edit);
@@ -142,7 +165,6 @@ class Engine {
     at::Tensor tensor;
     Place place;
   };
-  bool any_trainable(memory::UnitId unit, size_t segment) const;
   void follow_trainable();
   std::vector<optim::Hyperparameters> scheduled_groups() const;  // as of the next update
 
@@ -157,6 +179,10 @@ class Engine {
   optim::LossScaler scaler_;
   std::vector<std::pair<std::string, Slot>> parameters_;
   int64_t micro_ = 0, steps_ = 0;
+  std::optional<bool> boundary_;
+  bool started_ = false;  // gradients of a step have been accumulated
+  bool reduced_ = false;  // and are complete
+  bool no_sync_ = false;
   double loss_sum_ = 0, weight_sum_ = 0;
 };
 

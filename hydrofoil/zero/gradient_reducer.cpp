@@ -13,7 +13,7 @@ namespace hydrofoil::zero {
 namespace {
 
 // Whole-unit buffers at a time, where gradients are partitioned: one being filled, one on the wire.
-constexpr ptrdiff_t kBuffers = 2;
+constexpr size_t kBuffers = 2;
 
 }  // namespace
 
@@ -86,10 +86,10 @@ bool GradientReducer::trainable(UnitId unit, size_t segment, size_t tensor) cons
   return units_[unit].slots[segment][tensor].trainable;
 }
 
-void GradientReducer::begin_micro_batch(bool boundary) {
+void GradientReducer::begin_micro_batch(Sync sync) {
   if (open_) throw std::logic_error("GradientReducer: the last micro-batch was not finished");
   open_ = true;
-  boundary_ = boundary;
+  sync_ = sync;
   next_ = 0;
   for (auto& unit : units_) {
     unit.missing = unit.trainable;
@@ -123,7 +123,7 @@ void GradientReducer::finish_micro_batch() {
   if (reduces_now()) {
     issue_ready(true);
     while (!in_flight_.empty()) complete_oldest();
-  } else if (boundary_) {
+  } else if (sync_ == Sync::kLast) {
     for (UnitId id = 0; id < units_.size(); ++id) {
       Unit& unit = units_[id];
       if (unit.trainable == 0) continue;
@@ -133,8 +133,17 @@ void GradientReducer::finish_micro_batch() {
   }
   for (auto& unit : units_)
     for (auto& segment : unit.slots)
-      for (auto& slot : segment) slot.landed_before |= !partition_ && slot.landed_now;
+      for (auto& slot : segment)
+        slot.landed_before =
+            !(partition_ && reduces_now()) && (slot.landed_before || slot.landed_now);
+  waiting_ = partition_ && !reduces_now();
   open_ = false;
+}
+
+void GradientReducer::reduce_rest() {
+  if (partition_ && !waiting_) return;
+  begin_micro_batch(Sync::kLast);
+  finish_micro_batch();
 }
 
 std::span<const float> GradientReducer::own(UnitId id, size_t segment) const {
@@ -158,12 +167,14 @@ void GradientReducer::ensure_buffer(UnitId id, Unit& unit) {
   zero_gaps(id, unit);
 }
 
+size_t GradientReducer::whole_units() const {
+  return static_cast<size_t>(
+      std::ranges::count_if(units_, [](const Unit& unit) { return unit.full != nullptr; }));
+}
+
 void GradientReducer::acquire(Unit& unit) {
-  const auto lent = [&] {
-    return std::ranges::count_if(units_, [](const Unit& u) { return u.full != nullptr; });
-  };
   // Waiting helps only while a reduction is under way; a unit held for its turn is not.
-  while (partition_ && lent() >= kBuffers && !in_flight_.empty()) complete_oldest();
+  while (partition_ && whole_units() >= kBuffers && !in_flight_.empty()) complete_oldest();
   const auto fits = [&](const auto& buffer) { return buffer.first == unit.full_numel; };
   if (const auto buffer = std::ranges::find_if(idle_, fits); buffer != idle_.end()) {
     unit.full = std::move(buffer->second);
@@ -171,7 +182,7 @@ void GradientReducer::acquire(Unit& unit) {
     return;
   }
   while (!idle_.empty() &&
-         lent() + std::ssize(idle_) >= kBuffers) {  // of the wrong size: make room
+         whole_units() + idle_.size() >= kBuffers) {  // of the wrong size: make room
     ledger_.remove(Category::kGradients, idle_.back().first * sizeof(float));
     idle_.pop_back();
   }
@@ -180,7 +191,10 @@ void GradientReducer::acquire(Unit& unit) {
 }
 
 void GradientReducer::release(Unit& unit) {
-  idle_.emplace_back(unit.full_numel, std::move(unit.full));
+  if (whole_units() + idle_.size() <= kBuffers)
+    return static_cast<void>(idle_.emplace_back(unit.full_numel, std::move(unit.full)));
+  unit.full.reset();
+  ledger_.remove(Category::kGradients, unit.full_numel * sizeof(float));
 }
 
 // Padding takes part in reductions and norms: it must be zero, whatever the buffer held before.

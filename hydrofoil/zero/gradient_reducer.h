@@ -15,6 +15,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <memory>
 #include <span>
@@ -42,8 +43,13 @@ class GradientReducer {
   // it is reduced at the end of backward and keeps its buffer until then. The same on all ranks.
   void hold_back(memory::UnitId unit);
 
-  // One backward: begin, land for each gradient, finish. `boundary`: the last before a step.
-  void begin_micro_batch(bool boundary);
+  // One backward: begin, land for each gradient, finish. The same on all ranks.
+  enum class Sync : uint8_t {
+    kNone,  // nothing travels: whole units add up on this rank, at every stage
+    kEach,  // what the stage reduces after every micro-batch
+    kLast,  // the last before a step: whatever has not travelled yet
+  };
+  void begin_micro_batch(Sync sync);
   // Where to put (add = false) or add a gradient: fp32, numel of the tensor, contiguous.
   struct Landing {
     float* data;
@@ -52,8 +58,11 @@ class GradientReducer {
   Landing land(memory::UnitId unit, size_t segment, size_t tensor);
   void landed(memory::UnitId unit, size_t segment, size_t tensor);
   void finish_micro_batch();
+  // For a step whose last micro-batch was not known to be the last: whatever has not travelled yet.
+  void reduce_rest();
 
-  // After the boundary's finish: the summed gradient of cache.own_range(unit, segment).
+  // After the finish of kLast, or reduce_rest: the summed gradient of cache.own_range(unit,
+  // segment).
   std::span<const float> own(memory::UnitId unit, size_t segment) const;
   // Whether any tensor of the segment is trainable; only such segments hold gradients.
   bool active(memory::UnitId unit, size_t segment) const { return units_[unit].active[segment]; }
@@ -91,7 +100,10 @@ class GradientReducer {
   void issue_ready(bool everything);
   void issue(memory::UnitId id);
   void complete_oldest();
-  bool reduces_now() const { return cache_.group().size() > 1 && (partition_ || boundary_); }
+  size_t whole_units() const;  // that have a buffer
+  bool reduces_now() const {
+    return cache_.group().size() > 1 && (partition_ ? sync_ != Sync::kNone : sync_ == Sync::kLast);
+  }
 
   const memory::ParameterCache& cache_;
   const bool partition_;
@@ -101,7 +113,9 @@ class GradientReducer {
   std::deque<InFlight> in_flight_;
   std::vector<memory::UnitId> order_;  // of reductions
   size_t next_ = 0;                    // into order_, in this micro-batch
-  bool boundary_ = false, open_ = false;
+  Sync sync_ = Sync::kNone;
+  bool open_ = false;
+  bool waiting_ = false;  // partition_gradients: whole units of this step have not travelled yet
 };
 
 }  // namespace hydrofoil::zero

@@ -23,6 +23,7 @@
 #include "hydrofoil/models/recompute.h"
 #include "hydrofoil/train/model.h"
 #include "tests/support/ranks.h"
+#include "tests/train/batches.h"
 
 namespace hydrofoil::train {
 namespace {
@@ -50,19 +51,6 @@ spec::ModelSpec tiny(const std::string& family) {
           (window ? R"(,"use_sliding_window":true,"max_window_layers":1,"sliding_window":5})"
                   : "}"),
       "test");
-}
-
-constexpr int64_t kSequences = 2, kLength = 17;
-
-// The batch of (step, micro-batch, rank): the same global order whatever the number of ranks.
-models::Batch batch_at(int64_t index) {
-  at::Tensor tokens = at::zeros({kSequences, kLength + 1}, at::kLong);
-  const Philox random(7, RandomUse::kTest);
-  auto* values = tokens.mutable_data_ptr<int64_t>();
-  for (int64_t i = 0; i < tokens.numel(); ++i)
-    values[i] =
-        static_cast<int64_t>(random.below(97, static_cast<uint64_t>(index * tokens.numel() + i)));
-  return {tokens.slice(1, 0, kLength).contiguous(), tokens.slice(1, 1).contiguous()};
 }
 
 struct Run {

@@ -2,7 +2,6 @@
 // 16-bit parameters with fp32 master copies: stored and computed, at every stage.
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -12,11 +11,11 @@
 
 #include "hydrofoil/checkpoint/save.h"
 #include "hydrofoil/core/error.h"
-#include "hydrofoil/core/random.h"
 #include "hydrofoil/plan/memory_plan.h"
 #include "hydrofoil/train/model.h"
 #include "hydrofoil/train/snapshot.h"
 #include "tests/support/ranks.h"
+#include "tests/train/batches.h"
 
 namespace hydrofoil::train {
 namespace {
@@ -27,18 +26,6 @@ spec::ModelSpec tiny() {
       "num_attention_heads":6,"num_key_value_heads":2,"intermediate_size":50,"max_position_embeddings":24,
       "tie_word_embeddings":true})",
       "test");
-}
-
-constexpr int64_t kLength = 17;
-
-models::Batch batch_at(int64_t index, int64_t sequences) {
-  at::Tensor tokens = at::zeros({sequences, kLength + 1}, at::kLong);
-  const Philox random(7, RandomUse::kTest);
-  auto* values = tokens.mutable_data_ptr<int64_t>();
-  for (int64_t i = 0; i < tokens.numel(); ++i)
-    values[i] =
-        static_cast<int64_t>(random.below(97, static_cast<uint64_t>(index * tokens.numel() + i)));
-  return {tokens.slice(1, 0, kLength).contiguous(), tokens.slice(1, 1).contiguous()};
 }
 
 struct Training {

@@ -17,7 +17,13 @@ using memory::Ledger;
 using memory::ParameterCache;
 using memory::UnitId;
 
+using Sync = GradientReducer::Sync;
+
 constexpr int kUnits = 6;
+
+Sync sync(bool last) {
+  return last ? Sync::kLast : Sync::kEach;
+}
 
 struct Fixture {
   Ledger ledger;
@@ -71,7 +77,7 @@ TEST(GradientReducer, PartsOfAGradientAreAddedUpInUnitsThatAreHeldBack) {
       f.reducer.hold_back(4);
       f.reducer.hold_back(2);
       for (int micro = 0; micro < 2; ++micro) {
-        f.reducer.begin_micro_batch(micro == 1);
+        f.reducer.begin_micro_batch(sync(micro == 1));
         for (const UnitId unit : {4, 5, 3, 4, 2, 1, 0, 2, 4})  // rank 1 does not use unit 2
           if (unit != 2 || group.rank() != 1)
             for (const size_t t : {1, 0}) f.land(unit, t, 1.0F);
@@ -91,7 +97,7 @@ TEST(GradientReducer, SumsOverRanksAndMicroBatchesAtEveryStage) {
         Fixture f(group, stage);
         for (int step = 0; step < 2; ++step) {
           for (int micro = 0; micro < 3; ++micro) {
-            f.reducer.begin_micro_batch(micro == 2);
+            f.reducer.begin_micro_batch(sync(micro == 2));
             for (int u = kUnits - 1; u >= 0; --u)
               for (const size_t t : {1, 0})
                 f.land(static_cast<UnitId>(u), t,
@@ -110,11 +116,43 @@ TEST(GradientReducer, SumsOverRanksAndMicroBatchesAtEveryStage) {
       });
 }
 
+// Two micro-batches wait as whole units, are added to, or are followed by nothing.
+TEST(GradientReducer, WhatWasHeldTravelsOnce) {
+  for (const int stage : {0, 1, 2, 3})
+    for (const bool known : {true, false})
+      test::run_ranks(3, [&](const comm::Communicator& group) {
+        Fixture f(group, stage);
+        const size_t numel = f.cache.segments(0)[0].layout.numel();
+        for (int step = 0; step < 2; ++step) {
+          const auto before = group.meter().snapshot();
+          for (int micro = 0; micro < 3; ++micro) {
+            f.reducer.begin_micro_batch(known && micro == 2 ? Sync::kLast : Sync::kNone);
+            for (int u = kUnits - 1; u >= 0; --u)  // unit 2 comes once, and not on every rank
+              if (u != 2 || (micro == 0 && group.rank() == 1))
+                f.land(static_cast<UnitId>(u), 0, static_cast<float>(micro + 1));
+            f.reducer.finish_micro_batch();
+          }
+          if (!known) f.reducer.reduce_rest();
+          expect_sums(f, [&](UnitId unit, size_t tensor) {
+            return tensor == 1 ? 0.0F : unit == 2 ? 1.0F : 18.0F;
+          });
+          f.reducer.clear();
+          const auto used = group.meter().snapshot() - before;
+          EXPECT_EQ(used.of({}, comm::Purpose::kGradients).bytes,
+                    (stage == 0 ? 2 : 1) * kUnits * numel * sizeof(float) / 3 * 2);
+        }
+        // The memory of waiting units has gone again.
+        EXPECT_LE(f.ledger.bytes(memory::Category::kGradients),
+                  (stage >= 2 ? kUnits / 3 + 2 : kUnits) * numel * sizeof(float));
+        group.barrier();
+      });
+}
+
 TEST(GradientReducer, RanksMayUseDifferentParametersInDifferentOrder) {
   for (const int stage : {0, 1, 2, 3})
     test::run_ranks(3, [&](const comm::Communicator& group) {
       Fixture f(group, stage);
-      f.reducer.begin_micro_batch(true);
+      f.reducer.begin_micro_batch(Sync::kLast);
       // Rank r lands units in an order of its own and leaves out unit r.
       for (int i = 0; i < kUnits; ++i) {
         const auto unit = static_cast<UnitId>((i * 5 + group.rank()) % kUnits);
@@ -135,7 +173,7 @@ TEST(GradientReducer, WireBytesFollowTheStage) {
       const uint64_t bytes = kUnits * f.cache.segments(0)[0].layout.numel() * sizeof(float);
       const auto before = group.meter().snapshot();
       for (int micro = 0; micro < kMicros; ++micro) {
-        f.reducer.begin_micro_batch(micro + 1 == kMicros);
+        f.reducer.begin_micro_batch(sync(micro + 1 == kMicros));
         for (int u = kUnits - 1; u >= 0; --u)
           for (const size_t t : {0, 1}) f.land(static_cast<UnitId>(u), t, 1.0F);
         f.reducer.finish_micro_batch();
@@ -154,7 +192,7 @@ TEST(GradientReducer, PartitionedGradientsHoldSlicesAndTwoUnits) {
     Fixture f(group, 2);
     const size_t unit_bytes = f.cache.segments(0)[0].layout.numel() * sizeof(float);
     for (int micro = 0; micro < 2; ++micro) {
-      f.reducer.begin_micro_batch(micro == 1);
+      f.reducer.begin_micro_batch(sync(micro == 1));
       for (int u = kUnits - 1; u >= 0; --u)
         for (const size_t t : {0, 1}) f.land(static_cast<UnitId>(u), t, 1.0F);
       f.reducer.finish_micro_batch();
@@ -167,7 +205,7 @@ TEST(GradientReducer, PartitionedGradientsHoldSlicesAndTwoUnits) {
 TEST(GradientReducer, ASecondGradientAfterTheReductionIsRefusedByName) {
   test::run_ranks(2, [](const comm::Communicator& group) {
     Fixture f(group, 2);
-    f.reducer.begin_micro_batch(true);
+    f.reducer.begin_micro_batch(Sync::kLast);
     f.land(kUnits - 1, 0, 1.0F);
     f.land(kUnits - 1, 1, 1.0F);
     try {
