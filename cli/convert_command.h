@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `hydrofoil convert`: a model of any format as a Hugging Face folder.
+// `hydrofoil convert`: a model of any format as a Hugging Face folder or a GGUF file.
 #pragma once
 
 #include "cli/command_line.h"

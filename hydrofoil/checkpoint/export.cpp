@@ -1,14 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hydrofoil/checkpoint/export.h"
 
+#include <iterator>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "hydrofoil/checkpoint/agreement.h"
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/io/file.h"
+#include "hydrofoil/io/gguf_writer.h"
 #include "hydrofoil/io/safetensors.h"
 #include "hydrofoil/kernels/convert.h"
+#include "hydrofoil/spec/from_gguf.h"
+#include "hydrofoil/spec/to_gguf.h"
+#include "hydrofoil/text/tokenizer.h"
 #include "hydrofoil/text/tokenizer_json.h"
 
 namespace hydrofoil::checkpoint {
@@ -45,43 +51,103 @@ class Aside {
   const fs::path folder_, path_;
 };
 
-void write_floats(const io::File& file, uint64_t offset, std::span<const float> values,
-                  DType dtype) {
-  if (dtype == DType::kF32) return file.write_at(offset, std::as_bytes(values));
-  std::vector<uint16_t> narrow(values.size());
-  kernels::narrow(values, narrow, dtype);
-  file.write_at(offset, std::as_bytes(std::span(narrow)));
-}
+// Tensors one at a time, as they are to be stored.
+class Tensors {
+ public:
+  explicit Tensors(const Weights& weights) : weights_(weights) {}
 
-// Parameters of the spec whose shape the source confirms.
-std::vector<io::TensorSpec> tensors_of(const spec::ModelSpec& spec, const Weights& weights,
-                                       DType dtype) {
-  std::vector<io::TensorSpec> tensors;
+  // Valid until the next call, as what stored() returns.
+  std::span<const float> read(const std::string& name, std::span<const int64_t> shape) {
+    weights_.require_shape(name, shape);
+    uint64_t elements = 0, bytes = 0;
+    io::count_elements(shape, DType::kF32, elements, bytes);
+    values_.resize(elements);
+    weights_.read(name, 0, values_);
+    return values_;
+  }
+  std::span<const std::byte> stored(std::span<const float> values, DType dtype) {
+    if (dtype == DType::kF32) return std::as_bytes(values);
+    narrow_.resize(values.size());
+    kernels::narrow(values, narrow_, dtype);
+    return std::as_bytes(std::span(narrow_));
+  }
+
+ private:
+  const Weights& weights_;
+  std::vector<float> values_;
+  std::vector<uint16_t> narrow_;
+};
+
+Exported write_safetensors(const spec::ModelSpec& spec, const Weights& weights,
+                           const fs::path& path, DType dtype) {
+  std::vector<io::TensorSpec> specs;
   for (const auto& block : spec::blocks(spec))
-    for (const auto& parameter : block.parameters) {
-      weights.require_shape(parameter.name, parameter.shape);
-      tensors.push_back({parameter.name, dtype, parameter.shape});
-    }
-  return tensors;
-}
-
-Exported write_weights(const spec::ModelSpec& spec, const Weights& weights, const fs::path& path,
-                       DType dtype) {
-  const auto tensors = tensors_of(spec, weights, dtype);
-  const auto plan = io::plan_safetensors(tensors, {{"format", "pt"}});
+    for (const auto& parameter : block.parameters)
+      specs.push_back({parameter.name, dtype, parameter.shape});
+  const auto plan = io::plan_safetensors(specs, {{"format", "pt"}});
   const io::File file(path, io::Access::kCreate);
   file.reserve(plan.file_bytes);
   file.write_at(0, std::as_bytes(std::span(plan.header)));
-  std::vector<float> values;
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    uint64_t elements = 0, bytes = 0;
-    io::count_elements(tensors[i].shape, dtype, elements, bytes);
-    values.resize(elements);
-    weights.read(tensors[i].name, 0, values);
-    write_floats(file, plan.offsets[i], values, dtype);
-  }
+  Tensors tensors(weights);
+  for (size_t i = 0; i < specs.size(); ++i)
+    file.write_at(plan.offsets[i],
+                  tensors.stored(tensors.read(specs[i].name, specs[i].shape), dtype));
   file.sync();
-  return {.tensors = tensors.size(), .bytes = plan.file_bytes};
+  return {.tensors = specs.size(), .bytes = plan.file_bytes};
+}
+
+GgmlType ggml_type(DType dtype) {
+  return ggml_type_from_name(name_of(dtype)).value();
+}
+
+// Values of LLAMA_FTYPE, which tools show as the type of the file.
+uint32_t file_type(DType dtype) {
+  return dtype == DType::kF32 ? 0 : dtype == DType::kF16 ? 1 : 32;
+}
+
+std::vector<io::GgufEntry> metadata_of(const ModelSource& source, const spec::ModelSpec& spec,
+                                       DType dtype) {
+  const std::string where = source.path().string();
+  auto metadata = spec::gguf_metadata(spec, where);
+  metadata.push_back({"general.file_type", io::gguf_u32(file_type(dtype))});
+  if (const auto tokenizer = source.tokenizer()) {
+    auto entries =
+        spec::gguf_tokenizer_metadata(text::Tokenizer(*tokenizer), spec.vocab_size, where);
+    std::move(entries.begin(), entries.end(), std::back_inserter(metadata));
+  }
+  return metadata;
+}
+
+Exported write_gguf(const ModelSource& source, const fs::path& path, DType dtype) {
+  const auto spec = source.spec();
+  const auto metadata = metadata_of(source, spec, dtype);
+  const auto weights = source.weights();
+  const auto plan = spec::gguf_weights(spec);
+  const auto type_of = [&](const spec::GgufWeight& weight) {
+    return weight.fp32_only ? DType::kF32 : dtype;
+  };
+  std::vector<io::GgufTensorSpec> specs;
+  for (const auto& weight : plan)
+    specs.push_back({weight.stored_name, ggml_type(type_of(weight)), weight.stored_shape()});
+  Exported exported{.tensors = plan.size()};
+  as_checkpoint_errors([&] {
+    io::GgufWriter out(path, metadata, specs);
+    Tensors tensors(*weights);
+    std::vector<float> reordered;
+    for (const auto& weight : plan) {
+      auto values = tensors.read(weight.name, weight.shape);
+      if (weight.order != spec::GgufOrder::kSame) {
+        reordered.resize(values.size());
+        spec::to_gguf_order(weight, values, reordered);
+        values = reordered;
+      }
+      const auto bytes = tensors.stored(values, type_of(weight));
+      out.write(weight.stored_name, bytes);
+      exported.bytes += bytes.size();
+    }
+    out.finish();
+  });
+  return exported;
 }
 
 }  // namespace
@@ -96,7 +162,7 @@ Exported export_model(const ModelSource& source, const fs::path& folder, DType d
   Exported exported;
   as_checkpoint_errors([&] {
     Aside aside(folder);
-    exported = write_weights(spec, *weights, aside.path() / "model.safetensors", dtype);
+    exported = write_safetensors(spec, *weights, aside.path() / "model.safetensors", dtype);
     io::atomic_write(aside.path() / "config.json", spec::hf_config(spec));
     if (tokenizer) {
       text::save_tokenizer(*tokenizer, aside.path() / "tokenizer.json");
@@ -106,6 +172,12 @@ Exported export_model(const ModelSource& source, const fs::path& folder, DType d
     aside.commit();
   });
   return exported;
+}
+
+Exported export_gguf(const ModelSource& source, const fs::path& file, DType dtype) {
+  if (fs::exists(file))
+    throw Error(ExitCode::kUsage, "exists", file.string(), "choose another name");
+  return write_gguf(source, file, dtype);
 }
 
 }  // namespace hydrofoil::checkpoint

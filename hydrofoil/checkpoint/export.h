@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A model as a Hugging Face folder: config.json, model.safetensors and, where there is one, its
-// tokenizer. Any program that reads those goes on from there, this one included.
+// A model for other programs: as a Hugging Face folder or as a GGUF file. This one goes on from
+// either, too. Both are written aside and renamed, and one tensor is in memory at a time.
 #pragma once
 
 #include <cstdint>
@@ -16,9 +16,14 @@ struct Exported {
   uint64_t bytes = 0;  // of the weights
 };
 
-// Writes aside and renames: `folder` is there when it is complete. Holds one tensor at a time.
-// dtype: kF32, kBF16 or kF16. Error(kUsage) when the folder exists and is not empty,
-// Error(kCheckpoint) when it cannot be written.
+// config.json, model.safetensors and, where there is one, the tokenizer. dtype: kF32, kBF16 or
+// kF16. Error(kUsage) when the folder exists and is not empty, Error(kCheckpoint) when it cannot be
+// written.
 Exported export_model(const ModelSource& source, const std::filesystem::path& folder, DType dtype);
+
+// One file with everything in it. Vectors and learned positions stay fp32, as llama.cpp wants them.
+// Error(kUsage) when the file exists, Error(kConfig) for a model and Error(kData) for a tokenizer
+// that GGUF cannot describe (spec/to_gguf.h).
+Exported export_gguf(const ModelSource& source, const std::filesystem::path& file, DType dtype);
 
 }  // namespace hydrofoil::checkpoint

@@ -46,7 +46,8 @@ struct GgufWeight {
   std::string stored_name;     // in the GGUF file
   std::vector<int64_t> shape;  // Hugging Face's
   GgufOrder order = GgufOrder::kSame;
-  int64_t head_dim = 0;  // of kRotaryPairs
+  int64_t head_dim = 0;    // of kRotaryPairs
+  bool fp32_only = false;  // llama.cpp takes vectors and learned positions in no other type
 
   std::vector<int64_t> stored_shape() const;
 };

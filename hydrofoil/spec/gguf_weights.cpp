@@ -55,7 +55,10 @@ GgufWeight weight_of(const ModelSpec& spec, const BlockSpec& block,
   return {parameter.name,
           prefix + std::string(name_of(parameter.part, parameter.name)) +
               (parameter.bias ? ".bias" : ".weight"),
-          parameter.shape, order_of(spec, parameter), spec.head_dim};
+          parameter.shape,
+          order_of(spec, parameter),
+          spec.head_dim,
+          parameter.shape.size() == 1 || parameter.part == Part::kPositions};
 }
 
 // Calls move(index in HF's order, index in the stored one) for runs of `length` elements.

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <map>
 #include <numeric>
 
 #include "hydrofoil/checkpoint/export.h"
@@ -38,18 +39,20 @@ std::vector<float> values_of(const spec::ParameterSpec& parameter) {
   return values;
 }
 
-std::vector<spec::ParameterSpec> parameters() {
+std::vector<spec::ParameterSpec> parameters(const spec::ModelSpec& spec = tiny()) {
   std::vector<spec::ParameterSpec> all;
-  for (const auto& block : spec::blocks(tiny()))
+  for (const auto& block : spec::blocks(spec))
     all.insert(all.end(), block.parameters.begin(), block.parameters.end());
   return all;
 }
 
-void write_folder(const fs::path& folder, const std::string& without_prefix = "") {
+void write_folder(const fs::path& folder, const std::string& without_prefix = "",
+                  const std::string& config = kConfig) {
   fs::create_directories(folder);
-  io::atomic_write(folder / "config.json", kConfig);
+  io::atomic_write(folder / "config.json", config);
+  const auto all = parameters(spec::model_spec_from_hf(config, "test"));
   std::vector<io::TensorSpec> tensors;
-  for (const auto& p : parameters()) {
+  for (const auto& p : all) {
     std::string name = p.name;
     if (!without_prefix.empty() && name.starts_with(without_prefix))
       name = name.substr(without_prefix.size());
@@ -60,7 +63,7 @@ void write_folder(const fs::path& folder, const std::string& without_prefix = ""
   file.reserve(plan.file_bytes);
   file.write_at(0, std::as_bytes(std::span(plan.header)));
   for (size_t i = 0; i < tensors.size(); ++i) {
-    const auto values = values_of(parameters()[i]);
+    const auto values = values_of(all[i]);
     file.write_at(plan.offsets[i], std::as_bytes(std::span(values)));
   }
 }
@@ -147,6 +150,51 @@ TEST(ModelSource, WhatIsExportedIsTheModelAgain) {
             std::string::npos);
   for (const auto& entry : fs::directory_iterator(scratch.path()))
     EXPECT_EQ(entry.path().string().find(".tmp-"), std::string::npos);
+}
+
+// Every family with a form of its own in GGUF: transposed matrices, rotary pairs, biases, norms of
+// heads, heads that are tied and not.
+TEST(ModelSource, AFolderAsGgufAndBackIsTheSameBitForBit) {
+  const std::string sizes = R"("vocab_size":97,"hidden_size":60,"intermediate_size":100,
+      "num_hidden_layers":2,"num_attention_heads":6,"num_key_value_heads":2)";
+  for (const std::string& config :
+       {std::string(R"({"model_type":"gpt2","vocab_size":97,"n_positions":33,"n_embd":60,
+            "n_layer":3,"n_head":5})"),
+        R"({"model_type":"llama","tie_word_embeddings":false,"attention_bias":true,)" + sizes + "}",
+        R"({"model_type":"qwen2","tie_word_embeddings":true,)" + sizes + "}",
+        R"({"model_type":"qwen3","head_dim":16,)" + sizes + "}"}) {
+    const Scratch scratch;
+    write_folder(scratch.path() / "from", "", config);
+    const ModelSource from(scratch.path() / "from");
+    export_model(from, scratch.path() / "plain", DType::kF32);
+    for (const auto& [dtype, narrowed] : std::map<DType, GgmlType>{{DType::kF32, GgmlType::kF32},
+                                                                   {DType::kBF16, GgmlType::kBF16},
+                                                                   {DType::kF16, GgmlType::kF16}}) {
+      const fs::path file = scratch.path() / (std::string(name_of(dtype)) + ".gguf");
+      const fs::path back = scratch.path() / name_of(dtype);
+      export_gguf(from, file, dtype);
+      export_model(ModelSource(file), back, DType::kF32);
+      EXPECT_EQ(io::read_text(back / "model.safetensors"),
+                io::read_text(scratch.path() / "plain" / "model.safetensors"))
+          << config << name_of(dtype);
+      const io::GgufFile gguf(file);
+      EXPECT_EQ(gguf.at("token_embd.weight").type, narrowed);
+      EXPECT_EQ(gguf.at("output_norm.weight").type, GgmlType::kF32);
+      EXPECT_NE(error_line([&] { export_gguf(from, file, dtype); }).find("exists"),
+                std::string::npos);
+    }
+  }
+}
+
+TEST(ModelSource, AGgufThatCannotBeWrittenLeavesNothing) {
+  const Scratch scratch;
+  write_folder(scratch.path() / "model");
+  const ModelSource source(scratch.path() / "model");
+  const std::string text = io::read_text(scratch.path() / "model" / "model.safetensors");
+  put(scratch.path() / "model" / "model.safetensors", text.substr(0, text.size() / 2));
+  EXPECT_NE(error_line([&] { export_gguf(source, scratch.path() / "out.gguf", DType::kF32); }), "");
+  for (const auto& entry : fs::directory_iterator(scratch.path()))
+    EXPECT_EQ(entry.path().filename(), "model");
 }
 
 TEST(ModelSource, SaysWhatIsNoModel) {
