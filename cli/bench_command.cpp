@@ -1,19 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/bench_command.h"
 
+#include <array>
 #include <cctype>
 #include <charconv>
 #include <chrono>
+#include <cstdio>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "cli/local_ranks.h"
 #include "hydrofoil/comm/bench.h"
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/core/host.h"
+#include "hydrofoil/io/bench.h"
 #include "hydrofoil/monitor/format.h"
 
 namespace hydrofoil::cli {
@@ -140,12 +144,85 @@ void add_comm(CLI::App& bench, Action& action) {
   command->callback([&action, a] { action = [a] { return bench_comm(*a); }; });
 }
 
+struct IoArguments {
+  std::string folder = ".", size = "1GiB";
+  bool json = false;
+};
+
+void print_io_case(const io::BenchCase& c, bool json) {
+  if (json) {
+    std::cout << Json{{"event", "case"},
+                      {"block_bytes", c.block_bytes},
+                      {"queue_depth", c.queue_depth},
+                      {"write_gb_per_s", c.write_gb_per_s},
+                      {"read_gb_per_s", c.read_gb_per_s}}
+              << std::endl;
+    return;
+  }
+  std::array<char, 80> line{};
+  std::snprintf(line.data(), line.size(), "%10zu %6d %11.2f %11.2f", c.block_bytes, c.queue_depth,
+                c.write_gb_per_s, c.read_gb_per_s);
+  std::cout << line.data() << std::endl;
+}
+
+int bench_io(const IoArguments& a) {
+  io::BenchOptions options{.folder = a.folder, .file_bytes = bytes_of("--size", a.size)};
+  const size_t largest = options.block_bytes.back();
+  if (options.file_bytes < largest || options.file_bytes % largest != 0)
+    throw Error(ExitCode::kUsage,
+                "'" + a.size + "' is not a multiple of " + monitor::human_bytes(largest), "--size");
+  bool first = !a.json;
+  const auto result = io::bench(options, [&](const io::BenchCase& c) {
+    if (std::exchange(first, false))
+      std::cout << "  block, B  depth  write GB/s   read GB/s   (GB/s = 1e9 bytes)\n";
+    print_io_case(c, a.json);
+  });
+  const io::BenchCase& best = result.best();
+  if (a.json) {
+    std::cout << Json{{"event", "end"},
+                      {"direct", result.direct},
+                      {"backend", result.backend},
+                      {"aio",
+                       {{"block_size", best.block_bytes}, {"queue_depth", best.queue_depth}}}}
+              << std::endl;
+  } else {
+    std::cout << (result.direct ? "past the page cache, by "
+                                : "through the page cache (the file system has no direct I/O), by ")
+              << result.backend
+              << "; best in a configuration: \"aio\": {\"block_size\": " << best.block_bytes
+              << ", \"queue_depth\": " << best.queue_depth << "}" << std::endl;
+  }
+  return static_cast<int>(ExitCode::kOk);
+}
+
+void add_io(CLI::App& bench, Action& action) {
+  auto* command = bench.add_subcommand(
+      "io", "Time a folder's disk past the page cache, by block size and queue depth");
+  auto a = std::make_shared<IoArguments>();
+  command->add_option("--path", a->folder, "folder on the disk to measure; nothing is left in it")
+      ->type_name("DIR")
+      ->capture_default_str();
+  command->add_option("--size", a->size, "of the file that is written and read: 1GiB (1024)")
+      ->type_name("SIZE")
+      ->capture_default_str();
+  command->add_flag("--json", a->json, "one JSON object a line on standard output");
+  command->footer(
+      "Every pair of a block size and a queue depth writes and reads the whole file once: the\n"
+      "nine pairs move 18 times --size. The last line names the pair that takes least time for\n"
+      "both, as DeepSpeed's \"aio\" section spells it.\n"
+      "Examples:\n"
+      "  hydrofoil bench io --path /mnt/nvme\n"
+      "  hydrofoil bench io --path . --size 256MiB --json");
+  command->callback([&action, a] { action = [a] { return bench_io(*a); }; });
+}
+
 }  // namespace
 
 void add_bench_command(CLI::App& app, Action& action) {
   CLI::App* bench = app.add_subcommand("bench", "Measure what this machine can do");
   bench->require_subcommand(1);
   add_comm(*bench, action);
+  add_io(*bench, action);
 }
 
 }  // namespace hydrofoil::cli

@@ -58,7 +58,8 @@ gmock/gmock.h libgmock-dev unit tests
 benchmark/benchmark.h libbenchmark-dev kernel benchmarks
 pcre2.h libpcre2-dev regular expressions of the tokenizers
 utf8proc.h libutf8proc-dev Unicode normalisation of the tokenizers
-xxhash.h libxxhash-dev checksums of checkpoints"
+xxhash.h libxxhash-dev checksums of checkpoints
+liburing.h liburing-dev reading and writing files beside the computation"
   local header rest
   if ! have g++; then
     while read -r header rest; do echo "missing $rest"; done <<<"$headers"

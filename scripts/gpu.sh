@@ -13,7 +13,8 @@ cd "$(dirname "$0")/.."
 packed=$PWD/.gpu
 # Headers, static libraries and pkg-config, with the run-time libraries that the last two need.
 packages=(nlohmann-json3-dev libcli11-dev libgtest-dev libgmock-dev libbenchmark-dev libbenchmark1debian
-  libpcre2-dev libpcre2-8-0 libutf8proc-dev libutf8proc2 libxxhash-dev pkgconf-bin libpkgconf3)
+  libpcre2-dev libpcre2-8-0 libutf8proc-dev libutf8proc2 libxxhash-dev
+  liburing-dev liburing2 pkgconf-bin libpkgconf3)
 
 pack() {
   rm -rf "$packed"

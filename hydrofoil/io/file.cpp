@@ -79,6 +79,18 @@ File::~File() {
   if (descriptor_ >= 0) ::close(descriptor_);
 }
 
+File File::scratch(std::filesystem::path folder) {
+  constexpr int kFlags = O_TMPFILE | O_RDWR | O_CLOEXEC;
+  int descriptor = ::open(folder.c_str(), kFlags | O_DIRECT, 0600);
+  if (descriptor < 0 && errno == EINVAL) descriptor = ::open(folder.c_str(), kFlags, 0600);
+  if (descriptor < 0) fail("cannot create a scratch file in this folder", folder, errno);
+  return {std::move(folder), descriptor};
+}
+
+bool File::direct() const {
+  return (::fcntl(descriptor_, F_GETFL) & O_DIRECT) != 0;
+}
+
 uint64_t File::size_bytes() const {
   struct stat info{};
   if (::fstat(descriptor_, &info) != 0) fail("cannot ask for the size", path_, errno);

@@ -16,6 +16,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace hydrofoil::io {
 
@@ -25,10 +26,18 @@ enum class Access : uint8_t {
   kCreate,  // fails when the file exists
 };
 
+// Direct I/O wants offsets, sizes and addresses that are multiples of this: of the block of every
+// device there is.
+constexpr size_t kDirectAlign = 4096;
+
 // A regular file, read and written at offsets. Thread-safe but for move and close().
 class File {
  public:
   File(std::filesystem::path path, Access access);
+  // A new file without a name in this folder: it is gone when closed, also after a crash. Where the
+  // file system can, it is read and written past the page cache, and then only by multiples of
+  // kDirectAlign.
+  static File scratch(std::filesystem::path folder);
   File(File&& other) noexcept;
   File& operator=(File&& other) noexcept;
   ~File();  // an error of closing is lost: writers call sync() before
@@ -36,6 +45,7 @@ class File {
   const std::filesystem::path& path() const { return path_; }
   int descriptor() const { return descriptor_; }
   uint64_t size_bytes() const;
+  bool direct() const;  // past the page cache
 
   // All of out; an Error when the file ends before.
   void read_at(uint64_t offset, std::span<std::byte> out) const;
@@ -45,6 +55,9 @@ class File {
   void sync() const;  // data and metadata have reached the device
 
  private:
+  File(std::filesystem::path path, int descriptor)
+      : path_(std::move(path)), descriptor_(descriptor) {}
+
   std::filesystem::path path_;
   int descriptor_ = -1;
 };

@@ -109,6 +109,29 @@ TEST(BenchComm, TheTableNamesItsUnitAndLinesUp) {
   EXPECT_EQ(cases, 6);
 }
 
+TEST(BenchIo, MeasuresEveryPairAndRecommendsOne) {
+  const Result run = hydrofoil("bench io --size 4MiB --json", kAlone);
+  ASSERT_EQ(run.code, 0) << run.out;
+  const auto all = events(run.out);
+  ASSERT_EQ(all.size(), 10u);
+  for (size_t i = 0; i < 9; ++i) {
+    EXPECT_GT(all[i]["write_gb_per_s"], 0.0);
+    EXPECT_GT(all[i]["read_gb_per_s"], 0.0);
+  }
+  EXPECT_GE(all.back()["aio"]["queue_depth"], 1);
+  EXPECT_THAT(hydrofoil("bench io --size 4MiB", kAlone).out, HasSubstr("\"block_size\": "));
+}
+
+TEST(BenchIo, RefusesWhatCannotBeMeasured) {
+  EXPECT_EQ(hydrofoil("bench io --size 5MB 2>&1", kAlone).code, 2);
+  const Result missing = hydrofoil("bench io --path /none/such --size 4MiB 2>&1", kAlone);
+  EXPECT_EQ(missing.code, 1);
+  EXPECT_THAT(missing.out, HasSubstr("/none/such: cannot create a scratch file"));
+  const Result large = hydrofoil("bench io --size 1024TiB 2>&1", kAlone);
+  EXPECT_EQ(large.code, 4);
+  EXPECT_THAT(large.out, HasSubstr("are free"));
+}
+
 TEST(Bench, AsksForASubcommandAndListsThem) {
   const Result bare = hydrofoil("bench 2>&1", kAlone);
   EXPECT_EQ(bare.code, 2);
