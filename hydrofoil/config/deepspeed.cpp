@@ -31,7 +31,13 @@ void DeepSpeedConfig::visit(Reader& f) {
   visit_activation_checkpointing(f);
   visit_checkpoint(f);
   visit_bookkeeping(f);
-  f.section({.name = "csv_monitor", .help = "the figures of every step as CSV"}, csv_monitor);
+  f.section({.name = "csv_monitor",
+             .help = "the figures of every step as CSV, <output_path>/<job_name>.csv"},
+            csv_monitor);
+  f.section(
+      {.name = "tensorboard",
+       .help = "the figures of every step as TensorBoard events in <output_path>/<job_name>/"},
+      tensorboard);
   visit_monitors(f);
   f.section({.name = "mesh", .help = "axes of the ranks; may stand in the run file instead"}, mesh);
   visit_unbuilt_sections(f);
@@ -197,10 +203,13 @@ void DeepSpeedConfig::visit_bookkeeping(Reader& f) {
                            Type type = Type::kAny) {
     f.unstored({.name = name, .status = kNoEffect, .why = why}, standard, type);
   };
-  ignored("wall_clock_breakdown", "false",
-          "there are no timers of phases yet; step records give tokens per second");
-  ignored("memory_breakdown", "false", "every step record gives bytes by category");
-  ignored("dump_state", "false", "'hydrofoil config explain' prints everything");
+  f.field({.name = "wall_clock_breakdown",
+           .help = "print with a progress line where the time of the step went"},
+          wall_clock_breakdown);
+  f.field({.name = "memory_breakdown", .help = "print with a progress line bytes by category"},
+          memory_breakdown);
+  f.field({.name = "dump_state", .help = "print the resolved configuration at the start"},
+          dump_state);
   ignored("log_level", "null", "use the program's own flags", Type::kString);
   ignored("dataloader_drop_last", "false", "sequences are packed: every batch is full");
   ignored("vocabulary_size", "null", "the model's own config says it", Type::kInteger);
@@ -220,8 +229,8 @@ void DeepSpeedConfig::visit_bookkeeping(Reader& f) {
   f.leave();
 }
 
-void CsvMonitorConfig::visit(Reader& f) {
-  f.field({.name = "enabled", .help = "write <output_path>/<job_name>.csv"}, enabled);
+void MonitorConfig::visit(Reader& f) {
+  f.field({.name = "enabled", .help = "write it"}, enabled);
   f.field({.name = "output_path",
            .help = "its folder",
            .default_text = "the run's output folder",

@@ -92,7 +92,8 @@ struct SchedulerConfig {
   void visit_parameters(Reader& f);
 };
 
-struct CsvMonitorConfig {
+// csv_monitor, tensorboard: figures of every step as <output_path>/<job_name>.
+struct MonitorConfig {
   bool enabled = false;
   std::string output_path;  // empty: the output folder of the run
   std::string job_name = "DeepSpeedJobName";
@@ -128,7 +129,10 @@ struct DeepSpeedConfig {
   ZeroConfig zero;
   Fp16Config fp16;
   bool bf16 = false;
-  CsvMonitorConfig csv_monitor;
+  MonitorConfig csv_monitor, tensorboard;
+  bool wall_clock_breakdown = false;  // print where the time of a step went
+  bool memory_breakdown = false;      // print memory by category
+  bool dump_state = false;            // print the resolved configuration
   MeshConfig mesh;
 
   // What parameters rest and travel in.

@@ -8,7 +8,7 @@ namespace {
 constexpr Status kNoEffect = Status::kNoEffect;
 constexpr Status kRefused = Status::kRefused;
 
-const char* const kUseCsv = "use csv_monitor, or 'train --json'";
+const char* const kUseOthers = "use tensorboard, csv_monitor, or 'train --json'";
 
 void visit_comms_logger(Reader& f) {
   const std::string why = "bytes by operation are in every step record";
@@ -24,15 +24,9 @@ void visit_comms_logger(Reader& f) {
 }  // namespace
 
 void visit_monitors(Reader& f) {
-  const std::string job = "\"DeepSpeedJobName\"";
-  visit_unbuilt(f, {.name = "tensorboard",
-                    .what = "writing TensorBoard files",
-                    .instead = kUseCsv,
-                    .gate = "enabled",
-                    .keys = {{"enabled", "false"}, {"output_path", "\"\""}, {"job_name", job}}});
   visit_unbuilt(f, {.name = "wandb",
                     .what = "writing to Weights & Biases",
-                    .instead = kUseCsv,
+                    .instead = kUseOthers,
                     .gate = "enabled",
                     .keys = {{"enabled", "false"},
                              {"group", "null"},
@@ -40,7 +34,7 @@ void visit_monitors(Reader& f) {
                              {"project", "\"deepspeed\""}}});
   visit_unbuilt(f, {.name = "comet",
                     .what = "writing to Comet",
-                    .instead = kUseCsv,
+                    .instead = kUseOthers,
                     .gate = "enabled",
                     .keys = {{"enabled", "false"},
                              {"samples_log_interval", "100", "samples"},

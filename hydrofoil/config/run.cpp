@@ -51,6 +51,10 @@ void check_run(const RunConfig& run, Report& report, const Place& place) {
   if (run.data.train.empty()) {
     report.add("the run has no data", place, "set data.train to a list of text files");
   }
+  if (!run.prometheus_file.empty() && !run.prometheus_file.ends_with(".prom")) {
+    report.add("prometheus_file does not end with .prom: the textfile collector reads no others",
+               report.find("prometheus_file")->place);
+  }
 }
 
 // `mesh` may stand in the run file or in its DeepSpeed section, not in both.
@@ -140,6 +144,12 @@ void RunConfig::visit(Reader& f) {
            .unit = "steps",
            .min = 0},
           eval_every);
+  f.field({.name = "prometheus_file",
+           .help = "a file NAME.prom in the folder of the node exporter's textfile collector: the "
+                   "figures of the newest step, for Prometheus",
+           .default_text = "none",
+           .path = true},
+          prometheus_file);
   f.field({.name = "recompute",
            .help = "keep only the inputs of blocks and run their forward again in backward"},
           recompute);

@@ -49,10 +49,11 @@ struct RunConfig {
   int64_t steps = 500;  // optimizer steps
   int64_t seed = 1;
   std::string output;
-  int64_t save_every = 0;  // steps; 0: at the end only
-  int64_t keep = 2;        // newest checkpoints that stay
-  int64_t eval_every = 0;  // steps; 0: at the end only
-  bool recompute = false;  // keep only block inputs for backward
+  int64_t save_every = 0;       // steps; 0: at the end only
+  int64_t keep = 2;             // newest checkpoints that stay
+  int64_t eval_every = 0;       // steps; 0: at the end only
+  std::string prometheus_file;  // empty: none
+  bool recompute = false;       // keep only block inputs for backward
   ComputeType compute_dtype = ComputeType::kAuto;
   int64_t threads = 0;  // per rank; 0: cores / local ranks
   std::optional<int64_t> resident_parameter_bytes;

@@ -28,7 +28,7 @@ struct UnbuiltSection {
 void visit_unbuilt(Reader& f, const UnbuiltSection& section);
 
 void visit_unbuilt_sections(Reader& f);  // every such section of the top level
-void visit_monitors(Reader& f);          // tensorboard, wandb, comet, profilers
+void visit_monitors(Reader& f);          // wandb, comet, profilers
 void visit_activation_checkpointing(Reader& f);
 void visit_checkpoint(Reader& f);
 

@@ -76,6 +76,11 @@ class Object {
     for (const auto& [key, value] : values) inner.raw(key, std::to_string(value));
     return raw(name, inner.take());
   }
+  Object& seconds(std::string_view name, const NamedSeconds& values) {
+    Object inner;
+    for (const auto& [key, value] : values) inner.number(key, value);
+    return raw(name, inner.take());
+  }
   std::string take() { return text_ + "}"; }
 
  private:
@@ -93,10 +98,12 @@ struct Writer {
   std::string operator()(const StepRecord& r) const {
     Object object;
     object.text("event", "step").whole("step", r.step).whole("steps", r.steps);
+    object.whole("samples", r.samples);
     object.number("loss", r.loss).number("grad_norm", r.grad_norm).number("lr", r.lr);
     object.number("tokens_per_second", r.tokens_per_second).number("step_seconds", r.step_seconds);
     if (r.loss_scale) object.number("loss_scale", *r.loss_scale);
     if (r.mfu) object.number("mfu", *r.mfu);
+    if (!r.phase_seconds.empty()) object.seconds("phase_seconds", r.phase_seconds);
     object.bytes("wire_bytes", r.wire_bytes).bytes("memory_bytes", r.memory_bytes);
     return object.raw("skipped", r.skipped ? "true" : "false").take();
   }

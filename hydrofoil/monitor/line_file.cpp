@@ -74,14 +74,18 @@ LineFile::~LineFile() {
 
 void LineFile::write(std::string line) {
   line += '\n';
+  append(line);
+}
+
+void LineFile::append(std::string_view record) {
   struct stat before = {};
   const bool file = ::fstat(descriptor_, &before) == 0 && S_ISREG(before.st_mode);
-  if (write_all(descriptor_, line)) return;
+  if (write_all(descriptor_, record)) return;
   if (!warned_)
     log::warn(name_ + ": " + errno_message("write") +
-              "; lines are missing from here on, the run goes on");
+              "; records are missing from here on, the run goes on");
   warned_ = true;
-  // A half line would join the next one.
+  // A half record would join the next one.
   if (file && ::ftruncate(descriptor_, before.st_size) == 0)
     ::lseek(descriptor_, before.st_size, SEEK_SET);
 }

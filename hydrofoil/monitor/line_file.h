@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A file of whole lines that survives a full disk, a kill and a resume.
+// A file of whole lines, or other whole records, that survives a full disk, a kill and a resume.
 #pragma once
 
 #include <functional>
@@ -26,8 +26,9 @@ class LineFile {
   LineFile& operator=(LineFile&&) = delete;
   ~LineFile();
 
-  void write(std::string line);  // without its end
-  bool empty() const;            // of a file
+  void write(std::string line);          // without its end
+  void append(std::string_view record);  // as it is
+  bool empty() const;                    // of a file
 
  private:
   LineFile(int descriptor, bool owned, std::string name)

@@ -88,19 +88,40 @@ void Progress::step(const StepRecord& record) {
                               ? seconds
                               : (1 - kWeight) * average_step_seconds_ + kWeight * seconds;
   const std::string text = step_text(record, average_step_seconds_);
-  if (options_.live) {
+  const bool line_is_due = due(record);
+  if (line_is_due && (!options_.live || options_.phases || options_.memory)) {
+    line(text);
+    breakdowns(record);
+  } else if (options_.live) {
     // The cursor goes back to the front so that a warning overwrites this line.
     options_.write(text.substr(0, options_.columns - 1) + "\x1b[K\r");
     shown_ = true;
-    return;
   }
+}
+
+// Whether this step has a line that stays.
+bool Progress::due(const StepRecord& record) {
   const double now = options_.seconds();
   const bool first = last_step_ == 0;
   last_step_ = record.step;
   if (!first && record.step < record.steps && record.step % options_.every_steps != 0 &&
       now - last_line_ < options_.every_seconds)
-    return;
+    return false;
   last_line_ = now;
+  return true;
+}
+
+void Progress::breakdowns(const StepRecord& record) {
+  std::string text;
+  if (options_.phases) {
+    for (const auto& [phase, seconds] : record.phase_seconds)
+      text += (text.empty() ? "  time (ms): " : " | ") + phase + " " + fixed(seconds * 1e3, "%.2f");
+    line(text);
+  }
+  if (!options_.memory) return;
+  text.clear();
+  for (const auto& [category, bytes] : record.memory_bytes)
+    text += (text.empty() ? "  memory: " : " | ") + category + " " + human_bytes(bytes);
   line(text);
 }
 
@@ -110,12 +131,14 @@ void Progress::line(const std::string& text) {
   shown_ = false;
 }
 
-std::unique_ptr<Reporter> make_progress(std::optional<int64_t> every_steps) {
+std::unique_ptr<Reporter> make_progress(const ProgressChoice& choice) {
   ProgressOptions options;
-  if (every_steps) {
-    options.every_steps = *every_steps;
+  if (choice.every_steps) {
+    options.every_steps = *choice.every_steps;
     options.every_seconds = std::numeric_limits<double>::infinity();
   }
+  options.phases = choice.phases;
+  options.memory = choice.memory;
   options.live = ::isatty(STDERR_FILENO) == 1;
   winsize size = {};
   if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1)

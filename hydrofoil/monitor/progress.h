@@ -18,6 +18,8 @@ struct ProgressOptions {
   size_t columns = 80;        // of the terminal: a live line that wrapped could not be overwritten
   int64_t every_steps = 100;  // plain lines: at each multiple, at the first and last step, ..
   double every_seconds = 10;  // .. and when this long has passed since the last one
+  bool phases = false;        // after such a line one of where the time of the step went, ..
+  bool memory = false;        // .. and one of memory by category
   std::function<double()> seconds;                // a clock that only moves forward
   std::function<void(const std::string&)> write;  // raw bytes
 };
@@ -29,6 +31,8 @@ class Progress : public Reporter {
 
  private:
   void step(const StepRecord& record);
+  void breakdowns(const StepRecord& record);
+  bool due(const StepRecord& record);
   void line(const std::string& text);
 
   ProgressOptions options_;
@@ -38,8 +42,11 @@ class Progress : public Reporter {
   bool shown_ = false;  // a live line stands on the screen
 };
 
-// On standard error, live when that is a terminal. With every_steps, plain lines come at its
-// multiples, however long that takes.
-std::unique_ptr<Reporter> make_progress(std::optional<int64_t> every_steps = std::nullopt);
+struct ProgressChoice {
+  std::optional<int64_t> every_steps = {};  // plain lines at its multiples, however long that takes
+  bool phases = false, memory = false;
+};
+// On standard error, live when that is a terminal.
+std::unique_ptr<Reporter> make_progress(const ProgressChoice& choice = {});
 
 }  // namespace hydrofoil::monitor

@@ -21,11 +21,14 @@
 
 namespace hydrofoil::monitor {
 
-using NamedBytes = std::vector<std::pair<std::string, uint64_t>>;  // in the order to be shown
+// In the order to be shown.
+using NamedBytes = std::vector<std::pair<std::string, uint64_t>>;
+using NamedSeconds = std::vector<std::pair<std::string, double>>;
 
 struct StepRecord {
-  int64_t step = 0;   // optimizer steps finished, from 1
-  int64_t steps = 0;  // of the whole run
+  int64_t step = 0;     // optimizer steps finished, from 1
+  int64_t steps = 0;    // of the whole run
+  int64_t samples = 0;  // sequences consumed so far, by all ranks
   double loss = 0;
   double grad_norm = 0;  // before clipping
   double lr = 0;
@@ -33,13 +36,14 @@ struct StepRecord {
   double step_seconds = 0;
   std::optional<double> loss_scale = {};  // of a 16-bit run that has one
   std::optional<double> mfu = {};         // fraction of the machine's peak, where that is known
+  NamedSeconds phase_seconds = {};        // this rank: where the step went
   NamedBytes wire_bytes = {};             // this step, by operation
   NamedBytes memory_bytes = {};           // this rank, by category, and "peak"
   bool skipped = false;                   // the update was not applied (overflow)
 };
 
 struct EvalRecord {
-  int64_t step = 0;
+  int64_t step = 0, samples = 0;
   std::string name = {};  // the data file
   double loss = 0;        // mean over tokens
   int64_t tokens = 0;

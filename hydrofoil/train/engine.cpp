@@ -13,6 +13,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "hydrofoil/comm/flight_recorder.h"
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/kernels/convert.h"
 #include "hydrofoil/zero/gradient_hooks.h"
@@ -253,7 +254,9 @@ void Engine::backward(const at::Tensor& loss, double weight) {
   reducer_->begin_micro_batch(no_sync_ ? Sync::kNone : reduced_ ? Sync::kLast : Sync::kEach);
   const double scale = scaler_.scale();
   (scale == 1 ? loss : loss.to(at::kFloat) * scale).backward();
+  const int64_t reduce_start = comm::monotonic_ns();
   reducer_->finish_micro_batch();
+  reduce_seconds_ += 1e-9 * static_cast<double>(comm::monotonic_ns() - reduce_start);
   loss_sum_ += loss.item<double>();
   weight_sum_ += weight;
   cache_->begin_pass("train");
@@ -286,6 +289,7 @@ StepResult Engine::step() {
   result.loss = sums[0] / sums[1];
   result.gradient_norm = outcome.gradient_norm;
   result.learning_rate = groups.front().lr;
+  result.reduce_seconds = std::exchange(reduce_seconds_, 0);
   result.step = steps_;
   return result;
 }

@@ -86,9 +86,10 @@ struct StepResult {
   bool applied = false;   // false at a boundary: the gradient was not finite and every rank skipped
   double loss = 0;        // mean over the step's weight, all ranks
   double gradient_norm = 0;
-  double learning_rate = 0;  // of group 0
-  double loss_scale = 1;     // of this step's backward
-  int64_t step = 0;          // updates tried so far, this one included
+  double learning_rate = 0;   // of group 0
+  double loss_scale = 1;      // of this step's backward
+  double reduce_seconds = 0;  // waited for reductions after the step's backward passes
+  int64_t step = 0;           // updates tried so far, this one included
 };
 
 class Engine {
@@ -183,7 +184,7 @@ class Engine {
   bool started_ = false;  // gradients of a step have been accumulated
   bool reduced_ = false;  // and are complete
   bool no_sync_ = false;
-  double loss_sum_ = 0, weight_sum_ = 0;
+  double loss_sum_ = 0, weight_sum_ = 0, reduce_seconds_ = 0;
 };
 
 }  // namespace hydrofoil::train

@@ -18,15 +18,13 @@
 #include "hydrofoil/core/log.h"
 #include "hydrofoil/core/parallel.h"
 #include "hydrofoil/io/file.h"
-#include "hydrofoil/monitor/csv.h"
-#include "hydrofoil/monitor/json_lines.h"
-#include "hydrofoil/monitor/progress.h"
 #include "hydrofoil/plan/from_config.h"
 #include "hydrofoil/plan/model.h"
 #include "hydrofoil/train/agreement.h"
 #include "hydrofoil/train/evaluate.h"
 #include "hydrofoil/train/forecast.h"
 #include "hydrofoil/train/options.h"
+#include "hydrofoil/train/reporters.h"
 #include "hydrofoil/train/source.h"
 
 namespace hydrofoil::train {
@@ -38,8 +36,8 @@ using Clock = std::chrono::steady_clock;
 // A run whose gradients stay non-finite is broken; going on would only burn time.
 constexpr int64_t kSkippedLimit = 5;
 
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
+double seconds_between(Clock::time_point start, Clock::time_point end) {
+  return std::chrono::duration<double>(end - start).count();
 }
 
 // What parameters and gradients cost on the wire, by operation, and all the rest as "control":
@@ -111,7 +109,10 @@ Trainer::Trainer(comm::Communicator group, config::RunConfig run, TrainerOptions
   corpus_ = std::make_unique<Corpus>(prepare_corpus(group_, run_, spec_.vocab_size));
   model_ = make_model(group_, spec_, planned_options(), plan::compute_dtype(run_));
   load_state();
-  open_reporters();
+  if (group_.rank() != 0) return;
+  if (run_.deepspeed.dump_state) log::info(config::resolved_json(run_));
+  reporters_ =
+      open_reporters(run_, resume_from_ ? std::optional(progress_) : std::nullopt, options_.json);
 }
 
 // Refuses to mix two runs in one folder; finds what to resume from.
@@ -175,23 +176,6 @@ void Trainer::load_state() {
   }
 }
 
-void Trainer::open_reporters() {
-  if (group_.rank() != 0) return;
-  const fs::path output = run_.output;
-  const std::optional<int64_t> resumed =
-      resume_from_ ? std::optional(progress_.step) : std::nullopt;
-  reporters_.add(monitor::make_progress(run_.deepspeed.steps_per_print));
-  reporters_.add(monitor::json_lines_file((output / "steps.jsonl").string(), resumed));
-  if (options_.json) reporters_.add(monitor::json_lines_on_stdout());
-  const auto& csv = run_.deepspeed.csv_monitor;
-  if (csv.enabled) {
-    const fs::path folder = csv.output_path.empty() ? output : fs::path(csv.output_path);
-    fs::create_directories(folder);
-    reporters_.add(
-        std::make_unique<monitor::CsvFile>((folder / (csv.job_name + ".csv")).string(), resumed));
-  }
-}
-
 ExitCode Trainer::run() {
   StopRequest request(group_.rank() == 0);
   Stop stop = Stop::kNone;
@@ -201,7 +185,7 @@ ExitCode Trainer::run() {
     const auto before = group_.meter().snapshot();
     const StepResult result = train_step();
     wire_ = wire_bytes(group_.meter().snapshot() - before);
-    record(result, seconds_since(start));
+    record(result, seconds_between(start, Clock::now()));
     stop = static_cast<Stop>(maximum(group_, static_cast<int64_t>(request.seen())));
     if (run_.eval_every > 0 && progress_.step % run_.eval_every == 0 &&
         evaluated != progress_.step) {
@@ -227,15 +211,27 @@ StepResult Trainer::train_step() {
   const data::Sampler sampler(
       corpus_->train, {.sequence_length = run_.data.sequence_length, .seed = progress_.seed});
   StepResult result;
+  double forward = 0, backward = 0, update = 0;
   for (int64_t micro = 0; micro < batch_.accumulation_steps; ++micro) {
     // Consecutive samples go to the ranks in turn: the order does not depend on how many there are.
     const int64_t first =
         progress_.samples + (micro * group_.size() + group_.rank()) * batch_.micro_batch_size;
-    const auto loss = batch_loss(
-        *model_.program, sample_batch(sampler, first, batch_.micro_batch_size), run_.recompute);
+    const auto batch = sample_batch(sampler, first, batch_.micro_batch_size);
+    const auto start = Clock::now();
+    const auto loss = batch_loss(*model_.program, batch, run_.recompute);
+    const auto middle = Clock::now();
     model_.engine->backward(loss.sum, loss.weight);
+    const auto end = Clock::now();
     result = model_.engine->step();
+    forward += seconds_between(start, middle);
+    backward += seconds_between(middle, end);
+    update += seconds_between(end, Clock::now());
   }
+  phases_ = {{"forward", forward},
+             {"backward", backward},
+             {"backward_inner", backward - result.reduce_seconds},
+             {"backward_allreduce", result.reduce_seconds},
+             {"step", update}};
   ++progress_.attempts;
   progress_.samples += batch_.train_batch_size;
   progress_.step = model_.engine->steps();
@@ -255,6 +251,7 @@ void Trainer::record(const StepResult& result, double seconds) {
   const double tokens = static_cast<double>(batch_.train_batch_size * run_.data.sequence_length);
   monitor::StepRecord record{.step = progress_.step,
                              .steps = run_.steps,
+                             .samples = progress_.samples,
                              .loss = result.loss,
                              .grad_norm = result.gradient_norm,
                              .lr = result.learning_rate,
@@ -262,6 +259,7 @@ void Trainer::record(const StepResult& result, double seconds) {
                              .step_seconds = seconds,
                              .skipped = !result.applied};
   if (run_.deepspeed.fp16.enabled) record.loss_scale = result.loss_scale;
+  record.phase_seconds = phases_;
   record.wire_bytes = wire_;
   record.memory_bytes = memory_bytes(model_.engine->ledger());
   reporters_.report(record);
@@ -271,8 +269,11 @@ void Trainer::evaluate() {
   for (const auto& held : corpus_->eval) {
     const auto result =
         train::evaluate(model_, held.tokens, run_.data.sequence_length, batch_.micro_batch_size);
-    reporters_.report(monitor::EvalRecord{
-        .step = progress_.step, .name = held.name, .loss = result.loss, .tokens = result.tokens});
+    reporters_.report(monitor::EvalRecord{.step = progress_.step,
+                                          .samples = progress_.samples,
+                                          .name = held.name,
+                                          .loss = result.loss,
+                                          .tokens = result.tokens});
   }
 }
 

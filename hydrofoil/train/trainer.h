@@ -41,7 +41,6 @@ class Trainer {
   spec::ModelSpec load_spec();
   EngineOptions planned_options() const;
   void load_state();
-  void open_reporters();
   StepResult train_step();
   void record(const StepResult& result, double seconds);
   void evaluate();
@@ -62,7 +61,8 @@ class Trainer {
   Model model_;
   Progress progress_;
   monitor::Reporters reporters_;
-  monitor::NamedBytes wire_;  // of the last step
+  monitor::NamedBytes wire_;      // of the last step
+  monitor::NamedSeconds phases_;  // of the last step
   int64_t steps_here_ = 0, skipped_in_a_row_ = 0;
   double seconds_here_ = 0;
   std::string last_checkpoint_;

@@ -117,7 +117,6 @@ TEST(DeepSpeed, UnsupportedFeaturesAreRefusedByName) {
       R"({"bfloat16": {"enabled": true, "bf16_optimizer_states": true}})",
       R"({"amp": {"enabled": true}})",
       R"({"torch_autocast": {"enabled": true}})",
-      R"({"tensorboard": {"enabled": true}})",
       R"({"wandb": {"enabled": true}})",
       R"({"comet": {"enabled": true}})",
       R"({"flops_profiler": {"enabled": true}})",

@@ -73,9 +73,9 @@ TEST(Explain, JsonHoldsTheSameFacts) {
 }
 
 TEST(Explain, SummaryCountsAndNamesWhatHasNoEffect) {
-  EXPECT_EQ(summary(report_of(R"({"gradient_clipping": 0.5, "dump_state": true})")),
+  EXPECT_EQ(summary(report_of(R"({"gradient_clipping": 0.5, "log_level": "info"})")),
             "2 keys set: 1 honoured, 0 mapped, 1 without effect\n"
-            "no effect: dump_state (ds.json:1:42): 'hydrofoil config explain' prints everything\n");
+            "no effect: log_level (ds.json:1:41): use the program's own flags\n");
 }
 
 // Follows properties (through the first alternative) to a key of the schema.

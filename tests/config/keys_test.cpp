@@ -84,7 +84,7 @@ Value flipped(const Row& row) {
     case Type::kAny:
       return parse_json("{\"model_type\": \"gpt2\"}", "flip");
     default:
-      return make_string("other");
+      return make_string("other.prom");
   }
 }
 

@@ -23,11 +23,12 @@ TEST(JsonLines, WritesAStepAsScriptsRelyOnIt) {
                           .mfu = 0.5,
                           .wire_bytes = {{"reduce_scatter", 12}, {"all_gather", 7}},
                           .memory_bytes = {{"parameters", 1}, {"gradients", 2}, {"peak", 9}}};
-  EXPECT_EQ(to_json(record),
-            R"({"event":"step","step":1,"steps":500,"loss":3.5,"grad_norm":0.1,"lr":3e-04,)"
-            R"("tokens_per_second":1000,"step_seconds":0.25,"mfu":0.5,)"
-            R"("wire_bytes":{"reduce_scatter":12,"all_gather":7},)"
-            R"("memory_bytes":{"parameters":1,"gradients":2,"peak":9},"skipped":false})");
+  EXPECT_EQ(
+      to_json(record),
+      R"({"event":"step","step":1,"steps":500,"samples":0,"loss":3.5,"grad_norm":0.1,"lr":3e-04,)"
+      R"("tokens_per_second":1000,"step_seconds":0.25,"mfu":0.5,)"
+      R"("wire_bytes":{"reduce_scatter":12,"all_gather":7},)"
+      R"("memory_bytes":{"parameters":1,"gradients":2,"peak":9},"skipped":false})");
 }
 
 TEST(JsonLines, WritesTheOtherEvents) {

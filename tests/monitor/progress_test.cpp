@@ -47,6 +47,23 @@ TEST(Progress, PlainLinesComeEveryNStepsAndAtBothEnds) {
   EXPECT_THAT(screen.text, Not(HasSubstr("\r")));
 }
 
+TEST(Progress, BreakdownsFollowALineThatStays) {
+  Screen screen;
+  auto record = step(10);
+  record.phase_seconds = {{"forward", 0.0125}, {"step", 0.5}};
+  for (const bool live : {false, true}) {
+    screen.text.clear();
+    Progress progress({.live = live,
+                       .phases = true,
+                       .memory = true,
+                       .seconds = [] { return 0.0; },
+                       .write = [&](const std::string& bytes) { screen.text += bytes; }});
+    progress.report(record);
+    EXPECT_THAT(screen.text, HasSubstr("left\n  time (ms): forward 12.50 | step 500.00\n"
+                                       "  memory: parameters 5 B | peak 3.00 GiB\n"));
+  }
+}
+
 TEST(Progress, PlainLinesComeWhenTenSecondsHavePassed) {
   Screen screen;
   auto progress = screen.progress(false);
