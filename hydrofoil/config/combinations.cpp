@@ -34,6 +34,18 @@ class Rules {
     if (is_true("fp16.enabled") && is_true("bf16.enabled")) {
       problem("bf16.enabled", "fp16 and bf16 are both enabled", "enable one of them at most");
     }
+    if (config_.bf16.optimizer_states && !config_.bf16.master_weights_and_grads) {
+      problem("bf16.bf16_optimizer_states",
+              path_ + "bf16.bf16_optimizer_states needs bf16_master_weights_and_grads",
+              "set both, or remove it");
+    }
+    if (config_.gradient_dtype() != DType::kF32 &&
+        config_.wire_dtype() != config_.gradient_dtype()) {
+      problem(
+          "communication_data_type",
+          path_ + "communication_data_type: gradients that add up in 16 bits travel as they are",
+          "remove it, or let them add up in fp32: data_types.grad_accum_dtype");
+    }
   }
 
   void check_schedule() {

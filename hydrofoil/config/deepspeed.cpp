@@ -13,6 +13,27 @@ namespace {
 constexpr Status kNoEffect = Status::kNoEffect;
 constexpr Status kRefused = Status::kRefused;
 
+std::vector<Choice> float_types() {
+  return {{"auto"},
+          {.name = "fp32", .spellings = {"float32", "torch.float32", "float"}},
+          {.name = "bf16", .spellings = {"bfloat16", "torch.bfloat16"}},
+          {.name = "fp16", .spellings = {"float16", "torch.float16", "half"}}};
+}
+
+DType dtype_of(FloatType type, DType otherwise) {
+  switch (type) {
+    case FloatType::kF32:
+      return DType::kF32;
+    case FloatType::kBF16:
+      return DType::kBF16;
+    case FloatType::kF16:
+      return DType::kF16;
+    case FloatType::kAuto:
+      break;
+  }
+  return otherwise;
+}
+
 std::vector<Choice> fp32_only(const std::string& why_fp32, const std::string& why_not) {
   return {{"fp32", kNoEffect, why_fp32, {"float32", "torch.float32", "float"}},
           {"bf16", kRefused, why_not, {"bfloat16", "torch.bfloat16"}},
@@ -20,6 +41,23 @@ std::vector<Choice> fp32_only(const std::string& why_fp32, const std::string& wh
 }
 
 }  // namespace
+
+bool DeepSpeedConfig::keeps_master() const {
+  return (fp16.enabled && !fp16.master_weights_and_grads) ||
+         (bf16.enabled && !bf16.master_weights_and_grads);
+}
+
+DType DeepSpeedConfig::gradient_dtype() const {
+  return dtype_of(accumulation_type, keeps_master() ? DType::kF32 : parameter_dtype());
+}
+
+DType DeepSpeedConfig::wire_dtype() const {
+  return dtype_of(communication_type, gradient_dtype());
+}
+
+DType DeepSpeedConfig::state_dtype() const {
+  return bf16.enabled && bf16.optimizer_states ? DType::kBF16 : DType::kF32;
+}
 
 void DeepSpeedConfig::visit(Reader& f) {
   visit_batch(f);
@@ -69,8 +107,9 @@ void DeepSpeedConfig::visit_batch(Reader& f) {
           gradient_accumulation_steps);
   f.unstored({.name = "managed_gradient_accumulation",
               .help = "the trainer counts micro-batches",
-              .status = kRefused,
-              .why = "steps are always counted by the trainer; remove it"},
+              .status = kNoEffect,
+              .why = "the trainer's own loop counts them; a loop of yours sets the engine's "
+                     "accumulation to 0"},
              "true");
 }
 
@@ -93,10 +132,11 @@ void DeepSpeedConfig::visit_gradients(Reader& f) {
               .status = kNoEffect,
               .why = "gradients of embeddings travel dense; results are equal"},
              "false");
-  f.unstored({.name = "communication_data_type",
-              .choices = fp32_only("gradients travel in fp32",
-                                   "gradients travel in fp32 only; remove it or write \"fp32\"")},
-             "null");
+  f.field({.name = "communication_data_type",
+           .help = "what gradients travel in between ranks",
+           .choices = float_types(),
+           .default_text = "what they add up in: fp32"},
+          communication_type);
   f.unstored({.name = "seq_parallel_communication_data_type",
               .status = kNoEffect,
               .why = "there is no sequence parallelism"},
@@ -104,8 +144,9 @@ void DeepSpeedConfig::visit_gradients(Reader& f) {
   const std::string chosen = "collectives are chosen by the library";
   f.unstored({.name = "disable_allgather", .status = kNoEffect, .why = chosen}, "false");
   f.unstored({.name = "allgather_size", .status = kNoEffect, .why = chosen}, "500000000");
-  f.unstored({.name = "fp32_allreduce", .status = kNoEffect, .why = "gradients travel in fp32"},
-             "false");
+  f.unstored(
+      {.name = "fp32_allreduce", .status = kNoEffect, .why = "communication_data_type says it"},
+      "false");
   f.unstored({.name = "check_overflow",
               .status = kNoEffect,
               .why = "every step checks its gradients for NaN and infinity"},
@@ -149,17 +190,35 @@ void Fp16Config::visit(Reader& f) {
            .idle = fixed},
           min_loss_scale);
   f.unstored({.name = "fp16_opt_level", .status = kNoEffect, .why = "a key of Apex"}, "\"O2\"");
-  f.unstored({.name = "fp16_master_weights_and_grads",
-              .status = kRefused,
-              .why = "master weights and gradients are fp32; remove it"},
-             "false");
+  f.field({.name = "fp16_master_weights_and_grads",
+           .help = "update fp16 parameters themselves and add gradients up in fp16: 12 instead of "
+                   "18 bytes an element, and small updates are rounded away",
+           .idle = off},
+          master_weights_and_grads);
 }
 
 void DeepSpeedConfig::visit_precision(Reader& f) {
   f.section({.name = "fp16", .help = "half precision with loss scaling"}, fp16);
 
-  f.enter({.name = "bf16", .help = "bfloat16 with fp32 master weights", .aliases = {"bfloat16"}});
-  f.field({.name = "enabled", .help = "parameters in bf16 with fp32 master weights"}, bf16);
+  f.section({.name = "bf16", .help = "bfloat16 with fp32 master weights", .aliases = {"bfloat16"}},
+            bf16);
+
+  f.enter({.name = "data_types", .help = "element types"});
+  f.field({.name = "grad_accum_dtype",
+           .help = "what the gradients of micro-batches add up in; in 16 bits small terms vanish",
+           .choices = float_types(),
+           .default_text = "fp32; 16 bits where there are no fp32 master weights"},
+          accumulation_type);
+  const std::string section = "\"bf16\" and \"fp16\" say what parameters are kept in";
+  const std::string only = section + "; remove it or write \"fp32\"";
+  f.unstored({.name = "param_dtype", .choices = fp32_only(section, only)}, "null");
+  f.unstored({.name = "buffer_dtype", .choices = fp32_only("buffers are fp32", only)}, "null");
+  f.leave();
+}
+
+void Bf16Config::visit(Reader& f) {
+  f.field({.name = "enabled", .help = "parameters in bf16 with fp32 master weights"}, enabled);
+  const std::string off = enabled ? "" : "bf16 is off";
   f.unstored({.name = "immediate_grad_update",
               .status = kNoEffect,
               .why = "a gradient is accumulated in fp32 as soon as it is complete"},
@@ -168,28 +227,15 @@ void DeepSpeedConfig::visit_precision(Reader& f) {
               .status = kNoEffect,
               .why = "every step checks its gradients for NaN and infinity"},
              "true");
-  f.unstored({.name = "bf16_master_weights_and_grads",
-              .status = kRefused,
-              .why = "master weights and gradients are fp32; remove it"},
-             "false");
-  f.unstored({.name = "bf16_optimizer_states",
-              .status = kRefused,
-              .why = "optimizer state is fp32; remove it"},
-             "false");
-  f.leave();
-
-  const std::string why = "micro-batch gradients always accumulate in fp32";
-  f.enter({.name = "data_types", .help = "element types"});
-  f.unstored({.name = "grad_accum_dtype",
-              .choices = {{"fp32", kNoEffect, why, {"float32", "torch.float32", "float"}},
-                          {"bf16", kNoEffect, why, {"bfloat16", "torch.bfloat16"}},
-                          {"fp16", kNoEffect, why, {"float16", "torch.float16", "half"}}}},
-             "null");
-  const std::string section = "\"bf16\" and \"fp16\" say what parameters are kept in";
-  const std::string only = section + "; remove it or write \"fp32\"";
-  f.unstored({.name = "param_dtype", .choices = fp32_only(section, only)}, "null");
-  f.unstored({.name = "buffer_dtype", .choices = fp32_only("buffers are fp32", only)}, "null");
-  f.leave();
+  f.field({.name = "bf16_master_weights_and_grads",
+           .help = "update bf16 parameters themselves and add gradients up in bf16: 12 instead of "
+                   "18 bytes an element, and small updates are rounded away",
+           .idle = off},
+          master_weights_and_grads);
+  f.field({.name = "bf16_optimizer_states",
+           .help = "with bf16_master_weights_and_grads: moments in bf16, 8 bytes an element in all",
+           .idle = off},
+          optimizer_states);
 }
 
 void DeepSpeedConfig::visit_bookkeeping(Reader& f) {

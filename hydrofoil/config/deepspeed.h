@@ -106,6 +106,16 @@ struct MeshConfig {
   void visit(Reader& f);
 };
 
+// A floating-point type where one may be asked for.
+enum class FloatType : uint8_t { kAuto, kF32, kBF16, kF16 };
+
+struct Bf16Config {
+  bool enabled = false;
+  bool master_weights_and_grads = false;  // no fp32 copies; gradients add up in bf16
+  bool optimizer_states = false;          // in bf16
+  void visit(Reader& f);
+};
+
 struct Fp16Config {
   bool enabled = false;
   double loss_scale = 0;  // 0: dynamic
@@ -114,6 +124,7 @@ struct Fp16Config {
   int64_t hysteresis = 2;            // overflows
   bool consecutive_hysteresis = false;
   double min_loss_scale = 1;
+  bool master_weights_and_grads = false;  // no fp32 copies; gradients add up in fp16
   void visit(Reader& f);
 };
 
@@ -128,7 +139,9 @@ struct DeepSpeedConfig {
   SchedulerConfig scheduler;
   ZeroConfig zero;
   Fp16Config fp16;
-  bool bf16 = false;
+  Bf16Config bf16;
+  FloatType communication_type = FloatType::kAuto;  // gradients on the wire
+  FloatType accumulation_type = FloatType::kAuto;   // gradients of micro-batches
   MonitorConfig csv_monitor, tensorboard;
   bool wall_clock_breakdown = false;  // print where the time of a step went
   bool memory_breakdown = false;      // print memory by category
@@ -137,8 +150,12 @@ struct DeepSpeedConfig {
 
   // What parameters rest and travel in.
   DType parameter_dtype() const {
-    return fp16.enabled ? DType::kF16 : bf16 ? DType::kBF16 : DType::kF32;
+    return fp16.enabled ? DType::kF16 : bf16.enabled ? DType::kBF16 : DType::kF32;
   }
+  bool keeps_master() const;     // fp32 copies of 16-bit parameters
+  DType gradient_dtype() const;  // what gradients add up in
+  DType wire_dtype() const;      // what they travel in
+  DType state_dtype() const;     // what optimizer states rest in
   void visit(Reader& f);
 
  private:

@@ -157,7 +157,7 @@ void RunConfig::visit(Reader& f) {
            .help = "what operators compute in; \"auto\": bf16 where parameters are bf16 and the "
                    "processor multiplies it, else fp32",
            .choices = {{"auto"}, {"fp32"}, {"bf16"}},
-           .idle = deepspeed.bf16 ? "" : "parameters are not bf16: computed in fp32"},
+           .idle = deepspeed.bf16.enabled ? "" : "parameters are not bf16: computed in fp32"},
           compute_dtype);
   f.field({.name = "threads",
            .help = "compute threads of a rank; 0: cores / local ranks",

@@ -182,15 +182,16 @@ void ParameterCache::fill(Unit& unit) const {
 void ParameterCache::fill_from_slices(const Unit& unit, size_t segment) const {
   const Segment& s = unit.segments[segment];
   const size_t count = s.layout.slice_numel(), bytes = count * size_of(s.dtype);
-  std::vector<uint16_t> narrow(s.widened ? count : 0);
+  const auto narrow = std::make_unique_for_overwrite<uint16_t[]>(s.widened ? count : 0);
   for (int i = 0; i < group_.size(); ++i) {
     const int rank = (group_.rank() + i) % group_.size();  // not all ranks read the same one first
     std::byte* to = base(unit) + unit.full_offset[segment] +
                     static_cast<size_t>(rank) * count * size_of(s.resident_dtype());
     unit.window.read(rank, unit.version, unit.slice_offset[segment],
-                     {s.widened ? reinterpret_cast<std::byte*>(narrow.data()) : to, bytes},
+                     {s.widened ? reinterpret_cast<std::byte*>(narrow.get()) : to, bytes},
                      {comm::Purpose::kParameters, unit.name});
-    if (s.widened) kernels::widen(narrow, {reinterpret_cast<float*>(to), count}, s.dtype);
+    if (s.widened)
+      kernels::widen({narrow.get(), count}, {reinterpret_cast<float*>(to), count}, s.dtype);
   }
 }
 

@@ -161,6 +161,8 @@ void fallback(const c10::OperatorHandle& op, c10::DispatchKeySet keys, torch::ji
   op.redispatchBoxed(below, stack);
 }
 
+}  // namespace
+
 at::ScalarType scalar_type(DType type) {
   switch (type) {
     case DType::kF32:
@@ -175,8 +177,6 @@ at::ScalarType scalar_type(DType type) {
       throw std::logic_error("TensorAdapter: parameters are floating point");
   }
 }
-
-}  // namespace
 
 TORCH_LIBRARY_IMPL(_, DeferredInit, m) {
   m.fallback(torch::CppFunction::makeFromBoxedFunction<&fallback>());

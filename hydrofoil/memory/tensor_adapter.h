@@ -51,6 +51,8 @@ class TensorAdapter final : public ResidencyListener {
   std::vector<std::vector<std::shared_ptr<Entry>>> entries_;  // by unit
 };
 
+at::ScalarType scalar_type(DType type);  // of a floating-point type
+
 // Keeps a unit resident for raw access while it lives.
 class Hold {
  public:

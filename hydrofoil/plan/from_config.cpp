@@ -38,10 +38,14 @@ RunShape shape_of(const config::RunConfig& run, const config::BatchSizes& batch,
                  .sequence_length = run.data.sequence_length,
                  .recompute = run.recompute,
                  .parameter_bytes = size_of(run.deepspeed.parameter_dtype()),
-                 .compute_bytes = size_of(compute_dtype(run))};
+                 .compute_bytes = size_of(compute_dtype(run)),
+                 .gradient_bytes = size_of(run.deepspeed.gradient_dtype()),
+                 .gradient_wire_bytes = size_of(run.deepspeed.wire_dtype())};
   const optim::Hyperparameters group{.momentum = run.deepspeed.optimizer.momentum};
   const auto rule = optim::make_rule(sgd ? "sgd" : "adamw", std::span(&group, 1));
-  shape.optimizer_states = static_cast<int>(rule->state_names().size());
+  const auto& ds = run.deepspeed;
+  shape.optimizer_bytes = rule->state_names().size() * size_of(ds.state_dtype()) +
+                          (ds.keeps_master() ? sizeof(float) : 0);
   if (const int64_t resident = run.resident_bytes(); resident > 0)
     shape.resident_bytes = static_cast<uint64_t>(resident);
   return shape;

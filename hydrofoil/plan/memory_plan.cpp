@@ -9,7 +9,6 @@
 namespace hydrofoil::plan {
 namespace {
 
-constexpr uint64_t kMaster = 4, kState = 4;  // bytes an element
 // comm's shared-memory transport: two stages a rank and a ring of messages a peer.
 constexpr uint64_t kStageBytes = 2 * (256 << 10), kRingBytes = 4 * (128 << 10);
 // Beyond what is planned by category: libtorch, tokenizer and data (90 to 140 MiB), and what the
@@ -59,13 +58,13 @@ MemoryPlan plan_memory(const Model& model, const RunShape& run) {
                          run.resident_bytes.value_or(smallest_resident_bytes(model, run)))
             .peak_bytes;
   plan.gradients = (stage >= 2 ? slices + two_neighbours(sizes) : whole) * run.gradient_bytes;
-  const uint64_t states = kState * static_cast<uint64_t>(run.optimizer_states) +
-                          (run.parameter_bytes < kMaster ? kMaster : 0);
-  plan.optimizer = (stage >= 1 ? slices : whole) * states;
+  plan.optimizer = (stage >= 1 ? slices : whole) * run.optimizer_bytes;
   if (run.ranks > 1)
     plan.communication = kStageBytes + kRingBytes * static_cast<uint64_t>(run.ranks - 1);
-  // From the second micro-batch on, a reduced slice arrives beside the accumulated one.
-  if (stage >= 2 && run.accumulation > 1) plan.communication += largest_slice * run.gradient_bytes;
+  // From the second micro-batch on, a reduced slice arrives beside the accumulated one; a narrower
+  // one always does.
+  if (stage >= 2 && (run.accumulation > 1 || run.gradient_wire_bytes != run.gradient_bytes))
+    plan.communication += largest_slice * run.gradient_wire_bytes;
   if (model.spec)
     plan.activations =
         activation_bytes(*model.spec, run.micro_batch, run.sequence_length, run.recompute) *

@@ -13,7 +13,7 @@ namespace hydrofoil::plan {
 struct MemoryPlan {
   uint64_t parameters_owned = 0;     // stage 0-2: whole units; stage 3: slices
   uint64_t parameters_gathered = 0;  // stage 3, or widened: resident copies, within the budget
-  uint64_t gradients = 0;            // fp32: stage 0-1 whole units; 2-3 slices and two whole units
+  uint64_t gradients = 0;            // stage 0-1 whole units; 2-3 slices and two whole units
   uint64_t optimizer = 0;            // stage 0 whole units, 1-3 slices
   uint64_t communication = 0;        // staging of the transport, slices on their way
   uint64_t activations = 0;          // 0 where the model is not known as a spec

@@ -40,11 +40,12 @@ struct RunShape {
   int64_t micro_batch = 1;   // sequences, a rank
   int64_t accumulation = 1;  // micro-batches of a step
   int64_t sequence_length = 256;
-  bool recompute = false;      // layers keep their inputs only
-  size_t parameter_bytes = 4;  // an element at rest and on the wire
-  size_t compute_bytes = 4;    // an element as operators see it
-  size_t gradient_bytes = 4;   // an element, accumulated and on the wire
-  int optimizer_states = 2;  // fp32 values an element; a master copy where parameters are narrower
+  bool recompute = false;          // layers keep their inputs only
+  size_t parameter_bytes = 4;      // an element at rest and on the wire
+  size_t compute_bytes = 4;        // an element as operators see it
+  size_t gradient_bytes = 4;       // an element, accumulated
+  size_t gradient_wire_bytes = 4;  // an element on its way
+  size_t optimizer_bytes = 8;      // an element: states, and a master copy where there is one
   // Budget of gathered or widened parameters. None: smallest_resident_bytes.
   std::optional<uint64_t> resident_bytes = {};
 

@@ -36,8 +36,8 @@ TimePlan plan_time(const Model& model, const RunShape& run, const Machine& machi
     for (const auto& size : unit_sizes(model, run.ranks))
       elements += static_cast<double>(run.effective_stage() >= 1 ? size.slice_numel : size.numel);
     // Parameter, gradient and states are read, parameter and states written.
-    const double bytes = 4.0 * (3 + 2 * run.optimizer_states);
-    plan.update_seconds = elements * bytes / machine.memory_bytes_per_second;
+    const size_t bytes = run.gradient_bytes + 2 * (run.parameter_bytes + run.optimizer_bytes);
+    plan.update_seconds = elements * static_cast<double>(bytes) / machine.memory_bytes_per_second;
   }
   if (plan.compute_seconds > 0)
     plan.tokens_per_second = run.tokens_per_step() * run.ranks / plan.total_seconds();

@@ -38,9 +38,9 @@ WirePlan plan_wire(const Model& model, const RunShape& run) {
     const auto times = static_cast<uint64_t>(plan.gathers[u]);
     const uint64_t before = plan.total();
     if (stage == 0) {
-      plan.all_reduce += 2 * received * run.gradient_bytes;
+      plan.all_reduce += 2 * received * run.gradient_wire_bytes;
     } else {
-      plan.reduce_scatter += reductions * received * run.gradient_bytes;
+      plan.reduce_scatter += reductions * received * run.gradient_wire_bytes;
     }
     plan.read += times * received * run.parameter_bytes;
     const auto& numels = model.units[u].numels;

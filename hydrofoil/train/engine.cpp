@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstring>
 #include <map>
 #include <stdexcept>
@@ -75,10 +76,15 @@ void check(const EngineOptions& options) {
   if (options.accumulation < 0)
     throw Error(ExitCode::kConfig,
                 "accumulation must not be negative: " + std::to_string(options.accumulation));
-  if (options.storage != DType::kF32 && options.storage != DType::kBF16 &&
-      options.storage != DType::kF16)
-    throw Error(ExitCode::kConfig, "parameters are stored as fp32, bf16 or fp16, not " +
-                                       std::string(name_of(options.storage)));
+  for (const auto& [what, type] : {std::pair{"parameters are stored", options.storage},
+                                   {"gradients add up", options.accumulate},
+                                   {"gradients travel", options.wire},
+                                   {"optimizer states rest", options.states}})
+    if (type != DType::kF32 && type != DType::kBF16 && type != DType::kF16)
+      throw Error(ExitCode::kConfig,
+                  std::string(what) + " as fp32, bf16 or fp16, not " + std::string(name_of(type)));
+  if (options.wire != options.accumulate && options.accumulate != DType::kF32)
+    throw Error(ExitCode::kConfig, "gradients that add up in 16 bits travel as they are");
   if (options.groups.empty())
     throw Error(ExitCode::kConfig, "an engine needs at least one parameter group");
 }
@@ -123,9 +129,15 @@ Engine::Engine(comm::Communicator group, const std::vector<UnitDeclaration>& uni
   for (size_t u = 0; u < units.size(); ++u)
     cache_->add_unit(units[u].name, std::move(plans[u].segments));
   adapter_ = std::make_unique<memory::TensorAdapter>(*cache_);
-  reducer_ = std::make_unique<zero::GradientReducer>(*cache_, options_.stage >= 2, ledger_);
+  reducer_ = std::make_unique<zero::GradientReducer>(
+      *cache_,
+      zero::ReducerOptions{.partition_gradients = options_.stage >= 2,
+                           .accumulate = options_.accumulate,
+                           .wire = options_.wire},
+      ledger_);
   optimizer_ = std::make_unique<zero::ShardedOptimizer>(
-      *cache_, optim::make_rule(options_.optimizer, options_.groups), std::move(groups), ledger_);
+      *cache_, optim::make_rule(options_.optimizer, options_.groups), std::move(groups),
+      zero::OptimizerOptions{.master = options_.master, .states = options_.states}, ledger_);
   for (size_t u = 0; u < units.size(); ++u) {
     if (units[u].several_uses) reducer_->hold_back(u);
     for (size_t p = 0; p < units[u].parameters.size(); ++p) {
@@ -242,17 +254,30 @@ void Engine::follow_trainable() {
                             slot.tensor.requires_grad());
 }
 
+// Sums over many tokens leave the range of fp16 where their mean does not: gradients are made as
+// those of the mean, within a power of two, which loses nothing elsewhere.
+void Engine::choose_gradient_scale(double weight) {
+  if (options_.wire != DType::kF16) return;
+  group_.all_reduce({&weight, 1, DType::kF64}, comm::Reduce::kMax,
+                    {comm::Purpose::kControl, "gradient scale"});
+  const double micros = static_cast<double>(std::max<int64_t>(options_.accumulation, 1));
+  gradient_scale_ = std::exp2(-std::ceil(std::log2(weight * micros * group_.size())));
+}
+
 void Engine::backward(const at::Tensor& loss, double weight) {
   using Sync = zero::GradientReducer::Sync;
   if (reduced_)
     throw Error(ExitCode::kError, "backward was called more often than accumulation allows", {},
                 "call step() after every backward, or raise accumulation");
-  if (!std::exchange(started_, true)) follow_trainable();
+  if (!std::exchange(started_, true)) {
+    follow_trainable();
+    choose_gradient_scale(weight);
+  }
   micro_ += no_sync_ ? 0 : 1;
   const bool known = options_.accumulation > 0 || boundary_;  // before step() is called
   reduced_ = !no_sync_ && known && at_boundary();
   reducer_->begin_micro_batch(no_sync_ ? Sync::kNone : reduced_ ? Sync::kLast : Sync::kEach);
-  const double scale = scaler_.scale();
+  const double scale = scaler_.scale() * gradient_scale_;
   (scale == 1 ? loss : loss.to(at::kFloat) * scale).backward();
   const int64_t reduce_start = comm::monotonic_ns();
   reducer_->finish_micro_batch();
@@ -275,9 +300,10 @@ StepResult Engine::step() {
                     {comm::Purpose::kLoss, "loss"});
 
   const auto groups = scheduled_groups();
-  const auto outcome = optimizer_->step(*reducer_, {.divisor = sums[1] * result.loss_scale,
-                                                    .max_norm = options_.gradient_clipping,
-                                                    .groups = groups});
+  const auto outcome =
+      optimizer_->step(*reducer_, {.divisor = sums[1] * result.loss_scale * gradient_scale_,
+                                   .max_norm = options_.gradient_clipping,
+                                   .groups = groups});
   reducer_->clear();
   micro_ = 0;
   started_ = reduced_ = false;

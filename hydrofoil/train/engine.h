@@ -72,6 +72,10 @@ struct EngineOptions {
   // What parameters of type fp32 rest and travel in: kF32, kBF16 or kF16. Narrower ones have an
   // fp32 master copy of the slice this rank updates. Operators still see fp32.
   DType storage = DType::kF32;
+  // Where memory or the wire matters more than the last digits. Gradients add up in `accumulate`
+  // and travel in `wire`, which may be narrower; optimizer states rest in `states`.
+  DType accumulate = DType::kF32, wire = DType::kF32, states = DType::kF32;
+  bool master = true;  // false: parameters that rest in 16 bits are updated there
   optim::LossScaleConfig loss_scale = {};
   std::string optimizer = "adamw";
   std::vector<optim::Hyperparameters> groups = {{}};
@@ -167,6 +171,7 @@ class Engine {
     Place place;
   };
   void follow_trainable();
+  void choose_gradient_scale(double weight);
   std::vector<optim::Hyperparameters> scheduled_groups() const;  // as of the next update
 
   const comm::Communicator group_;
@@ -185,6 +190,7 @@ class Engine {
   bool reduced_ = false;  // and are complete
   bool no_sync_ = false;
   double loss_sum_ = 0, weight_sum_ = 0, reduce_seconds_ = 0;
+  double gradient_scale_ = 1;  // of this step's backward passes, beside the loss scale
 };
 
 }  // namespace hydrofoil::train

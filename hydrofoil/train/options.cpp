@@ -80,6 +80,10 @@ EngineOptions engine_options(const config::RunConfig& run, const config::BatchSi
           .accumulation = batch.accumulation_steps,
           .gradient_clipping = ds.gradient_clipping,
           .storage = ds.parameter_dtype(),
+          .accumulate = ds.gradient_dtype(),
+          .wire = ds.wire_dtype(),
+          .states = ds.state_dtype(),
+          .master = ds.keeps_master(),
           .loss_scale = {.dynamic = dynamic,
                          .initial =
                              dynamic ? std::ldexp(1.0, static_cast<int>(fp16.initial_scale_power))

@@ -79,14 +79,16 @@ checkpoint::Snapshot snapshot(Engine& engine, const Progress& progress,
                     cache.own_range(unit, segment).begin};
     model.tensors.push_back(
         tensor_state(info.name, held, index, held_segment.dtype, cache.own(unit, segment)));
-    const auto add = [&](std::string_view kind, std::span<const float> values) {
-      if (values.empty()) return;
-      optimizer.tensors.push_back(tensor_state(std::string(kind) + "." + info.name, held, index,
-                                               DType::kF32, std::as_bytes(values)));
+    const auto add = [&](std::string_view kind, DType dtype, std::span<const std::byte> bytes) {
+      if (bytes.empty()) return;
+      optimizer.tensors.push_back(
+          tensor_state(std::string(kind) + "." + info.name, held, index, dtype, bytes));
     };
-    add(kMaster, engine.optimizer().master(unit, segment));
-    for (size_t i = 0; i < names.size(); ++i)
-      add(names[i], engine.optimizer().state(unit, segment, i));
+    add(kMaster, DType::kF32, std::as_bytes(engine.optimizer().master(unit, segment)));
+    for (size_t i = 0; i < names.size(); ++i) {
+      const auto values = engine.optimizer().state(unit, segment, i);
+      add(names[i], values.dtype, values.bytes());
+    }
   });
   result.files.push_back(std::move(model));
   if (!optimizer.tensors.empty()) result.files.push_back(std::move(optimizer));
@@ -131,12 +133,14 @@ Progress restore(Engine& engine, const checkpoint::Reader& reader) {
     const Range range = cache.own_range(unit, segment);
     for (const auto& piece : layout.pieces(range)) {
       if (piece.tensor != index) continue;
-      for (size_t i = 0; i < names.size(); ++i)
-        reader.read(
-            kOptimizerFile, std::string(names[i]) + "." + info.name, piece.tensor_offset,
-            std::as_writable_bytes(engine.optimizer()
-                                       .state(unit, segment, i)
-                                       .subspan(piece.flat_offset - range.begin, piece.count)));
+      for (size_t i = 0; i < names.size(); ++i) {
+        memory::Wide values(engine.optimizer()
+                                .state(unit, segment, i)
+                                .part(piece.flat_offset - range.begin, piece.count));
+        reader.read_floats(kOptimizerFile, std::string(names[i]) + "." + info.name,
+                           piece.tensor_offset, values.floats());
+        values.store();
+      }
     }
   });
   engine.set_steps(progress.step);

@@ -9,6 +9,8 @@
 #include <memory>
 #include <utility>
 
+#include "hydrofoil/memory/tensor_adapter.h"
+
 namespace hydrofoil::zero {
 namespace {
 
@@ -29,7 +31,8 @@ class LandingHook final : public PostAccumulateGradHook {
     const at::Tensor gradient = std::exchange(parameter.mutable_grad(), at::Tensor());
     at::NoGradGuard no_grad;
     const auto landing = place_.reducer->land(place_.unit, place_.segment, place_.index);
-    at::Tensor to = at::from_blob(landing.data, parameter.sizes(), at::kFloat);
+    const at::Tensor to =
+        at::from_blob(landing.to.data, parameter.sizes(), memory::scalar_type(landing.to.dtype));
     if (landing.add) {
       to.add_(gradient);
     } else {

@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "hydrofoil/core/error.h"
-#include "hydrofoil/kernels/fill.h"
 
 namespace hydrofoil::zero {
 namespace {
@@ -15,16 +14,24 @@ namespace {
 // Whole-unit buffers at a time, where gradients are partitioned: one being filled, one on the wire.
 constexpr size_t kBuffers = 2;
 
+void zero(const memory::Values& values) {
+  std::memset(values.data, 0, values.bytes().size());
+}
+
 }  // namespace
 
 using memory::Category;
 using memory::UnitId;
 
-GradientReducer::GradientReducer(const memory::ParameterCache& cache, bool partition_gradients,
+GradientReducer::GradientReducer(const memory::ParameterCache& cache, ReducerOptions options,
                                  memory::Ledger& ledger)
     : cache_(cache),
-      partition_(partition_gradients && cache.options().partition_updates),
+      partition_(options.partition_gradients && cache.options().partition_updates),
+      accumulate_(options.accumulate),
+      wire_(options.wire),
       ledger_(ledger) {
+  if (narrows() && accumulate_ != DType::kF32)
+    throw std::logic_error("GradientReducer: 16-bit gradients travel in their own type");
   units_.resize(cache.units());
   for (UnitId id = 0; id < cache.units(); ++id) {
     for (const auto& segment : cache.segments(id))
@@ -36,10 +43,10 @@ GradientReducer::GradientReducer(const memory::ParameterCache& cache, bool parti
 
 GradientReducer::~GradientReducer() {
   for (auto& unit : units_) {
-    if (unit.full) ledger_.remove(Category::kGradients, unit.full_numel * sizeof(float));
-    ledger_.remove(Category::kGradients, unit.slice.size() * sizeof(float));
+    if (unit.full) ledger_.remove(Category::kGradients, full_bytes(unit));
+    ledger_.remove(Category::kGradients, unit.slice.size());
   }
-  for (auto& [numel, buffer] : idle_) ledger_.remove(Category::kGradients, numel * sizeof(float));
+  for (auto& [bytes, buffer] : idle_) ledger_.remove(Category::kGradients, bytes);
 }
 
 void GradientReducer::set_trainable(UnitId id, size_t segment, size_t tensor, bool trainable) {
@@ -62,7 +69,7 @@ void GradientReducer::lay_out(UnitId id, Unit& unit) {
   for (const auto& segment : unit.slots)
     active.push_back(std::ranges::any_of(segment, [](const Slot& slot) { return slot.trainable; }));
   if (active == unit.active) return;
-  if (unit.full) ledger_.remove(Category::kGradients, unit.full_numel * sizeof(float));
+  if (unit.full) ledger_.remove(Category::kGradients, full_bytes(unit));
   unit.full.reset();
   unit.active = std::move(active);
   unit.full_numel = unit.slice_numel = 0;
@@ -77,9 +84,9 @@ void GradientReducer::lay_out(UnitId id, Unit& unit) {
     unit.slice_numel += layout.slice_numel();
   }
   if (!partition_) return;
-  ledger_.remove(Category::kGradients, unit.slice.size() * sizeof(float));
-  unit.slice.assign(unit.slice_numel, 0.0F);
-  ledger_.add(Category::kGradients, unit.slice.size() * sizeof(float));
+  ledger_.remove(Category::kGradients, unit.slice.size());
+  unit.slice.assign(unit.slice_numel * size_of(accumulate_), std::byte{0});
+  ledger_.add(Category::kGradients, unit.slice.size());
 }
 
 bool GradientReducer::trainable(UnitId unit, size_t segment, size_t tensor) const {
@@ -109,8 +116,15 @@ GradientReducer::Landing GradientReducer::land(UnitId id, size_t segment, size_t
                 "declare the unit with several_uses: recomputed blocks share this weight");
   ensure_buffer(id, unit);
   const Slot& slot = unit.slots[segment][tensor];
-  const size_t at = unit.full_offset[segment] + cache_.segments(id)[segment].layout.offset(tensor);
-  return {full(unit) + at, slot.landed_now || slot.landed_before};
+  const auto& layout = cache_.segments(id)[segment].layout;
+  return {full(id, segment).part(layout.offset(tensor), layout.tensors()[tensor].numel()),
+          slot.landed_now || slot.landed_before};
+}
+
+memory::Values GradientReducer::full(UnitId id, size_t segment) const {
+  const Unit& unit = units_[id];
+  return {unit.full.get() + unit.full_offset[segment] * size_of(accumulate_),
+          cache_.segments(id)[segment].layout.numel(), accumulate_};
 }
 
 void GradientReducer::landed(UnitId id, size_t segment, size_t tensor) {
@@ -146,11 +160,13 @@ void GradientReducer::reduce_rest() {
   finish_micro_batch();
 }
 
-std::span<const float> GradientReducer::own(UnitId id, size_t segment) const {
-  const Unit& unit = units_[id];
+memory::Values GradientReducer::own(UnitId id, size_t segment) const {
   const memory::Range range = cache_.own_range(id, segment);
-  if (partition_) return {unit.slice.data() + unit.slice_offset[segment], range.size()};
-  return {full(unit) + unit.full_offset[segment] + range.begin, range.size()};
+  if (!partition_) return full(id, segment).part(range.begin, range.size());
+  const Unit& unit = units_[id];
+  // A view of what the reducer may write, handed out for reading.
+  auto* slice = const_cast<std::byte*>(unit.slice.data());
+  return {slice + unit.slice_offset[segment] * size_of(accumulate_), range.size(), accumulate_};
 }
 
 void GradientReducer::clear() {
@@ -175,7 +191,7 @@ size_t GradientReducer::whole_units() const {
 void GradientReducer::acquire(Unit& unit) {
   // Waiting helps only while a reduction is under way; a unit held for its turn is not.
   while (partition_ && whole_units() >= kBuffers && !in_flight_.empty()) complete_oldest();
-  const auto fits = [&](const auto& buffer) { return buffer.first == unit.full_numel; };
+  const auto fits = [&](const auto& buffer) { return buffer.first == full_bytes(unit); };
   if (const auto buffer = std::ranges::find_if(idle_, fits); buffer != idle_.end()) {
     unit.full = std::move(buffer->second);
     idle_.erase(buffer);
@@ -183,18 +199,18 @@ void GradientReducer::acquire(Unit& unit) {
   }
   while (!idle_.empty() &&
          whole_units() + idle_.size() >= kBuffers) {  // of the wrong size: make room
-    ledger_.remove(Category::kGradients, idle_.back().first * sizeof(float));
+    ledger_.remove(Category::kGradients, idle_.back().first);
     idle_.pop_back();
   }
-  unit.full = cache_.group().alloc(unit.full_numel * sizeof(float));
-  ledger_.add(Category::kGradients, unit.full_numel * sizeof(float));
+  unit.full = cache_.group().alloc(full_bytes(unit));
+  ledger_.add(Category::kGradients, full_bytes(unit));
 }
 
 void GradientReducer::release(Unit& unit) {
   if (whole_units() + idle_.size() <= kBuffers)
-    return static_cast<void>(idle_.emplace_back(unit.full_numel, std::move(unit.full)));
+    return static_cast<void>(idle_.emplace_back(full_bytes(unit), std::move(unit.full)));
   unit.full.reset();
-  ledger_.remove(Category::kGradients, unit.full_numel * sizeof(float));
+  ledger_.remove(Category::kGradients, full_bytes(unit));
 }
 
 // Padding takes part in reductions and norms: it must be zero, whatever the buffer held before.
@@ -202,11 +218,11 @@ void GradientReducer::zero_gaps(UnitId id, Unit& unit) {
   for (size_t s = 0; s < unit.slots.size(); ++s) {
     if (!unit.active[s]) continue;
     const auto& layout = cache_.segments(id)[s].layout;
-    float* segment = full(unit) + unit.full_offset[s];
+    const memory::Values segment = full(id, s);
     for (size_t t = 0; t < layout.tensors().size(); ++t) {
       const size_t end = layout.offset(t) + layout.tensors()[t].numel();
       const size_t next = t + 1 < layout.tensors().size() ? layout.offset(t + 1) : layout.numel();
-      std::fill(segment + end, segment + next, 0.0F);
+      zero(segment.part(end, next - end));
     }
   }
 }
@@ -218,8 +234,7 @@ void GradientReducer::zero_missing(UnitId id, Unit& unit) {
       const Slot& slot = unit.slots[s][t];
       if (!unit.active[s] || slot.landed_now || slot.landed_before) continue;
       const auto& layout = cache_.segments(id)[s].layout;
-      float* to = full(unit) + unit.full_offset[s] + layout.offset(t);
-      std::fill(to, to + layout.tensors()[t].numel(), 0.0F);
+      zero(full(id, s).part(layout.offset(t), layout.tensors()[t].numel()));
     }
 }
 
@@ -232,6 +247,7 @@ void GradientReducer::issue_ready(bool everything) {
     unit.issued = true;
     if (unit.trainable == 0) continue;
     ensure_buffer(id, unit);
+    if (narrows()) zero_gaps(id, unit);  // the last rounding left its numbers there
     zero_missing(id, unit);
     issue(id);
   }
@@ -241,20 +257,24 @@ void GradientReducer::issue(UnitId id) {
   Unit& unit = units_[id];
   const auto& group = cache_.group();
   const comm::Label label{comm::Purpose::kGradients, cache_.name(id)};
-  InFlight job{.unit = &unit, .works = {}, .incoming = {}};
-  if (partition_ && unit.reduced_before) job.incoming.resize(unit.slice_numel);
+  const size_t width = size_of(wire_);
+  InFlight job{.id = id, .works = {}, .incoming = {}};
+  const bool adds = partition_ && (unit.reduced_before || narrows());
+  if (adds) job.incoming.resize(unit.slice_numel * width);
   for (size_t s = 0; s < unit.slots.size(); ++s) {
     if (!unit.active[s]) continue;
     const auto& layout = cache_.segments(id)[s].layout;
-    const comm::Buffer whole{full(unit) + unit.full_offset[s], layout.numel(), DType::kF32};
+    std::byte* segment = full(id, s).data;
+    if (narrows()) memory::narrow_in_place(segment, layout.numel(), wire_);
+    const comm::Buffer whole{segment, layout.numel(), wire_};
     if (!cache_.options().partition_updates) {
       job.works.push_back(group.all_reduce(whole, comm::Reduce::kSum, label, comm::Issue::kAsync));
       continue;
     }
-    float* out = full(unit) + unit.full_offset[s] + layout.slice(group.rank()).begin;
+    std::byte* out = segment + layout.slice(group.rank()).begin * width;
     if (partition_)
-      out = (unit.reduced_before ? job.incoming.data() : unit.slice.data()) + unit.slice_offset[s];
-    const comm::Buffer slice{out, layout.slice_numel(), DType::kF32};
+      out = (adds ? job.incoming.data() : unit.slice.data()) + unit.slice_offset[s] * width;
+    const comm::Buffer slice{out, layout.slice_numel(), wire_};
     job.works.push_back(
         group.reduce_scatter(whole, slice, comm::Reduce::kSum, label, comm::Issue::kAsync));
   }
@@ -265,11 +285,26 @@ void GradientReducer::complete_oldest() {
   InFlight job = std::move(in_flight_.front());
   in_flight_.pop_front();
   for (const auto& work : job.works) work.wait();
-  if (!partition_) return;
-  Unit& unit = *job.unit;
-  if (!job.incoming.empty()) kernels::add(unit.slice, job.incoming);
+  Unit& unit = units_[job.id];
+  if (!partition_) return widen_own(job.id);
+  if (!job.incoming.empty()) {
+    const memory::Values incoming{job.incoming.data(), unit.slice_numel, wire_},
+        slice{unit.slice.data(), unit.slice_numel, accumulate_};
+    if (!unit.reduced_before) zero(slice);
+    memory::add(slice, incoming);
+  }
   unit.reduced_before = true;
   release(unit);
+}
+
+// What arrived in the wire's type becomes the gradient of the part this rank owns.
+void GradientReducer::widen_own(UnitId id) {
+  if (!narrows()) return;
+  for (size_t s = 0; s < units_[id].slots.size(); ++s) {
+    const memory::Range range = cache_.own_range(id, s);
+    if (units_[id].active[s])
+      memory::widen_in_place(full(id, s).data, range.begin, range.end, wire_);
+  }
 }
 
 }  // namespace hydrofoil::zero

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // From the gradients of one rank's micro-batches to the summed gradient of its own range.
 //
-// Gradients land in fp32, unit by unit, unscaled. What is kept between micro-batches is
+// Gradients land unit by unit, unscaled, in the type they add up in: fp32, or 16 bits where that is
+// asked for. On the wire they may be narrower: whole units are then rounded where they lie. What is
+// kept between micro-batches is
 //   partition_gradients = no  (ZeRO 0, 1): the whole unit; summed over the ranks at the boundary
 //                                          (all-reduce at stage 0, reduce-scatter at stage 1)
 //   partition_gradients = yes (ZeRO 2, 3): this rank's slice; every micro-batch is reduce-scattered
@@ -18,19 +20,25 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
-#include <span>
 #include <vector>
 
 #include "hydrofoil/comm/communicator.h"
 #include "hydrofoil/memory/ledger.h"
 #include "hydrofoil/memory/parameter_cache.h"
+#include "hydrofoil/memory/values.h"
 
 namespace hydrofoil::zero {
+
+struct ReducerOptions {
+  bool partition_gradients = false;
+  DType accumulate = DType::kF32;  // what gradients add up in: kF32, kBF16 or kF16
+  DType wire = DType::kF32;        // what they travel in: as `accumulate`, or 16 bits
+};
 
 class GradientReducer {
  public:
   // Every tensor starts as not trainable.
-  GradientReducer(const memory::ParameterCache& cache, bool partition_gradients,
+  GradientReducer(const memory::ParameterCache& cache, ReducerOptions options,
                   memory::Ledger& ledger);
   ~GradientReducer();
   GradientReducer(const GradientReducer&) = delete;
@@ -50,9 +58,9 @@ class GradientReducer {
     kLast,  // the last before a step: whatever has not travelled yet
   };
   void begin_micro_batch(Sync sync);
-  // Where to put (add = false) or add a gradient: fp32, numel of the tensor, contiguous.
+  // Where to put (add = false) or add a gradient: numel of the tensor, contiguous.
   struct Landing {
-    float* data;
+    memory::Values to;
     bool add;
   };
   Landing land(memory::UnitId unit, size_t segment, size_t tensor);
@@ -63,7 +71,7 @@ class GradientReducer {
 
   // After the finish of kLast, or reduce_rest: the summed gradient of cache.own_range(unit,
   // segment).
-  std::span<const float> own(memory::UnitId unit, size_t segment) const;
+  memory::Values own(memory::UnitId unit, size_t segment) const;
   // Whether any tensor of the segment is trainable; only such segments hold gradients.
   bool active(memory::UnitId unit, size_t segment) const { return units_[unit].active[segment]; }
   // After the step: the next gradients start from nothing.
@@ -80,17 +88,19 @@ class GradientReducer {
     size_t full_numel = 0, slice_numel = 0;
     size_t trainable = 0, missing = 0;
     bool held_back = false, issued = false;
-    comm::SharedBytes full;       // whole unit, peer-readable
-    std::vector<float> slice;     // accumulated own slices (partition_gradients)
-    bool reduced_before = false;  // the slice holds earlier micro-batches of this step
+    comm::SharedBytes full;        // whole unit, peer-readable
+    std::vector<std::byte> slice;  // accumulated own slices (partition_gradients)
+    bool reduced_before = false;   // the slice holds earlier micro-batches of this step
   };
   struct InFlight {
-    Unit* unit;
+    memory::UnitId id;
     std::vector<comm::Work> works;
-    std::vector<float> incoming;  // when it must be added to the slice
+    std::vector<std::byte> incoming;  // when it must be added to the slice: in the wire's type
   };
 
-  float* full(const Unit& unit) const { return reinterpret_cast<float*>(unit.full.get()); }
+  memory::Values full(memory::UnitId id, size_t segment) const;
+  size_t full_bytes(const Unit& unit) const { return unit.full_numel * size_of(accumulate_); }
+  bool narrows() const { return wire_ != accumulate_; }
   void lay_out(memory::UnitId id, Unit& unit);
   void ensure_buffer(memory::UnitId id, Unit& unit);
   void acquire(Unit& unit);
@@ -100,6 +110,7 @@ class GradientReducer {
   void issue_ready(bool everything);
   void issue(memory::UnitId id);
   void complete_oldest();
+  void widen_own(memory::UnitId id);
   size_t whole_units() const;  // that have a buffer
   bool reduces_now() const {
     return cache_.group().size() > 1 && (partition_ ? sync_ != Sync::kNone : sync_ == Sync::kLast);
@@ -107,9 +118,10 @@ class GradientReducer {
 
   const memory::ParameterCache& cache_;
   const bool partition_;
+  const DType accumulate_, wire_;
   memory::Ledger& ledger_;
   std::vector<Unit> units_;
-  std::vector<std::pair<size_t, comm::SharedBytes>> idle_;  // whole-unit buffers by numel
+  std::vector<std::pair<size_t, comm::SharedBytes>> idle_;  // whole-unit buffers by size in bytes
   std::deque<InFlight> in_flight_;
   std::vector<memory::UnitId> order_;  // of reductions
   size_t next_ = 0;                    // into order_, in this micro-batch

@@ -110,11 +110,32 @@ TEST(DeepSpeed, BadInputsPointAtThePlaceAndSuggest) {
       "ds.json:2:2: the key \"fp16\" appears twice (first at ds.json:1:2; keep one of the two)");
 }
 
+TEST(DeepSpeed, TypesOfGradientsAndStatesFollowOneAnother) {
+  const auto types = [](const std::string& text) {
+    const auto config = deepspeed_of(text);
+    return std::array{config.gradient_dtype(), config.wire_dtype(), config.state_dtype()};
+  };
+  using enum DType;
+  EXPECT_EQ(types("{}"), (std::array{kF32, kF32, kF32}));
+  EXPECT_EQ(types(R"({"bf16": {"enabled": true}})"), (std::array{kF32, kF32, kF32}));
+  EXPECT_EQ(types(R"({"communication_data_type": "half"})"), (std::array{kF32, kF16, kF32}));
+  EXPECT_EQ(types(R"({"data_types": {"grad_accum_dtype": "bfloat16"}})"),
+            (std::array{kBF16, kBF16, kF32}));
+  EXPECT_EQ(types(R"({"fp16": {"enabled": true, "fp16_master_weights_and_grads": true}})"),
+            (std::array{kF16, kF16, kF32}));
+  EXPECT_EQ(types(R"({"bf16": {"enabled": true, "bf16_master_weights_and_grads": true,
+                               "bf16_optimizer_states": true}})"),
+            (std::array{kBF16, kBF16, kBF16}));
+  EXPECT_THAT(deepspeed_problems(R"({"bf16": {"enabled": true, "bf16_optimizer_states": true}})"),
+              ElementsAre(HasSubstr("needs bf16_master_weights_and_grads")));
+  EXPECT_THAT(
+      deepspeed_problems(
+          R"({"communication_data_type": "fp32", "data_types": {"grad_accum_dtype": "bf16"}})"),
+      ElementsAre(HasSubstr("gradients that add up in 16 bits travel as they are")));
+}
+
 TEST(DeepSpeed, UnsupportedFeaturesAreRefusedByName) {
   const char* const texts[] = {
-      R"({"fp16": {"enabled": true, "fp16_master_weights_and_grads": true}})",
-      R"({"bf16": {"enabled": true, "bf16_master_weights_and_grads": true}})",
-      R"({"bfloat16": {"enabled": true, "bf16_optimizer_states": true}})",
       R"({"amp": {"enabled": true}})",
       R"({"torch_autocast": {"enabled": true}})",
       R"({"wandb": {"enabled": true}})",
@@ -136,8 +157,6 @@ TEST(DeepSpeed, UnsupportedFeaturesAreRefusedByName) {
       R"({"mesh": {"tp": 2}})",
       R"({"sequence_parallel_size": 2})",
       R"({"gradient_allreduce_op": "sum"})",
-      R"({"communication_data_type": "fp16"})",
-      R"({"managed_gradient_accumulation": false})",
       R"({"data_types": {"param_dtype": "bf16"}})",
       R"({"activation_checkpointing": {"partition_activations": true}})",
       R"({"activation_checkpointing": {"cpu_checkpointing": true}})",

@@ -98,6 +98,7 @@ TEST(Keys, FlippingAnyKeyThatClaimsAnEffectChangesTheConfiguration) {
                          optimizer + R"("}, "scheduler": {"type": ")" + scheduler + "\"}}}");
     }
   }
+  contexts.push_back(R"({"deepspeed": {"bf16": {"bf16_master_weights_and_grads": true}}})");
   int flips = 0;
   for (const Row& row : describe_fields(RunConfig()).rows) {
     const bool claims = row.key.status == Status::kHonoured || row.key.status == Status::kMapped;

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+
 #include "hydrofoil/core/error.h"
 #include "specs.h"
 
@@ -23,17 +25,36 @@ TEST(FromConfig, TakesOverWhatARunConsistsOf) {
   EXPECT_EQ(shape.accumulation, 2);
   EXPECT_EQ(shape.sequence_length, 33);
   EXPECT_TRUE(shape.recompute);
-  EXPECT_EQ(shape.optimizer_states, 2);  // AdamW
+  EXPECT_EQ(shape.optimizer_bytes, 8u);  // AdamW
   EXPECT_FALSE(shape.resident_bytes);
 
   run.resident_parameter_bytes = 1000003;
   run.deepspeed.optimizer.type = config::OptimizerType::kSgd;
   shape = shape_of(run, batch, gpt2_small());
   EXPECT_EQ(shape.resident_bytes, 1000003u);
-  EXPECT_EQ(shape.optimizer_states, 0);
+  EXPECT_EQ(shape.optimizer_bytes, 0u);
 
   run.deepspeed.optimizer.momentum = 0.9;
-  EXPECT_EQ(shape_of(run, batch, gpt2_small()).optimizer_states, 1);
+  EXPECT_EQ(shape_of(run, batch, gpt2_small()).optimizer_bytes, 4u);
+}
+
+TEST(FromConfig, CountsTheTypesOfGradientsAndStates) {
+  config::RunConfig run;
+  const config::BatchSizes batch{.micro_batch_size = 1, .accumulation_steps = 1, .ranks = 2};
+  const auto bytes = [&] {
+    const RunShape shape = shape_of(run, batch, gpt2_small());
+    return std::array{shape.parameter_bytes, shape.gradient_bytes, shape.gradient_wire_bytes,
+                      shape.optimizer_bytes};
+  };
+  auto& ds = run.deepspeed;
+  ds.bf16.enabled = true;
+  EXPECT_EQ(bytes(), (std::array<size_t, 4>{2, 4, 4, 12}));
+  ds.communication_type = config::FloatType::kBF16;
+  EXPECT_EQ(bytes(), (std::array<size_t, 4>{2, 4, 2, 12}));
+  ds.bf16.master_weights_and_grads = true;
+  EXPECT_EQ(bytes(), (std::array<size_t, 4>{2, 2, 2, 8}));
+  ds.bf16.optimizer_states = true;
+  EXPECT_EQ(bytes(), (std::array<size_t, 4>{2, 2, 2, 4}));
 }
 
 TEST(FromConfig, RefusesSequencesLongerThanTheModel) {

@@ -81,16 +81,17 @@ TEST(MemoryPlan, GathersWithinTheBudgetButAtLeastTheUnitInUse) {
   EXPECT_EQ(plan_memory(model, run).parameters_gathered, bytes[0] + bytes[1] + bytes[2] + bytes[3]);
 }
 
-TEST(MemoryPlan, KeepsAMasterCopyBesideNarrowParameters) {
+TEST(MemoryPlan, CountsWhatAnElementTakes) {
   const Model model = odd_model();
   const RunShape wide{.ranks = 2, .stage = 1};
   RunShape narrow = wide;
   narrow.parameter_bytes = 2;
+  narrow.optimizer_bytes = 12;
   const auto a = plan_memory(model, wide), b = plan_memory(model, narrow);
   EXPECT_EQ(b.optimizer, a.optimizer / 2 * 3);
   EXPECT_LT(b.parameters_owned, a.parameters_owned * 51 / 100);
   RunShape plain_sgd = wide;
-  plain_sgd.optimizer_states = 0;
+  plain_sgd.optimizer_bytes = 0;
   EXPECT_EQ(plan_memory(model, plain_sgd).optimizer, 0u);
 }
 

@@ -10,8 +10,10 @@
 #include <set>
 
 #include "hydrofoil/checkpoint/save.h"
+#include "hydrofoil/comm/meter.h"
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/plan/memory_plan.h"
+#include "hydrofoil/plan/wire_plan.h"
 #include "hydrofoil/train/model.h"
 #include "hydrofoil/train/snapshot.h"
 #include "tests/support/ranks.h"
@@ -31,10 +33,13 @@ spec::ModelSpec tiny() {
 struct Training {
   int ranks = 1, stage = 0;
   DType storage = DType::kF32, compute = DType::kF32;
+  DType accumulate = DType::kF32, wire = DType::kF32, states = DType::kF32;
+  bool master = true;
   int64_t accumulation = 1, sequences = 2, steps = 6;
   size_t resident_bytes = 0;
   double lr = 1e-2;
   optim::LossScaleConfig loss_scale = {};
+  double unit = 1;                   // what a token counts: losses and weights are multiplied by it
   std::set<int64_t> overflows = {};  // steps in which rank 0's loss is infinite
 };
 struct Step {
@@ -48,6 +53,10 @@ EngineOptions options_of(const Training& run) {
           .accumulation = run.accumulation,
           .gradient_clipping = 0.5,
           .storage = run.storage,
+          .accumulate = run.accumulate,
+          .wire = run.wire,
+          .states = run.states,
+          .master = run.master,
           .loss_scale = run.loss_scale,
           .groups = {{.lr = run.lr, .weight_decay = 0.1}},
           .resident_bytes = run.resident_bytes};
@@ -60,8 +69,8 @@ StepResult train_step(Model& model, const Training& run, int64_t step) {
     const int64_t index = (step * run.accumulation + micro) * group.size() + group.rank();
     const auto loss = batch_loss(*model.program, batch_at(index, run.sequences), false);
     const bool overflow = group.rank() == 0 && run.overflows.contains(step);
-    model.engine->backward(overflow ? loss.sum * std::numeric_limits<float>::infinity() : loss.sum,
-                           loss.weight);
+    const double factor = overflow ? std::numeric_limits<double>::infinity() : run.unit;
+    model.engine->backward(loss.sum * factor, loss.weight * run.unit);
     result = model.engine->step();
   }
   return result;
@@ -177,17 +186,63 @@ TEST(Precision, TheLossScaleDividesOut) {
   EXPECT_EQ(plain, scaled);
 }
 
+// Gradients and states in 16 bits, with and without master copies.
+const Training kNarrow[] = {
+    {.wire = DType::kBF16},
+    {.storage = DType::kF16, .wire = DType::kF16},
+    {.storage = DType::kBF16, .accumulate = DType::kBF16, .wire = DType::kBF16},
+    {.storage = DType::kF16,
+     .accumulate = DType::kF16,
+     .wire = DType::kF16,
+     .master = false,
+     .loss_scale = {.initial = 1024}},
+    {.storage = DType::kBF16, .accumulate = DType::kBF16, .wire = DType::kBF16, .master = false},
+    {.storage = DType::kBF16,
+     .accumulate = DType::kBF16,
+     .wire = DType::kBF16,
+     .states = DType::kBF16,
+     .master = false}};
+
+TEST(Precision, NarrowGradientsAndStatesGiveEqualBitsAtEveryStage) {
+  for (Training run : kNarrow) {
+    run.ranks = 3, run.steps = 3;
+    const auto reference = train(run);
+    for (const int stage : {1, 2, 3}) {
+      run.stage = stage;
+      EXPECT_EQ(reference, train(run)) << "stage " << stage;
+    }
+  }
+}
+
+TEST(Precision, NarrowGradientsAndStatesFollowTheLossOfFp32) {
+  const auto reference = train({.steps = 40, .lr = 1e-3});
+  for (Training run : kNarrow) {
+    run.ranks = 2, run.stage = 3, run.sequences = 1, run.steps = 40, run.lr = 1e-3;
+    const auto narrow = train(run);
+    for (size_t i = 0; i < narrow.size(); ++i)
+      EXPECT_NEAR(narrow[i].loss, reference[i].loss, 0.02 * reference[i].loss) << "step " << i;
+  }
+}
+
+// Gradients of sums over many tokens would not fit into fp16.
+TEST(Precision, Fp16OnTheWireDoesNotDependOnWhatATokenCounts) {
+  for (const int stage : {0, 2}) {
+    const Training run{.ranks = 2, .stage = stage, .wire = DType::kF16, .accumulation = 3};
+    Training heavy = run;
+    heavy.unit = std::exp2(30);
+    EXPECT_EQ(train(run), train(heavy)) << "stage " << stage;
+  }
+}
+
 TEST(Precision, AResumedRunGoesOnAsIfNothingHadHappened) {
   const auto folder = std::filesystem::path(testing::TempDir()) / "hydrofoil-precision";
-  for (const auto& [storage, compute] : kKinds) {
+  std::vector<Training> kinds(std::begin(kNarrow), std::end(kNarrow));
+  for (const auto& [storage, compute] : kKinds)
+    kinds.push_back({.storage = storage, .compute = compute});
+  for (Training run : kinds) {
     std::filesystem::remove_all(folder);
-    const optim::LossScaleConfig scale{.dynamic = true, .initial = 64, .window = 2};
-    const Training run{.ranks = 2,
-                       .stage = 3,
-                       .storage = storage,
-                       .compute = compute,
-                       .steps = 8,
-                       .loss_scale = scale};
+    run.ranks = 2, run.stage = 3, run.steps = 8;
+    run.loss_scale = {.dynamic = true, .initial = 64, .window = 2};
     const auto whole = train(run);
     test::run_ranks(2, [&](const comm::Communicator& group) {
       at::set_num_threads(1);
@@ -211,27 +266,44 @@ TEST(Precision, AResumedRunGoesOnAsIfNothingHadHappened) {
   std::filesystem::remove_all(folder);
 }
 
-// 2 bytes of parameters, 4 of gradients, 4 + 8 of master copy and moments an element.
-TEST(Precision, TheLedgerEqualsThePlan) {
+// Bytes by category, and of gradients on the wire.
+TEST(Precision, LedgerAndMeterEqualThePlan) {
+  std::vector<Training> kinds(std::begin(kNarrow), std::end(kNarrow));
   for (const auto& [storage, compute] : kKinds)
+    kinds.push_back({.storage = storage, .compute = compute});
+  for (Training run : kinds)
     for (const int stage : {0, 1, 2, 3})
       test::run_ranks(3, [&](const comm::Communicator& group) {
-        const Training run{.ranks = 3, .stage = stage, .storage = storage, .compute = compute};
+        Training mine = run;
+        mine.ranks = 3, mine.stage = stage, mine.accumulation = 2;
+        const bool narrow = run.storage != DType::kF32 || run.compute != DType::kF32;
+        plan::RunShape shape{.ranks = 3,
+                             .stage = stage,
+                             .accumulation = 2,
+                             .sequence_length = kLength,
+                             .parameter_bytes = narrow ? size_t{2} : size_t{4},
+                             .compute_bytes = size_of(run.compute),
+                             .gradient_bytes = size_of(run.accumulate),
+                             .gradient_wire_bytes = size_of(run.wire)};
+        shape.optimizer_bytes = 2 * size_of(run.states) + (narrow && run.master ? 4 : 0);
         const auto model_plan = plan::model_of(tiny());
-        plan::RunShape shape{.ranks = 3, .stage = stage, .sequence_length = kLength};
-        shape.parameter_bytes = 2;
-        shape.compute_bytes = size_of(compute);
-        EngineOptions options = options_of(run);
+        EngineOptions options = options_of(mine);
         options.resident_bytes = plan::smallest_resident_bytes(model_plan, shape);
         shape.resident_bytes = options.resident_bytes;
-        Model model = make_model(group, tiny(), options, compute);
+        Model model = make_model(group, tiny(), options, run.compute);
         initialize(model, 3);
-        for (int64_t step = 0; step < 2; ++step) train_step(model, run, step);
+        train_step(model, mine, 0);
+        const auto before = group.meter().snapshot();
+        train_step(model, mine, 1);
+        const auto used = group.meter().snapshot() - before;
         const auto planned = plan::plan_memory(model_plan, shape);
         const auto& ledger = model.engine->ledger();
         EXPECT_EQ(ledger.peak_bytes(memory::Category::kParameters), planned.parameters());
         EXPECT_EQ(ledger.peak_bytes(memory::Category::kGradients), planned.gradients);
         EXPECT_EQ(ledger.peak_bytes(memory::Category::kOptimizer), planned.optimizer);
+        const auto wire = plan::plan_wire(model_plan, shape);
+        EXPECT_EQ(used.of({}, comm::Purpose::kGradients).bytes,
+                  wire.all_reduce + wire.reduce_scatter);
         group.barrier();
       });
 }

@@ -29,11 +29,12 @@ struct Fixture {
   Ledger ledger;
   ParameterCache cache;
   GradientReducer reducer;
-  Fixture(const comm::Communicator& group, int stage)
+  Fixture(const comm::Communicator& group, int stage, DType type = DType::kF32)
       : cache(group,
               CacheOptions{.partition_updates = stage >= 1, .partition_parameters = stage == 3},
               ledger),
-        reducer((add_units(), cache), stage >= 2, ledger) {
+        reducer((add_units(), cache),
+                {.partition_gradients = stage >= 2, .accumulate = type, .wire = type}, ledger) {
     for (UnitId unit = 0; unit < kUnits; ++unit)
       for (size_t t = 0; t < 2; ++t) reducer.set_trainable(unit, 0, t, true);
   }
@@ -50,9 +51,9 @@ struct Fixture {
   }
   void land(UnitId unit, size_t tensor, float value) {
     const auto landing = reducer.land(unit, 0, tensor);
-    const size_t count = cache.segments(unit)[0].layout.tensors()[tensor].numel();
-    for (size_t i = 0; i < count; ++i)
-      landing.data[i] = (landing.add ? landing.data[i] : 0.0F) + value;
+    memory::Wide to(landing.to);
+    for (float& element : to.floats()) element = (landing.add ? element : 0.0F) + value;
+    to.store();
     reducer.landed(unit, 0, tensor);
   }
 };
@@ -65,7 +66,7 @@ void expect_sums(Fixture& f, const std::function<float(UnitId, size_t)>& expecte
     for (const auto& piece : layout.pieces(range))
       std::fill_n(want.begin() + static_cast<ptrdiff_t>(piece.flat_offset - range.begin),
                   piece.count, expected(unit, piece.tensor));
-    const auto own = f.reducer.own(unit, 0);
+    const auto own = f.reducer.own(unit, 0).floats();
     ASSERT_TRUE(std::equal(own.begin(), own.end(), want.begin(), want.end())) << "unit " << unit;
   }
 }
@@ -144,6 +145,25 @@ TEST(GradientReducer, WhatWasHeldTravelsOnce) {
         // The memory of waiting units has gone again.
         EXPECT_LE(f.ledger.bytes(memory::Category::kGradients),
                   (stage >= 2 ? kUnits / 3 + 2 : kUnits) * numel * sizeof(float));
+        group.barrier();
+      });
+}
+
+// What DeepSpeed does by default with bf16 parameters; here it is asked for.
+TEST(GradientReducer, AddingUpInBf16LosesSmallTerms) {
+  for (const auto& [type, expected] : {std::pair{DType::kF32, 3.375F}, {DType::kBF16, 3.0F}})
+    for (const int stage : {0, 2})
+      test::run_ranks(3, [&](const comm::Communicator& group) {
+        Fixture f(group, stage, type);
+        for (int micro = 0; micro < 65; ++micro) {
+          f.reducer.begin_micro_batch(sync(micro == 64));
+          f.land(0, 0, micro == 0 ? 1.0F : 0x1p-9F);
+          f.reducer.finish_micro_batch();
+        }
+        memory::Wide own(f.reducer.own(0, 0));
+        if (f.cache.own_range(0, 0).begin == 0) {
+          EXPECT_EQ(own.floats()[0], expected) << "stage " << stage;
+        }
         group.barrier();
       });
 }
