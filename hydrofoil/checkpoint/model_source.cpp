@@ -7,6 +7,7 @@
 #include <string_view>
 #include <utility>
 
+#include "hydrofoil/checkpoint/deepspeed.h"
 #include "hydrofoil/checkpoint/folder.h"
 #include "hydrofoil/checkpoint/stored_weights.h"
 #include "hydrofoil/core/error.h"
@@ -30,6 +31,20 @@ bool is_gguf(const fs::path& path) {
   return std::string_view(reinterpret_cast<const char*>(magic.data()), magic.size()) == "GGUF";
 }
 
+bool has_safetensors(const fs::path& folder) {
+  return fs::exists(folder / "model.safetensors") ||
+         fs::exists(folder / "model.safetensors.index.json");
+}
+
+bool has_torch_files(const fs::path& folder) {
+  return fs::exists(folder / "pytorch_model.bin") ||
+         fs::exists(folder / "pytorch_model.bin.index.json");
+}
+
+fs::path folder_above(const fs::path& folder) {
+  return fs::absolute(folder / "").lexically_normal().parent_path().parent_path();
+}
+
 }  // namespace
 
 void Weights::require_shape(const std::string& name, std::span<const int64_t> expected) const {
@@ -43,7 +58,16 @@ void Weights::require_shape(const std::string& name, std::span<const int64_t> ex
 
 ModelSource::ModelSource(const fs::path& path) : path_(path) {
   if (is_gguf(path)) gguf_ = std::make_shared<io::GgufFile>(path);
-  if (gguf_ || fs::is_regular_file(path / "config.json")) return;
+  if (gguf_) return;
+  if (!has_safetensors(path) && !has_torch_files(path))
+    deepspeed_ = deepspeed_folder(path).value_or("");
+  if (fs::is_regular_file(path / "config.json")) return;
+  if (!deepspeed_.empty()) {
+    path_ = folder_above(path);
+    if (deepspeed_ == path && fs::is_regular_file(path_ / "config.json")) return;
+    throw Error(ExitCode::kConfig, "is a DeepSpeed checkpoint without the model's config.json",
+                path.string(), "copy config.json and tokenizer.json of the model into this folder");
+  }
   if (const auto latest = latest_complete(checkpoint_root(path))) {
     path_ = *latest;
     return;
@@ -83,11 +107,8 @@ std::optional<text::TokenizerSpec> ModelSource::tokenizer() const {
 
 std::unique_ptr<Weights> ModelSource::weights() const {
   if (gguf_) return gguf_weights(gguf_, spec());
-  const bool safetensors =
-      fs::exists(path_ / "model.safetensors") || fs::exists(path_ / "model.safetensors.index.json");
-  if (!safetensors && (fs::exists(path_ / "pytorch_model.bin") ||
-                       fs::exists(path_ / "pytorch_model.bin.index.json")))
-    return torch_weights(path_);
+  if (!deepspeed_.empty()) return std::make_unique<DeepSpeedWeights>(deepspeed_);
+  if (!has_safetensors(path_) && has_torch_files(path_)) return torch_weights(path_);
   return safetensors_weights(path_);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A model that exists, wherever it lies: a Hugging Face folder (safetensors or pytorch_model.bin,
-// in one file or many), a GGUF file, a checkpoint, or the output of a run (its newest checkpoint).
+// in one file or many), a GGUF file, a checkpoint, the output of a run (its newest checkpoint), or
+// a checkpoint of DeepSpeed with the model's config.json in its folder.
 //
 //   const ModelSource source("models/SmolLM2-135M-Instruct.Q4_1.gguf");
 //   const spec::ModelSpec spec = source.spec();
@@ -52,6 +53,7 @@ class ModelSource {
 
  private:
   std::filesystem::path path_;
+  std::filesystem::path deepspeed_;           // the folder of its files, if weights lie there
   std::shared_ptr<const io::GgufFile> gguf_;  // its header is read once; null: a folder
 };
 

@@ -20,17 +20,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The name under which a file has a tensor: those saved from the bare model lack the prefix that
-// the model with a head has. The name itself when there is none.
-template <class Has>
-std::string stored_name(const std::string& name, const Has& has) {
-  if (has(name)) return name;
-  for (const std::string prefix : {"transformer.", "model."})
-    if (name.starts_with(prefix) && has(name.substr(prefix.size())))
-      return name.substr(prefix.size());
-  return name;
-}
-
 class SafetensorsWeights final : public Weights {
  public:
   explicit SafetensorsWeights(const fs::path& folder) : set_(folder) {}

@@ -4,10 +4,22 @@
 
 #include <filesystem>
 #include <memory>
+#include <string>
 
 #include "hydrofoil/checkpoint/model_source.h"
 
 namespace hydrofoil::checkpoint {
+
+// The name under which a file has a tensor: those saved from the bare model lack the prefix that
+// the model with a head has. The name itself when there is none.
+template <class Has>
+std::string stored_name(const std::string& name, const Has& has) {
+  if (has(name)) return name;
+  for (const std::string prefix : {"transformer.", "model."})
+    if (name.starts_with(prefix) && has(name.substr(prefix.size())))
+      return name.substr(prefix.size());
+  return name;
+}
 
 std::unique_ptr<Weights> safetensors_weights(const std::filesystem::path& folder);
 std::unique_ptr<Weights> torch_weights(const std::filesystem::path& folder);

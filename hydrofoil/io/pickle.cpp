@@ -44,6 +44,7 @@ enum Op : uint8_t {
   kGlobal = 'c',
   kStackGlobal = 0x93,
   kReduce = 'R',
+  kNewObject = 0x81,
   kBuild = 'b',
   kBinPersId = 'Q',
   kBinPut = 'q',
@@ -293,12 +294,10 @@ class PickleMachine {
         push({.kind = Kind::kPersistent, .items = pop_last(1)});
         return;
       case kReduce:
+      case kNewObject:
         return call();
       case kBuild:
-        // The state of an OrderedDict is its attributes, none of which is a weight.
-        pop();
-        container(Kind::kDict, "dict");
-        return;
+        return build();
       default:
         refuse("has the instruction " + std::to_string(op) +
                ", which torch.save does not use for tensors");
@@ -325,6 +324,16 @@ class PickleMachine {
     } else {
       push({.kind = Kind::kCall, .text = callee->text, .items = {arguments}});
     }
+  }
+
+  // The state of an OrderedDict is its attributes, none of which is a weight.
+  void build() {
+    const PickleValue* state = pop();
+    PickleValue* built = top();
+    if (built->kind == Kind::kCall && built->items.size() == 1)
+      built->items.push_back(state);
+    else
+      container(Kind::kDict, "dict");
   }
 
   std::span<const std::byte> bytes_;

@@ -29,7 +29,7 @@ struct PickleValue {
     kList,
     kDict,        // items: key, value, key, value; also an OrderedDict
     kGlobal,      // text: "module name"
-    kCall,        // text: what is called; items: the tuple of its arguments
+    kCall,        // text: what is called; items: the tuple of its arguments, an object's state
     kPersistent,  // items: the id
   };
   Kind kind = Kind::kNone;

@@ -4,13 +4,13 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <optional>
 #include <set>
 #include <stdexcept>
 #include <utility>
 
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/io/name.h"
-#include "hydrofoil/io/pickle.h"
 #include "hydrofoil/io/safetensors.h"
 #include "hydrofoil/io/zip.h"
 
@@ -22,6 +22,7 @@ using Items = std::vector<const PickleValue*>;
 
 constexpr std::string_view kTensor = "torch._utils _rebuild_tensor_v2";
 constexpr std::string_view kParameter = "torch._utils _rebuild_parameter";
+constexpr std::string_view kWithAttributes = "torch._tensor _rebuild_from_type_v2";
 constexpr std::array<std::pair<std::string_view, DType>, 10> kStorages{{
     {"torch FloatStorage", DType::kF32},
     {"torch DoubleStorage", DType::kF64},
@@ -34,40 +35,52 @@ constexpr std::array<std::pair<std::string_view, DType>, 10> kStorages{{
     {"torch ByteStorage", DType::kU8},
     {"torch BoolStorage", DType::kBool},
 }};
-constexpr std::array<std::string_view, 13> kAllowed = {"collections OrderedDict",
-                                                       kTensor,
-                                                       kParameter,
-                                                       kStorages[0].first,
-                                                       kStorages[1].first,
-                                                       kStorages[2].first,
-                                                       kStorages[3].first,
-                                                       kStorages[4].first,
-                                                       kStorages[5].first,
-                                                       kStorages[6].first,
-                                                       kStorages[7].first,
-                                                       kStorages[8].first,
-                                                       kStorages[9].first};
+constexpr std::array<std::string_view, 5> kTensorNames = {
+    "collections OrderedDict", kTensor, kParameter, kWithAttributes, "torch Tensor"};
 constexpr size_t kMaxDepth = 8;  // of dicts
 constexpr size_t kMaxDims = 64;  // PyTorch's own limit
 constexpr std::string_view kPickle = "/data.pkl";
 
-class Checkpoint {
- public:
-  Checkpoint(std::span<const std::byte> file, const std::string& where)
-      : file_(file), where_(where) {}
+std::vector<std::string_view> allowed_names(std::span<const std::string_view> more_names) {
+  std::vector<std::string_view> names(kTensorNames.begin(), kTensorNames.end());
+  for (const auto& storage : kStorages) names.push_back(storage.first);
+  names.insert(names.end(), more_names.begin(), more_names.end());
+  return names;
+}
 
-  std::vector<TorchTensor> read() {
+}  // namespace
+
+class TorchArchive::State {
+ public:
+  State(std::span<const std::byte> file, const std::string& where,
+        std::span<const std::string_view> more_names)
+      : file_(file), where_(where) {
     refuse_other_formats();
     for (ZipEntry& entry : read_zip(file_, where_)) entries_.emplace(entry.name, entry);
     const std::string folder = find_folder();
     if (const auto order = entries_.find(folder + "/byteorder"); order != entries_.end())
       if (text_of(order->second) != "little") refuse("is not in little-endian order");
     data_ = folder + "/data/";
-    const Pickle pickle(bytes_of(entries_.at(folder + std::string(kPickle))), kAllowed,
-                        where_ + ", data.pkl");
-    if (pickle.root().kind != Kind::kDict) refuse("does not hold a dict of tensors");
-    collect(pickle.root(), "", 1);
-    return std::move(tensors_);
+    pickle_.emplace(bytes_of(entries_.at(folder + std::string(kPickle))), allowed_names(more_names),
+                    where_ + ", data.pkl");
+    if (root().kind != Kind::kDict) refuse("does not hold a dict of tensors");
+  }
+
+  const PickleValue& root() const { return pickle_->root(); }
+
+  TorchTensor tensor(const std::string& name, const PickleValue& value) const {
+    const Items& arguments = arguments_of_tensor(name, value);
+    TorchTensor tensor;
+    tensor.name = name;
+    tensor.shape = sizes_of(name, *arguments[2]);
+    tensor.strides = sizes_of(name, *arguments[3]);
+    if (tensor.shape.size() != tensor.strides.size())
+      refuse_tensor(name, "has another number of strides than dims");
+    const PickleValue& first = *arguments[1];
+    if (first.kind != Kind::kInteger || first.integer < 0)
+      refuse_tensor(name, "begins at what is no element of its storage");
+    place(tensor, *arguments[0], static_cast<uint64_t>(first.integer));
+    return tensor;
   }
 
  private:
@@ -105,32 +118,28 @@ class Checkpoint {
     return found;
   }
 
-  void collect(const PickleValue& dict, const std::string& prefix, size_t depth) {
-    if (depth > kMaxDepth) refuse("nests dicts deeper than " + std::to_string(kMaxDepth));
-    // A dict that stands in several places would make a small file a large list.
-    if (!seen_.insert(&dict).second) refuse("holds the same dict in two places");
-    for (size_t i = 0; i < dict.items.size(); i += 2) {
-      const PickleValue &key = *dict.items[i], &value = *dict.items[i + 1];
-      if (value.kind != Kind::kDict && value.kind != Kind::kCall) continue;
-      if (key.kind != Kind::kText && key.kind != Kind::kInteger)
-        refuse("has a key that is no text");
-      const std::string name =
-          prefix + (key.kind == Kind::kText ? key.text : std::to_string(key.integer));
-      if (value.kind == Kind::kDict) {
-        if (!value.items.empty()) collect(value, name + ".", depth + 1);
-        continue;
-      }
-      if (!is_plain_name(name)) refuse("has a tensor whose name is empty or not printable ASCII");
-      if (!names_.insert(name).second) refuse("has the tensor '" + name + "' twice");
-      tensors_.push_back(tensor_of(name, value));
-    }
-  }
-
   const Items& arguments_of(const std::string& name, const PickleValue& call, size_t least) const {
     const Items& arguments = call.items.at(0)->items;
     if (arguments.size() < least || arguments.size() > 8)
       refuse_tensor(name, "is made from " + std::to_string(arguments.size()) + " arguments");
     return arguments;
+  }
+
+  static bool calls(const PickleValue& value, std::string_view what) {
+    return value.kind == Kind::kCall && value.text == what;
+  }
+
+  // A tensor is (storage, first element, shape, strides, requires_grad, hooks); a parameter is its
+  // tensor (and requires_grad and hooks); a tensor with attributes is (function, type, arguments of
+  // the function, attributes).
+  const Items& arguments_of_tensor(const std::string& name, const PickleValue& value) const {
+    const PickleValue& call = calls(value, kParameter) ? *arguments_of(name, value, 1)[0] : value;
+    if (calls(call, kTensor)) return arguments_of(name, call, 4);
+    if (!calls(call, kWithAttributes)) refuse_tensor(name, "is no tensor");
+    const Items& parts = arguments_of(name, call, 3);
+    if (parts[0]->text != kTensor || parts[2]->kind != Kind::kTuple || parts[2]->items.size() < 4)
+      refuse_tensor(name, "has attributes, but is no tensor");
+    return parts[2]->items;
   }
 
   std::vector<int64_t> sizes_of(const std::string& name, const PickleValue& tuple) const {
@@ -143,26 +152,6 @@ class Checkpoint {
       sizes.push_back(item->integer);
     }
     return sizes;
-  }
-
-  // A parameter is its tensor (and requires_grad and hooks); a tensor is (storage, first element,
-  // shape, strides, requires_grad, hooks).
-  TorchTensor tensor_of(const std::string& name, const PickleValue& value) const {
-    const PickleValue* call = &value;
-    if (call->text == kParameter) call = arguments_of(name, *call, 1)[0];
-    if (call->kind != Kind::kCall || call->text != kTensor) refuse_tensor(name, "is no tensor");
-    const Items& arguments = arguments_of(name, *call, 4);
-    TorchTensor tensor;
-    tensor.name = name;
-    tensor.shape = sizes_of(name, *arguments[2]);
-    tensor.strides = sizes_of(name, *arguments[3]);
-    if (tensor.shape.size() != tensor.strides.size())
-      refuse_tensor(name, "has another number of strides than dims");
-    const PickleValue& first = *arguments[1];
-    if (first.kind != Kind::kInteger || first.integer < 0)
-      refuse_tensor(name, "begins at what is no element of its storage");
-    place(tensor, *arguments[0], static_cast<uint64_t>(first.integer));
-    return tensor;
   }
 
   // Where its elements lie. A storage is ("storage", type, key, device, elements).
@@ -213,9 +202,72 @@ class Checkpoint {
   }
 
   std::span<const std::byte> file_;
-  const std::string& where_;
+  const std::string where_;
   std::map<std::string, ZipEntry, std::less<>> entries_;
   std::string data_;  // folder of the storages
+  std::optional<Pickle> pickle_;
+};
+
+TorchArchive::TorchArchive(std::span<const std::byte> file, const std::string& where,
+                           std::span<const std::string_view> more_names)
+    : state_(std::make_unique<State>(file, where, more_names)) {}
+TorchArchive::TorchArchive(TorchArchive&&) noexcept = default;
+TorchArchive::~TorchArchive() = default;
+
+const PickleValue& TorchArchive::root() const {
+  return state_->root();
+}
+
+bool TorchArchive::is_tensor(const PickleValue& value) {
+  return value.kind == Kind::kCall &&
+         (value.text == kTensor || value.text == kParameter || value.text == kWithAttributes);
+}
+
+TorchTensor TorchArchive::tensor(const std::string& name, const PickleValue& value) const {
+  return state_->tensor(name, value);
+}
+
+namespace {
+
+// The tensors of dicts that may nest.
+class TensorsOfDicts {
+ public:
+  TensorsOfDicts(const TorchArchive& archive, const std::string& where)
+      : archive_(archive), where_(where) {}
+
+  std::vector<TorchTensor> collect() {
+    collect(archive_.root(), "", 1);
+    return std::move(tensors_);
+  }
+
+ private:
+  [[noreturn]] void refuse(const std::string& message) const {
+    throw Error(ExitCode::kCheckpoint, message, where_);
+  }
+
+  void collect(const PickleValue& dict, const std::string& prefix, size_t depth) {
+    if (depth > kMaxDepth) refuse("nests dicts deeper than " + std::to_string(kMaxDepth));
+    // A dict that stands in several places would make a small file a large list.
+    if (!seen_.insert(&dict).second) refuse("holds the same dict in two places");
+    for (size_t i = 0; i < dict.items.size(); i += 2) {
+      const PickleValue &key = *dict.items[i], &value = *dict.items[i + 1];
+      if (value.kind != Kind::kDict && value.kind != Kind::kCall) continue;
+      if (key.kind != Kind::kText && key.kind != Kind::kInteger)
+        refuse("has a key that is no text");
+      const std::string name =
+          prefix + (key.kind == Kind::kText ? key.text : std::to_string(key.integer));
+      if (value.kind == Kind::kDict) {
+        if (!value.items.empty()) collect(value, name + ".", depth + 1);
+        continue;
+      }
+      if (!is_plain_name(name)) refuse("has a tensor whose name is empty or not printable ASCII");
+      if (!names_.insert(name).second) refuse("has the tensor '" + name + "' twice");
+      tensors_.push_back(archive_.tensor(name, value));
+    }
+  }
+
+  const TorchArchive& archive_;
+  const std::string& where_;
   std::set<const PickleValue*> seen_;
   std::set<std::string> names_;
   std::vector<TorchTensor> tensors_;
@@ -225,7 +277,8 @@ class Checkpoint {
 
 std::vector<TorchTensor> parse_torch_zip(std::span<const std::byte> file,
                                          const std::string& where) {
-  return Checkpoint(file, where).read();
+  const TorchArchive archive(file, where, {});
+  return TensorsOfDicts(archive, where).collect();
 }
 
 // Runs of contiguous innermost dims are copied at once; the outer ones count like an odometer.

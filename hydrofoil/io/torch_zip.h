@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -24,6 +25,7 @@
 
 #include "hydrofoil/core/dtype.h"
 #include "hydrofoil/io/file.h"
+#include "hydrofoil/io/pickle.h"
 
 namespace hydrofoil::io {
 
@@ -39,6 +41,25 @@ struct TorchTensor {
 // file: all of its bytes. where: shown in errors. In the order of the dicts; tensors may share
 // bytes.
 std::vector<TorchTensor> parse_torch_zip(std::span<const std::byte> file, const std::string& where);
+
+// The same where tensors stand in more than dicts: all that the file describes, as inert values.
+class TorchArchive {
+ public:
+  // file: must outlive this. more_names: may occur beside those that tensors need (pickle.h).
+  TorchArchive(std::span<const std::byte> file, const std::string& where,
+               std::span<const std::string_view> more_names);
+  TorchArchive(TorchArchive&&) noexcept;
+  ~TorchArchive();
+
+  const PickleValue& root() const;  // a dict
+  static bool is_tensor(const PickleValue& value);
+  // The tensor that a value describes, under a name that errors show too.
+  TorchTensor tensor(const std::string& name, const PickleValue& value) const;
+
+ private:
+  class State;
+  std::unique_ptr<State> state_;
+};
 
 class TorchZipFile {
  public:

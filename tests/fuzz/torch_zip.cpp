@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hydrofoil/io/torch_zip.h"
 
+#include <array>
+
 #include "hydrofoil/core/error.h"
 #include "tests/fuzz/target.h"
 
@@ -10,6 +12,17 @@ namespace {
 constexpr size_t kTensorsRead = 64;  // each is no larger than the file
 
 void run(const std::string& input) {
+  // As DeepSpeed's files are read: with objects beside the tensors.
+  constexpr std::array<std::string_view, 4> kNames = {
+      "torch Size", "deepspeed.runtime.fp16.loss_scaler LossScaler",
+      "deepspeed.runtime.zero.config ZeroStageEnum",
+      "deepspeed.utils.tensor_fragment fragment_address"};
+  try {
+    const io::TorchArchive archive(bytes_of(input), "f", kNames);
+    for (const io::PickleValue* value : archive.root().items)
+      if (io::TorchArchive::is_tensor(*value)) archive.tensor("t", *value);
+  } catch (const Error&) {
+  }
   std::vector<io::TorchTensor> tensors;
   try {
     tensors = io::parse_torch_zip(bytes_of(input), "f");
@@ -24,7 +37,10 @@ void run(const std::string& input) {
 }
 
 std::vector<std::string> seeds() {
-  return {read_seed("io/golden/torch_protocol4.bin"), read_seed("io/golden/torch.bin")};
+  const std::string deepspeed = "checkpoint/golden/deepspeed/stage3_bf16/global_step2/";
+  return {read_seed("io/golden/torch_protocol4.bin"), read_seed("io/golden/torch.bin"),
+          read_seed(deepspeed + "zero_pp_rank_0_mp_rank_00_model_states.pt"),
+          read_seed(deepspeed + "bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt")};
 }
 
 }  // namespace
@@ -34,7 +50,7 @@ const Target& torch_zip_target() {
                              run,
                              seeds,
                              {"PK\1\2", "PK\3\4", "PK\5\6", "ctorch\nFloatStorage\n", "\x93", "q\1",
-                              "h\1", "(", "t", "R", "}", "u", "Q"}};
+                              "h\1", "(", "t", "R", "}", "u", "Q", "\x81", "b"}};
   return target;
 }
 

@@ -221,6 +221,40 @@ TEST(TorchZip, ReadsATensorMadeByHand) {
   EXPECT_EQ(tensors[0].bytes, 16u);
 }
 
+TEST(TorchArchive, GivesObjectsOfListedNamesAsInertValues) {
+  const std::string_view names[] = {"some.module Thing"};
+  const std::string thing = name("some.module", "Thing");
+  const std::string file =
+      checkpoint(pickle("}" + word("made") + thing + "K\x05\x85R" + "s" + word("object") + thing +
+                        ")\x81" + dict("scale", "K\x07") + "bs" + word("list") + "]" +
+                        tensor(storage(), 1, tuple({2, 2}), tuple({3, 1})) + "as"));
+  EXPECT_THAT(error_line([&] { TorchArchive(bytes_of(file), "f", {}); }),
+              HasSubstr("names 'some.module.Thing'"));
+
+  const TorchArchive archive(bytes_of(file), "f", names);
+  const auto& items = archive.root().items;
+  ASSERT_EQ(items.size(), 6u);
+  EXPECT_EQ(items[1]->text, names[0]);
+  EXPECT_EQ(items[1]->items.at(0)->items.at(0)->integer, 5);
+  EXPECT_EQ(items[3]->items.at(1)->items.at(1)->integer, 7);
+  EXPECT_EQ(archive.tensor("w", *items[5]->items.at(0)).bytes, 16u);
+  EXPECT_THAT(error_line([&] { archive.tensor("w", *items[1]); }), HasSubstr("'w': is no tensor"));
+  EXPECT_THAT(error_line([&] { archive.tensor("w", *items[0]); }), HasSubstr("'w': is no tensor"));
+}
+
+TEST(TorchZip, ReadsATensorWithAttributes) {
+  const auto with_attributes = [](const std::string& arguments) {
+    return of_tensor(name("torch._tensor", "_rebuild_from_type_v2") + "(" +
+                     name("torch._utils", "_rebuild_tensor_v2") + name("torch", "Tensor") +
+                     arguments + "}tR");
+  };
+  const std::string file =
+      with_attributes("(" + storage() + number(1) + tuple({2, 2}) + tuple({3, 1}) + "\x89}t");
+  EXPECT_EQ(parse_torch_zip(bytes_of(file), "f").at(0).bytes, 16u);
+  EXPECT_THAT(error_line([&] { parse_torch_zip(bytes_of(with_attributes(")")), "f"); }),
+              HasSubstr("'w': has attributes, but is no tensor"));
+}
+
 TEST(TorchZip, RefusesByNameWhatIsNotAllowed) {
   const std::string w = tensor(storage(), 0, tuple({6}), tuple({1}));
   const std::pair<std::string, const char*> cases[] = {
@@ -230,7 +264,10 @@ TEST(TorchZip, RefusesByNameWhatIsNotAllowed) {
       {checkpoint(pickle(word("os") + word("system") + "\x93)R")), "names 'os.system'"},
       {checkpoint(pickle(name("torch", "UntypedStorage"))), "names 'torch.UntypedStorage'"},
       {checkpoint(pickle(name("torch._utils", "_rebuild_tensor_v3"))), "_rebuild_tensor_v3'"},
-      {checkpoint(pickle("\x81")), "has the instruction 129, which torch.save does not use"},
+      {checkpoint(pickle("\x92")), "has the instruction 146, which torch.save does not use"},
+      {checkpoint(pickle(name("os", "system") + ")\x81")), "names 'os.system'"},
+      {checkpoint(pickle("N)\x81")), "calls what is no name"},
+      {checkpoint(pickle("]Nb")), "adds items to what is no dict"},
       {checkpoint(pickle("i")), "has the instruction 105"},
       {checkpoint("\x80\x01}."), "protocol 1, expected 2 to 5"},
       {checkpoint(pickle("")), "takes a value from an empty stack"},
