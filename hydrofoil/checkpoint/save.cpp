@@ -21,6 +21,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr size_t kWriteBytes = size_t{8} << 20;  // at a time
+
 std::string joined(const Digests& digests) {
   std::string text;
   for (const std::string& digest : digests) text += digest + '\n';
@@ -45,12 +47,9 @@ void make_folders(const fs::path& folder) {
 // One save, as one rank sees it.
 class Save {
  public:
-  Save(const comm::Communicator& group, const Snapshot& snapshot, const SaveOptions& options)
-      : group_(group), snapshot_(snapshot), options_(options) {
-    for (const FileState& file : snapshot.files)
-      for (const TensorState& tensor : file.tensors)
-        for (const Fragment& fragment : tensor.mine) mine_.push_back(fragment.bytes);
-  }
+  Save(const comm::Communicator& group, const Snapshot& snapshot, const SaveOptions& options,
+       const FragmentFeed& feed)
+      : group_(group), snapshot_(snapshot), options_(options), feed_(feed) {}
   ~Save() {  // on success there is nothing under this name
     if (group_.rank() != 0 || aside_.empty()) return;
     std::error_code ignored;
@@ -112,19 +111,47 @@ class Save {
                   options_.root.string(), "free some space, lower `keep` or choose another folder");
   }
 
-  // Writes this rank's fragments; their digests, by index.
-  Digests write() const {
-    Digests digests(mine_.size());
-    for (const PlannedFile& planned : plan_.files) {
-      const io::File file(target_file(planned), io::Access::kReadWrite);
-      for (const PlannedTensor& tensor : planned.tensors)
+  // Where a fragment of this rank goes.
+  struct Target {
+    const io::File* file = nullptr;  // null: it is empty
+    uint64_t offset = 0, bytes = 0;
+  };
+  std::vector<Target> targets_in(const std::vector<io::File>& files) const {
+    std::vector<Target> targets;
+    for (size_t i = 0; i < files.size(); ++i)
+      for (const PlannedTensor& tensor : plan_.files[i].tensors)
         for (const Piece& piece : tensor.pieces) {
           if (piece.rank != group_.rank()) continue;
-          file.write_at(tensor.offset + piece.begin * size_of(tensor.dtype), mine_[piece.index]);
-          digests[piece.index] = io::hash_of(mine_[piece.index]);
+          const uint64_t element = size_of(tensor.dtype);
+          targets.resize(std::max(targets.size(), piece.index + 1));
+          targets[piece.index] = {&files[i], tensor.offset + piece.begin * element,
+                                  (piece.end - piece.begin) * element};
         }
-      file.sync();
-    }
+    return targets;
+  }
+
+  // Writes this rank's fragments as they come; their digests, by index.
+  Digests write() const {
+    std::vector<io::File> files;
+    for (const PlannedFile& planned : plan_.files)
+      files.emplace_back(target_file(planned), io::Access::kReadWrite);
+    const std::vector<Target> targets = targets_in(files);
+    Digests digests(targets.size());
+    io::Hasher hasher;
+    feed_([&](size_t index, uint64_t offset, std::span<const std::byte> part) {
+      if (part.empty()) return;
+      const Target& target = targets.at(index);
+      for (size_t done = 0; done < part.size();) {  // the disk is busy from the first part on
+        const auto next = part.subspan(done, std::min(kWriteBytes, part.size() - done));
+        target.file->write_at(target.offset + offset + done, next);
+        target.file->begin_sync(target.offset + offset + done, next.size());
+        hasher.add(next);
+        done += next.size();
+      }
+      if (offset + part.size() == target.bytes)
+        digests[index] = std::exchange(hasher, io::Hasher()).digest();
+    });
+    for (const io::File& file : files) file.sync();
     return digests;
   }
 
@@ -189,7 +216,7 @@ class Save {
   const comm::Communicator& group_;
   const Snapshot& snapshot_;
   const SaveOptions& options_;
-  std::vector<std::span<const std::byte>> mine_;
+  const FragmentFeed& feed_;
   SavePlan plan_;
   fs::path aside_;
   std::vector<Digests> written_;  // of every fragment, by rank and index
@@ -199,7 +226,17 @@ class Save {
 
 fs::path save(const comm::Communicator& group, const Snapshot& snapshot,
               const SaveOptions& options) {
-  return Save(group, snapshot, options).run();
+  return save(group, snapshot, options, [&](const FragmentSink& sink) {
+    size_t index = 0;
+    for (const FileState& file : snapshot.files)
+      for (const TensorState& tensor : file.tensors)
+        for (const Fragment& fragment : tensor.mine) sink(index++, 0, fragment.bytes);
+  });
+}
+
+fs::path save(const comm::Communicator& group, const Snapshot& snapshot, const SaveOptions& options,
+              const FragmentFeed& feed) {
+  return Save(group, snapshot, options, feed).run();
 }
 
 }  // namespace hydrofoil::checkpoint

@@ -14,8 +14,10 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 
+#include "hydrofoil/checkpoint/copy_buffer.h"
 #include "hydrofoil/checkpoint/layout.h"
 #include "hydrofoil/checkpoint/snapshot.h"
 #include "hydrofoil/comm/communicator.h"
@@ -35,5 +37,11 @@ struct SaveOptions {
 // ranks, naming the tensor, for a snapshot that is not one (snapshot.h).
 std::filesystem::path save(const comm::Communicator& group, const Snapshot& snapshot,
                            const SaveOptions& options);
+
+// The same where the bytes come from elsewhere: `feed` gives those of this rank's fragments, which
+// are numbered in the order of the snapshot, one after the other. Only their sizes are read there.
+using FragmentFeed = std::function<void(const FragmentSink&)>;
+std::filesystem::path save(const comm::Communicator& group, const Snapshot& snapshot,
+                           const SaveOptions& options, const FragmentFeed& feed);
 
 }  // namespace hydrofoil::checkpoint

@@ -132,6 +132,11 @@ void File::reserve(uint64_t size) const {
   if (error != 0) fail("cannot reserve " + std::to_string(size) + " bytes", path_, error, size);
 }
 
+void File::begin_sync(uint64_t offset, uint64_t bytes) const {
+  ::sync_file_range(descriptor_, static_cast<off_t>(offset), static_cast<off_t>(bytes),
+                    SYNC_FILE_RANGE_WRITE);
+}
+
 void File::sync() const {
   if (::fsync(descriptor_) != 0) fail("cannot sync", path_, errno);
 }

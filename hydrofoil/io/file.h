@@ -52,6 +52,8 @@ class File {
   void write_at(uint64_t offset, std::span<const std::byte> data) const;
   // Makes the file at least `size` bytes long with its blocks allocated.
   void reserve(uint64_t size) const;
+  // Asks the system to begin writing these bytes to the device. A hint: nothing is promised.
+  void begin_sync(uint64_t offset, uint64_t bytes) const;
   void sync() const;  // data and metadata have reached the device
 
  private:

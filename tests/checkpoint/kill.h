@@ -13,6 +13,7 @@
 #include <csignal>
 
 #include "hydrofoil/checkpoint/folder.h"
+#include "hydrofoil/checkpoint/saver.h"
 #include "hydrofoil/checkpoint/verify.h"
 #include "hydrofoil/core/random.h"
 #include "tests/checkpoint/support.h"
@@ -30,18 +31,37 @@ inline int64_t require_sound(const std::filesystem::path& root) {
   return reader.step();
 }
 
+enum class Way : uint8_t { kWaiting, kBeside };  // save() or a Saver
+
+// One after the other on two ranks. Beside: with memory for a part, which is overwritten meanwhile.
+inline void save_from(const std::filesystem::path& root, int64_t step, Way way) {
+  if (way == Way::kWaiting)
+    for (;; ++step) Model(step, kKilledModelSize).save_on(2, {root});
+  run_ranks(2, [&](const comm::Communicator& group) {
+    Saver saver(group, {root}, 100000);
+    for (int64_t next = step;; ++next) {
+      Model model(next, kKilledModelSize);
+      saver.start(model.snapshot(group.rank(), group.size()));
+      for (auto& tensor : model.tensors)
+        std::fill(tensor.bytes.begin(), tensor.bytes.end(), std::byte{0xee});
+      saver.finish();
+    }
+  });
+}
+
 [[noreturn]] inline void save_until_killed(const std::filesystem::path& root, int64_t step,
-                                           std::chrono::microseconds delay) {
+                                           std::chrono::microseconds delay, Way way) {
   adopt_fork();
   std::signal(SIGALRM, [](int) { ::kill(::getpid(), SIGKILL); });
   const itimerval timer{{0, 0}, {delay.count() / 1000000, delay.count() % 1000000 + 1}};
   ::setitimer(ITIMER_REAL, &timer, nullptr);
-  for (;; ++step) Model(step, kKilledModelSize).save_on(2, {root});
+  save_from(root, step, way);
+  ::_exit(1);
 }
 
 // Each child goes on where the one before it was killed, and dies at a random moment of its first
 // saves: the range of moments follows how fast the machine saves just then.
-inline void kill_at_random_moments(int rounds) {
+inline void kill_at_random_moments(int rounds, Way way = Way::kWaiting) {
   const Scratch root;
   const Philox random(20, RandomUse::kTest);
   Model(1, kKilledModelSize).save_on(2, {root.path()});
@@ -54,7 +74,7 @@ inline void kill_at_random_moments(int rounds) {
     ASSERT_GE(child, 0);
     if (child == 0)
       save_until_killed(root.path(), step + 1,
-                        std::chrono::microseconds(static_cast<int64_t>(moment)));
+                        std::chrono::microseconds(static_cast<int64_t>(moment)), way);
     int status = 0;
     ASSERT_EQ(::waitpid(child, &status, 0), child);
     ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);

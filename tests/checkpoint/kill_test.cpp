@@ -8,5 +8,9 @@ TEST(Kill, TwentyRandomMomentsLeaveTheOldOrTheNew) {
   kill_at_random_moments(20);
 }
 
+TEST(Kill, TwentyRandomMomentsOfASaveBesideTrainingLeaveTheOldOrTheNew) {
+  kill_at_random_moments(20, Way::kBeside);
+}
+
 }  // namespace
 }  // namespace hydrofoil::checkpoint

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/checkpoint/saver.h"
+
+#include <algorithm>
+#include <chrono>
+#include <stdexcept>
+#include <utility>
+
+namespace hydrofoil::checkpoint {
+namespace {
+
+double seconds_now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+template <class Visit>
+void each_fragment(const Snapshot& snapshot, const Visit& visit) {
+  for (const FileState& file : snapshot.files)
+    for (const TensorState& tensor : file.tensors)
+      for (const Fragment& fragment : tensor.mine) visit(fragment.bytes);
+}
+
+}  // namespace
+
+Saver::Saver(const comm::Communicator& group, SaveOptions options, size_t buffer_bytes)
+    : group_(group.split(0, group.rank(), "checkpoint")),
+      options_(std::move(options)),
+      buffer_bytes_(buffer_bytes) {}
+
+Saver::~Saver() {
+  if (thread_.joinable()) thread_.join();
+}
+
+void Saver::start(Snapshot snapshot) {
+  if (thread_.joinable()) throw std::logic_error("a save is under way, or was not asked about");
+  snapshot_ = std::move(snapshot);
+  size_t bytes = 0;
+  each_fragment(snapshot_, [&](std::span<const std::byte> fragment) { bytes += fragment.size(); });
+  bytes = std::min(bytes, buffer_bytes_);
+  if (!buffer_ || buffer_->bytes() < bytes) {
+    buffer_.reset();  // never two at a time
+    buffer_ = std::make_unique<CopyBuffer>(bytes);
+  }
+  buffer_->reset();
+  done_ = false;
+  const double begin = seconds_now();
+  saved_ = {.step = snapshot_.step, .folder = {}, .seconds = -begin};
+  thread_ = std::thread([this] { run(); });
+  size_t index = 0;
+  each_fragment(snapshot_,
+                [&](std::span<const std::byte> fragment) { buffer_->put(index++, fragment); });
+  buffer_->end();
+  saved_.waited_seconds = seconds_now() - begin;
+}
+
+// Uses the sizes of fragments, never their bytes.
+void Saver::run() {
+  try {
+    saved_.folder = save(group_, snapshot_, options_,
+                         [this](const FragmentSink& sink) { buffer_->drain(sink); });
+  } catch (...) {
+    failure_ = std::current_exception();
+  }
+  buffer_->close();
+  saved_.seconds += seconds_now();
+  done_ = true;
+}
+
+std::optional<Saved> Saver::poll() {
+  return done_ ? finish() : std::nullopt;
+}
+
+std::optional<Saved> Saver::finish() {
+  if (!thread_.joinable()) return std::nullopt;
+  thread_.join();
+  thread_ = {};
+  if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+  return saved_;
+}
+
+}  // namespace hydrofoil::checkpoint
