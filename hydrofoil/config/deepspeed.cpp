@@ -68,6 +68,15 @@ void DeepSpeedConfig::visit(Reader& f) {
   visit_precision(f);
   visit_activation_checkpointing(f);
   visit_checkpoint(f);
+  f.enter({.name = "datastates_ckpt", .help = "saving beside training"});
+  f.field({.name = "host_cache_size",
+           .help = "memory of a rank for the copy that is written meanwhile",
+           .unit = "GiB",
+           .min = 0,
+           .max = 1 << 20,
+           .default_text = "1"},
+          host_cache_gigabytes);
+  f.leave();
   visit_bookkeeping(f);
   f.section({.name = "csv_monitor",
              .help = "the figures of every step as CSV, <output_path>/<job_name>.csv"},

@@ -142,6 +142,7 @@ struct DeepSpeedConfig {
   Bf16Config bf16;
   FloatType communication_type = FloatType::kAuto;  // gradients on the wire
   FloatType accumulation_type = FloatType::kAuto;   // gradients of micro-batches
+  std::optional<int64_t> host_cache_gigabytes;      // datastates_ckpt.host_cache_size
   MonitorConfig csv_monitor, tensorboard;
   bool wall_clock_breakdown = false;  // print where the time of a step went
   bool memory_breakdown = false;      // print memory by category

@@ -97,7 +97,7 @@ void visit_checkpoint(Reader& f) {
              "false");
   ignored("checkpoint_serialization", "true", one);
   f.enter({.name = "parallel_write", .status = kNoEffect, .why = one});
-  ignored("pipeline_stage", "false", one);
+  ignored("pipeline_stage", "false", "all ranks write their parts at the same time");
   f.leave();
   f.enter({.name = "writer", .status = kNoEffect, .why = one});
   ignored("type", "\"FAST\"", one);
@@ -106,7 +106,7 @@ void visit_checkpoint(Reader& f) {
   ignored("io_multiplier", "1", one);
   ignored("show_statistics", "false", one);
   f.unstored({.name = "data_parallel", .status = kNoEffect, .why = one}, "null", Type::kString);
-  ignored("decoupled", "false", one);
+  ignored("decoupled", "false", "'save_buffer_bytes' of the run file says it");
   f.leave();
   f.leave();
 }

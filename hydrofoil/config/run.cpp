@@ -139,6 +139,14 @@ void RunConfig::visit(Reader& f) {
           save_every);
   f.field({.name = "keep", .help = "newest checkpoints that stay", .unit = "checkpoints", .min = 1},
           keep);
+  f.field({.name = "save_buffer_bytes",
+           .help = "memory that a rank may take for a copy of its part of a checkpoint, so that "
+                   "training goes on while it is written; 0: training waits for the disk",
+           .unit = "bytes",
+           .min = 0,
+           .idle = save_every > 0 ? "" : "nothing goes on beside the last checkpoint",
+           .default_text = "deepspeed.datastates_ckpt.host_cache_size, else 1 GiB"},
+          save_buffer_bytes);
   f.field({.name = "eval_every",
            .help = "evaluate every so many steps; 0: at the end only",
            .unit = "steps",
@@ -179,6 +187,10 @@ void RunConfig::visit(Reader& f) {
 int64_t RunConfig::resident_bytes() const {
   return resident_parameter_bytes.value_or(
       bytes_of(deepspeed.zero.max_live_parameters.value_or(0)));
+}
+
+int64_t RunConfig::save_buffer() const {
+  return save_buffer_bytes.value_or(deepspeed.host_cache_gigabytes.value_or(1) << 30);
 }
 
 int64_t RunConfig::prefetch_bytes() const {

@@ -49,8 +49,9 @@ struct RunConfig {
   int64_t steps = 500;  // optimizer steps
   int64_t seed = 1;
   std::string output;
-  int64_t save_every = 0;       // steps; 0: at the end only
-  int64_t keep = 2;             // newest checkpoints that stay
+  int64_t save_every = 0;  // steps; 0: at the end only
+  int64_t keep = 2;        // newest checkpoints that stay
+  std::optional<int64_t> save_buffer_bytes;
   int64_t eval_every = 0;       // steps; 0: at the end only
   std::string prometheus_file;  // empty: none
   bool recompute = false;       // keep only block inputs for backward
@@ -62,6 +63,8 @@ struct RunConfig {
 
   // Stage 3: parameters a rank may hold gathered at once; 0: the smallest that serves well.
   int64_t resident_bytes() const;
+  // What a rank may copy so that a save goes on beside training; 0: training waits for the disk.
+  int64_t save_buffer() const;
   // Stage 3: parameters gathered ahead of their use; 0: none.
   int64_t prefetch_bytes() const;
   void visit(Reader& f);

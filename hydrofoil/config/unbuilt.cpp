@@ -276,7 +276,7 @@ UnbuiltSection autotuning() {
 UnbuiltSection nebula() {
   return {.name = "nebula",
           .what = "the Nebula checkpoint engine",
-          .instead = "checkpoints are written by the run itself",
+          .instead = "'keep' and 'save_buffer_bytes' of the run file do what it is for",
           .gate = "enabled",
           .keys = {{"enabled", "false"},
                    {"persistent_storage_path", "null"},
@@ -353,7 +353,6 @@ void visit_opaque(Reader& f) {
   refused("compression_training", "compression while training");
   refused("quantize_training", "quantisation while training (MoQ)");
   refused("weight_quantization", "quantising initial weights");
-  refused("datastates_ckpt", "the DataStates checkpoint engine");
 }
 
 }  // namespace

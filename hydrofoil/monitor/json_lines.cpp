@@ -116,7 +116,8 @@ struct Writer {
   std::string operator()(const SavedRecord& r) const {
     Object object;
     object.text("event", "saved").whole("step", r.step);
-    return object.text("checkpoint", r.checkpoint).take();
+    object.text("checkpoint", r.checkpoint).number("seconds", r.seconds);
+    return object.number("waited_seconds", r.waited_seconds).take();
   }
   std::string operator()(const EndRecord& r) const {
     Object object;

@@ -69,7 +69,9 @@ void Progress::report(const Event& event) {
                 fixed(record->loss, "%.4f") + ", perplexity " +
                 fixed(std::exp(record->loss), "%.2f"));
   if (const auto* record = std::get_if<SavedRecord>(&event))
-    return line("step " + std::to_string(record->step) + "  saved " + record->checkpoint);
+    return line("step " + std::to_string(record->step) + "  saved " + record->checkpoint + " in " +
+                fixed(record->seconds, "%.2f") + " s, training waited " +
+                fixed(record->waited_seconds, "%.2f") + " s");
   if (const auto* record = std::get_if<EndRecord>(&event)) {
     line("done: " + std::to_string(record->steps) + " steps" +
          (record->checkpoint.empty() ? "" : ", saved in " + record->checkpoint));

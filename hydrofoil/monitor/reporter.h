@@ -52,6 +52,8 @@ struct EvalRecord {
 struct SavedRecord {
   int64_t step = 0;
   std::string checkpoint = {};  // folder
+  double seconds = 0;           // until it was complete on the disk
+  double waited_seconds = 0;    // of them training waited; the rest went on beside it
 };
 
 // One side of "predicted against measured".

@@ -48,6 +48,8 @@ RunShape shape_of(const config::RunConfig& run, const config::BatchSizes& batch,
                           (ds.keeps_master() ? sizeof(float) : 0);
   if (const int64_t resident = run.resident_bytes(); resident > 0)
     shape.resident_bytes = static_cast<uint64_t>(resident);
+  if (run.save_every > 0 && run.save_every < run.steps)
+    shape.save_buffer_bytes = static_cast<uint64_t>(run.save_buffer());
   return shape;
 }
 

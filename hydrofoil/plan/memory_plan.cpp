@@ -27,13 +27,10 @@ uint64_t two_neighbours(const std::vector<UnitSize>& sizes) {
 }  // namespace
 
 monitor::NamedBytes MemoryPlan::by_category() const {
-  return {{"parameters", parameters()},
-          {"gradients", gradients},
-          {"optimizer", optimizer},
-          {"communication", communication},
-          {"activations", activations},
-          {"runtime", runtime},
-          {"peak", peak()}};
+  return {{"parameters", parameters()}, {"gradients", gradients},
+          {"optimizer", optimizer},     {"communication", communication},
+          {"checkpoint", checkpoint},   {"activations", activations},
+          {"runtime", runtime},         {"peak", peak()}};
 }
 
 MemoryPlan plan_memory(const Model& model, const RunShape& run) {
@@ -65,6 +62,8 @@ MemoryPlan plan_memory(const Model& model, const RunShape& run) {
   // one always does.
   if (stage >= 2 && (run.accumulation > 1 || run.gradient_wire_bytes != run.gradient_bytes))
     plan.communication += largest_slice * run.gradient_wire_bytes;
+  plan.checkpoint = std::min<uint64_t>(run.save_buffer_bytes,
+                                       slices * (run.parameter_bytes + run.optimizer_bytes));
   if (model.spec)
     plan.activations =
         activation_bytes(*model.spec, run.micro_batch, run.sequence_length, run.recompute) *

@@ -16,13 +16,14 @@ struct MemoryPlan {
   uint64_t gradients = 0;            // stage 0-1 whole units; 2-3 slices and two whole units
   uint64_t optimizer = 0;            // stage 0 whole units, 1-3 slices
   uint64_t communication = 0;        // staging of the transport, slices on their way
+  uint64_t checkpoint = 0;           // the copy that is saved beside training
   uint64_t activations = 0;          // 0 where the model is not known as a spec
   uint64_t runtime = 0;              // program, libraries, allocator
 
   uint64_t parameters() const { return parameters_owned + parameters_gathered; }
   // What the ledger counts.
   uint64_t state() const { return parameters() + gradients + optimizer; }
-  uint64_t peak() const { return state() + communication + activations + runtime; }
+  uint64_t peak() const { return state() + communication + checkpoint + activations + runtime; }
   // With the ledger's names, and "peak".
   monitor::NamedBytes by_category() const;
 };

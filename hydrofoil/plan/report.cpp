@@ -49,6 +49,7 @@ std::string memory_text(const Report& r) {
               r.run.effective_stage() >= 2 ? "own slices, two units in full" : "whole");
   text += row("optimizer", m.optimizer, r.run.effective_stage() >= 1 ? "own slices" : "whole");
   if (m.communication) text += row("communication", m.communication);
+  if (m.checkpoint) text += row("checkpoint", m.checkpoint, "a copy, written beside training");
   text += row("activations", m.activations, "one micro-batch, at its peak");
   text += row("runtime", m.runtime, "program and libraries");
   text += row("peak", m.peak());

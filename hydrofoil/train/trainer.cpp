@@ -46,7 +46,8 @@ monitor::NamedBytes wire_bytes(const comm::MeterSnapshot& used) {
   using comm::Operation;
   using comm::Purpose;
   monitor::NamedBytes bytes;
-  uint64_t state = 0;
+  // What a save beside training says meanwhile belongs to no step.
+  uint64_t state = used.of({}, Purpose::kCheckpoint).bytes;
   for (const auto op : {Operation::kAllReduce, Operation::kReduceScatter, Operation::kAllGather,
                         Operation::kRead}) {
     const uint64_t sum =
@@ -109,6 +110,9 @@ Trainer::Trainer(comm::Communicator group, config::RunConfig run, TrainerOptions
   corpus_ = std::make_unique<Corpus>(prepare_corpus(group_, run_, spec_.vocab_size));
   model_ = make_model(group_, spec_, planned_options(), plan::compute_dtype(run_));
   load_state();
+  if (run_.save_every > 0 && run_.save_buffer() > 0)
+    saver_ = std::make_unique<checkpoint::Saver>(group_, save_options(),
+                                                 static_cast<size_t>(run_.save_buffer()));
   if (group_.rank() != 0) return;
   if (run_.deepspeed.dump_state) log::info(config::resolved_json(run_));
   reporters_ =
@@ -192,15 +196,20 @@ ExitCode Trainer::run() {
       evaluate();
       evaluated = progress_.step;
     }
+    if (saver_) note_save([&] { return saver_->poll(); });
     if (run_.save_every > 0 && progress_.step % run_.save_every == 0 && saved != progress_.step &&
-        progress_.step < run_.steps && save(/*last=*/false))
+        progress_.step < run_.steps) {
+      begin_save();
       saved = progress_.step;
+    }
   }
+  if (saver_) note_save([&] { return saver_->finish(); });
   if (stop != Stop::kNone) request.keep();
   if (stop == Stop::kNone && evaluated != progress_.step) evaluate();
   // An interrupt saves where checkpoints were asked for; SIGTERM always does, that is its point.
-  if (saved != progress_.step && (stop != Stop::kInterrupt || run_.save_every > 0))
-    save(/*last=*/true);
+  if ((saved != progress_.step || save_failed_) &&
+      (stop != Stop::kInterrupt || run_.save_every > 0))
+    report_save(save_now());
   finish(last_checkpoint_);
   return stop == Stop::kInterrupt   ? ExitCode::kInterrupted
          : stop == Stop::kTerminate ? ExitCode::kRetryLater
@@ -277,27 +286,52 @@ void Trainer::evaluate() {
   }
 }
 
+checkpoint::SaveOptions Trainer::save_options() const {
+  return {.root = checkpoints(),
+          .keep = static_cast<int>(run_.keep),
+          .created_by = options_.created_by};
+}
+
+checkpoint::Snapshot Trainer::state_to_save() {
+  return snapshot(*model_.engine, progress_,
+                  {{"run.json", config::resolved_json(run_)},
+                   {"config.json", spec::hf_config(spec_)},
+                   {"tokenizer.json", io::read_text(corpus_->tokenizer_file)}});
+}
+
+// In the middle of a run: beside training where there is memory for it.
+void Trainer::begin_save() {
+  if (saver_) note_save([&] { return saver_->finish(); });
+  save_failed_ = false;
+  if (saver_) return saver_->start(state_to_save());
+  note_save([&] { return std::optional(save_now()); });
+}
+
+checkpoint::Saved Trainer::save_now() {
+  const auto start = Clock::now();
+  const auto folder = checkpoint::save(group_, state_to_save(), save_options());
+  const double seconds = seconds_between(start, Clock::now());
+  return {.step = progress_.step, .folder = folder, .seconds = seconds, .waited_seconds = seconds};
+}
+
 // A save that fails in the middle of a run costs a warning: the run and the older checkpoints are
-// worth more than the message. The last one is the result: its failure is the run's.
-bool Trainer::save(bool last) {
-  std::map<std::string, std::string> texts{
-      {"run.json", config::resolved_json(run_)},
-      {"config.json", spec::hf_config(spec_)},
-      {"tokenizer.json", io::read_text(corpus_->tokenizer_file)}};
+// worth more than the message. Ranks may hear of it at different steps.
+void Trainer::note_save(const std::function<std::optional<checkpoint::Saved>()>& ask) {
   try {
-    const auto folder =
-        checkpoint::save(group_, snapshot(*model_.engine, progress_, std::move(texts)),
-                         {.root = checkpoints(),
-                          .keep = static_cast<int>(run_.keep),
-                          .created_by = options_.created_by});
-    last_checkpoint_ = folder.string();
-    reporters_.report(monitor::SavedRecord{.step = progress_.step, .checkpoint = last_checkpoint_});
-    return true;
+    if (const auto saved = ask()) report_save(*saved);
   } catch (const Error& error) {
-    if (last || error.code() != ExitCode::kCheckpoint) throw;
+    if (error.code() != ExitCode::kCheckpoint) throw;
+    save_failed_ = true;
     if (group_.rank() == 0) log::warn("not saved, training goes on: " + error.line());
-    return false;
   }
+}
+
+void Trainer::report_save(const checkpoint::Saved& saved) {
+  last_checkpoint_ = saved.folder.string();
+  reporters_.report(monitor::SavedRecord{.step = saved.step,
+                                         .checkpoint = last_checkpoint_,
+                                         .seconds = saved.seconds,
+                                         .waited_seconds = saved.waited_seconds});
 }
 
 void Trainer::finish(const std::string& checkpoint) {

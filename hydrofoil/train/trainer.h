@@ -3,11 +3,13 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 
 #include "hydrofoil/checkpoint/model_source.h"
+#include "hydrofoil/checkpoint/saver.h"
 #include "hydrofoil/comm/communicator.h"
 #include "hydrofoil/config/run.h"
 #include "hydrofoil/core/error.h"
@@ -44,7 +46,12 @@ class Trainer {
   StepResult train_step();
   void record(const StepResult& result, double seconds);
   void evaluate();
-  bool save(bool last);
+  checkpoint::SaveOptions save_options() const;
+  checkpoint::Snapshot state_to_save();
+  void begin_save();
+  checkpoint::Saved save_now();
+  void note_save(const std::function<std::optional<checkpoint::Saved>()>& ask);
+  void report_save(const checkpoint::Saved& saved);
   void finish(const std::string& checkpoint);
   std::filesystem::path checkpoints() const {
     return std::filesystem::path(run_.output) / "checkpoints";
@@ -66,6 +73,8 @@ class Trainer {
   int64_t steps_here_ = 0, skipped_in_a_row_ = 0;
   double seconds_here_ = 0;
   std::string last_checkpoint_;
+  std::unique_ptr<checkpoint::Saver> saver_;  // null: training waits for every save
+  bool save_failed_ = false;                  // the last one that was begun
 };
 
 }  // namespace hydrofoil::train

@@ -32,8 +32,10 @@ TEST(JsonLines, WritesAStepAsScriptsRelyOnIt) {
 }
 
 TEST(JsonLines, WritesTheOtherEvents) {
-  EXPECT_EQ(to_json(SavedRecord{.step = 3, .checkpoint = "runs/a"}),
-            R"({"event":"saved","step":3,"checkpoint":"runs/a"})");
+  EXPECT_EQ(
+      to_json(
+          SavedRecord{.step = 3, .checkpoint = "runs/a", .seconds = 1.5, .waited_seconds = 0.25}),
+      R"({"event":"saved","step":3,"checkpoint":"runs/a","seconds":1.5,"waited_seconds":0.25})");
   EXPECT_EQ(to_json(EvalRecord{.step = 3, .name = "e.txt", .loss = 0, .tokens = 17}),
             R"({"event":"eval","step":3,"name":"e.txt","loss":0,"perplexity":1,"tokens":17})");
   EXPECT_EQ(to_json(EndRecord{.steps = 3}), R"({"event":"end","steps":3,"checkpoint":null})");

@@ -77,8 +77,10 @@ TEST(Progress, ALiveLineOverwritesItselfAndFitsTheTerminal) {
   for (int i = 1; i <= 3; ++i) progress.report(step(i));
   EXPECT_EQ(screen.text,
             "step 1/40  loss 3.2\x1b[K\rstep 2/40  loss 3.2\x1b[K\rstep 3/40  loss 3.2\x1b[K\r");
-  progress.report(SavedRecord{.step = 3, .checkpoint = "runs/a"});
-  EXPECT_THAT(screen.text, testing::EndsWith("\r\x1b[Kstep 3  saved runs/a\n"));
+  progress.report(
+      SavedRecord{.step = 3, .checkpoint = "runs/a", .seconds = 1.5, .waited_seconds = 0.25});
+  EXPECT_THAT(screen.text, testing::EndsWith(
+                               "\r\x1b[Kstep 3  saved runs/a in 1.50 s, training waited 0.25 s\n"));
 }
 
 TEST(Progress, AnErrorLeavesTheLiveLineStanding) {

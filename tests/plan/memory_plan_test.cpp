@@ -69,6 +69,19 @@ TEST(MemoryPlan, SumsUpWhatIsHeldOnAnyNumberOfRanks) {
     }
 }
 
+TEST(MemoryPlan, ACopyForTheCheckpointTakesWhatItsBufferAllows) {
+  const Model model = odd_model();
+  for (int stage = 0; stage <= 3; ++stage) {  // ranks share the writing at every stage
+    RunShape run{.ranks = 3, .stage = stage};
+    const uint64_t before = plan_memory(model, run).peak();
+    EXPECT_EQ(plan_memory(model, run).checkpoint, 0u);
+    run.save_buffer_bytes = uint64_t{1} << 40;
+    EXPECT_EQ(plan_memory(model, run).checkpoint, sums(model, 3).padded / 3 * 12);
+    run.save_buffer_bytes = 100;
+    EXPECT_EQ(plan_memory(model, run).peak(), before + 100);
+  }
+}
+
 TEST(MemoryPlan, GathersWithinTheBudgetButAtLeastTheUnitInUse) {
   const Model model = odd_model();
   RunShape run{.ranks = 3, .stage = 3};

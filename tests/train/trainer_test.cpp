@@ -113,6 +113,20 @@ TEST(Trainer, AResumedRunIsTheSameRun) {
   }
 }
 
+// Whether training waits or goes on, and whatever the memory for it, files hold their own step.
+TEST(Trainer, ASaveBesideTrainingIsTheSameCheckpoint) {
+  const test::Scratch scratch;
+  std::optional<Outcome> waiting;
+  for (const std::string buffer : {"0", "1000", "1000000000"}) {
+    const Settings settings{.ranks = 2, .stage = 3, .extra = ",\"save_buffer_bytes\":" + buffer};
+    train_run(scratch, "run" + buffer, settings);
+    forget_after(scratch.path() / ("run" + buffer), 9);
+    const Outcome outcome = read_outcome(scratch.path() / ("run" + buffer));
+    if (!waiting) waiting = outcome;
+    expect_bit_equal(*waiting, outcome);
+  }
+}
+
 TEST(Trainer, AResumeOnOtherRanksAndStageGoesOnWithTheSameNumbers) {
   const test::Scratch scratch;
   const Settings one{.ranks = 1, .stage = 0, .micro_batch = 1, .accumulation = 6};
