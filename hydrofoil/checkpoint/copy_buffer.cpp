@@ -45,8 +45,7 @@ std::span<std::byte> CopyBuffer::room(size_t wanted) {
   return {memory_.get() + head_, std::min({wanted, kPartBytes, bytes_ - used_, bytes_ - head_})};
 }
 
-void CopyBuffer::put(size_t fragment, std::span<const std::byte> bytes) {
-  uint64_t offset = 0;
+void CopyBuffer::put(size_t fragment, uint64_t offset, std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
     const auto free = room(bytes.size());
     if (free.empty()) return;

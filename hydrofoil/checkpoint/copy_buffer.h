@@ -2,7 +2,7 @@
 // Bounded memory between a thread that must go on and one that writes to a disk.
 //
 //   CopyBuffer buffer(size_t{1} << 30);
-//   buffer.put(0, bytes);  buffer.put(1, more);  buffer.end();           // one thread
+//   buffer.put(0, 0, bytes);  buffer.put(1, 0, more);  buffer.end();     // one thread
 //   buffer.drain([&](size_t fragment, uint64_t offset, auto part) {..}); // the other, meanwhile
 //
 // put() waits only when the buffer is full, and nothing is drained before that or the end: until
@@ -30,8 +30,9 @@ class CopyBuffer {
   explicit CopyBuffer(size_t bytes);
 
   size_t bytes() const { return bytes_; }
-  // Copies a fragment, with the compute threads. One thread only. Returns early once closed.
-  void put(size_t fragment, std::span<const std::byte> bytes);
+  // Copies the bytes of a fragment from `offset` on, with the compute threads. One thread only.
+  // Returns early once closed.
+  void put(size_t fragment, uint64_t offset, std::span<const std::byte> bytes);
   // There is no more to come.
   void end();
   // Gives all that is put, in order, until end(). One thread only.

@@ -39,11 +39,11 @@ json tensor_layout(const std::string& file, const TensorState& tensor) {
   json ranges = json::array();
   for (const Fragment& fragment : tensor.mine) {
     const size_t element = size_of(tensor.dtype);
-    if (fragment.bytes.size() % element != 0)
+    if (fragment.size_bytes() % element != 0)
       throw std::logic_error(quoted(file, tensor.name) + ": a fragment of " +
-                             std::to_string(fragment.bytes.size()) +
+                             std::to_string(fragment.size_bytes()) +
                              " bytes is not made of whole elements");
-    ranges.push_back({fragment.begin, fragment.begin + fragment.bytes.size() / element});
+    ranges.push_back({fragment.begin, fragment.begin + fragment.size_bytes() / element});
   }
   return {tensor.name, name_of(tensor.dtype), tensor.shape, std::move(ranges)};
 }

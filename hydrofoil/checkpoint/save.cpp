@@ -230,7 +230,10 @@ fs::path save(const comm::Communicator& group, const Snapshot& snapshot,
     size_t index = 0;
     for (const FileState& file : snapshot.files)
       for (const TensorState& tensor : file.tensors)
-        for (const Fragment& fragment : tensor.mine) sink(index++, 0, fragment.bytes);
+        for (const Fragment& fragment : tensor.mine) {
+          fragment.visit([&](size_t offset, auto bytes) { sink(index, offset, bytes); });
+          ++index;
+        }
   });
 }
 

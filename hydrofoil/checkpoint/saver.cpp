@@ -17,7 +17,7 @@ template <class Visit>
 void each_fragment(const Snapshot& snapshot, const Visit& visit) {
   for (const FileState& file : snapshot.files)
     for (const TensorState& tensor : file.tensors)
-      for (const Fragment& fragment : tensor.mine) visit(fragment.bytes);
+      for (const Fragment& fragment : tensor.mine) visit(fragment);
 }
 
 }  // namespace
@@ -35,7 +35,7 @@ void Saver::start(Snapshot snapshot) {
   if (thread_.joinable()) throw std::logic_error("a save is under way, or was not asked about");
   snapshot_ = std::move(snapshot);
   size_t bytes = 0;
-  each_fragment(snapshot_, [&](std::span<const std::byte> fragment) { bytes += fragment.size(); });
+  each_fragment(snapshot_, [&](const Fragment& fragment) { bytes += fragment.size_bytes(); });
   bytes = std::min(bytes, buffer_bytes_);
   if (!buffer_ || buffer_->bytes() < bytes) {
     buffer_.reset();  // never two at a time
@@ -46,11 +46,22 @@ void Saver::start(Snapshot snapshot) {
   const double begin = seconds_now();
   saved_ = {.step = snapshot_.step, .folder = {}, .seconds = -begin};
   thread_ = std::thread([this] { run(); });
-  size_t index = 0;
-  each_fragment(snapshot_,
-                [&](std::span<const std::byte> fragment) { buffer_->put(index++, fragment); });
-  buffer_->end();
+  copy_fragments();
   saved_.waited_seconds = seconds_now() - begin;
+}
+
+void Saver::copy_fragments() {
+  size_t index = 0;
+  try {
+    each_fragment(snapshot_, [&](const Fragment& fragment) {
+      fragment.visit([&](size_t offset, auto bytes) { buffer_->put(index, offset, bytes); });
+      ++index;
+    });
+  } catch (...) {  // a file could not be read: what came so far is no checkpoint, and is refused
+    buffer_->end();
+    throw;
+  }
+  buffer_->end();
 }
 
 // Uses the sizes of fragments, never their bytes.

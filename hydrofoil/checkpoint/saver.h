@@ -51,6 +51,7 @@ class Saver {
   std::optional<Saved> finish();
 
  private:
+  void copy_fragments();
   void run();
 
   const comm::Communicator group_;

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <span>
 #include <string>
@@ -13,11 +14,19 @@
 
 namespace hydrofoil::checkpoint {
 
-// A contiguous part of a flattened tensor that this rank owns. The bytes must live and stay as they
-// are until save() returns.
+// A contiguous part of a flattened tensor that this rank owns: bytes in memory, which must live and
+// stay as they are until save() returns, or bytes that a call brings from elsewhere.
 struct Fragment {
   size_t begin = 0;  // first element
-  std::span<const std::byte> bytes;
+  std::span<const std::byte> bytes = {};
+  // Gives the bytes from `first` on; called for ascending, disjoint parts.
+  using Fetch = std::function<void(size_t first, std::span<std::byte> out)>;
+  size_t fetched_bytes = 0;  // not 0: `fetch` counts, `bytes` does not
+  Fetch fetch = {};
+
+  size_t size_bytes() const { return fetched_bytes > 0 ? fetched_bytes : bytes.size(); }
+  // visit(first byte, bytes): all at once where they lie in memory, else a few MiB at a time.
+  void visit(const std::function<void(size_t, std::span<const std::byte>)>& visit) const;
 };
 
 struct TensorState {

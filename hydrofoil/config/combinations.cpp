@@ -15,6 +15,7 @@ class Rules {
   void check() {
     check_precision();
     check_schedule();
+    check_files();
   }
 
  private:
@@ -65,6 +66,15 @@ class Rules {
     if (s.type == SchedulerType::kOneCycle && s.one_cycle.max_lr < s.one_cycle.min_lr) {
       problem("scheduler.type", path_ + "scheduler: cycle_max_lr is below cycle_min_lr",
               "swap them");
+    }
+  }
+
+  void check_files() {
+    const std::string at = "zero_optimization.offload_optimizer.";
+    const OffloadConfig& offload = config_.zero.offload_optimizer;
+    if (offload.device == Device::kNvme && offload.nvme_path.empty()) {
+      problem(at + "device", path_ + at + "device: \"nvme\" needs a folder",
+              "set nvme_path beside it, to a folder on a local disk");
     }
   }
 

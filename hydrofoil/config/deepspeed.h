@@ -13,13 +13,29 @@
 
 namespace hydrofoil::config {
 
-enum class Device : uint8_t { kNone, kCpu };
+enum class Device : uint8_t { kNone, kCpu, kNvme };
+
+struct OffloadConfig {
+  Device device = Device::kNone;
+  std::string nvme_path;     // a folder, for kNvme
+  int64_t buffer_count = 4;  // pieces of the file in memory at once
+  double ratio = 1.0;        // of the state that goes to the device
+  void visit_optimizer(Reader& f);
+  void visit_parameters(Reader& f);
+};
+
+// Reads and writes of files: how a transfer is cut, and how many blocks are under way.
+struct AioConfig {
+  int64_t block_size = int64_t{1} << 20;  // bytes
+  int64_t queue_depth = 8;
+  void visit(Reader& f, const std::string& idle);
+};
 
 struct ZeroConfig {
   int64_t stage =
       0;  // what is kept as slices: 1 optimizer state, 2 and gradients, 3 and parameters
-  Device offload_param = Device::kNone;
-  Device offload_optimizer = Device::kNone;
+  OffloadConfig offload_param;
+  OffloadConfig offload_optimizer;
   std::optional<int64_t> max_live_parameters;  // elements gathered at once, stage 3
   std::optional<int64_t> prefetch_elements;    // gathered ahead of their use, stage 3
   void visit(Reader& f);
@@ -138,6 +154,7 @@ struct DeepSpeedConfig {
   OptimizerConfig optimizer;
   SchedulerConfig scheduler;
   ZeroConfig zero;
+  AioConfig aio;
   Fp16Config fp16;
   Bf16Config bf16;
   FloatType communication_type = FloatType::kAuto;  // gradients on the wire

@@ -325,22 +325,6 @@ UnbuiltSection compile() {
                    {"passes", "null"}}};
 }
 
-void visit_aio(Reader& f) {
-  const std::string why = "nothing lies in files yet";
-  f.enter({.name = "aio", .help = "file I/O", .status = kNoEffect, .why = why});
-  const auto ignored = [&](const char* name, const char* standard, const char* unit = "") {
-    f.unstored({.name = name, .unit = unit, .status = kNoEffect, .why = why}, standard);
-  };
-  ignored("block_size", "1048576", "bytes");
-  ignored("queue_depth", "8");
-  ignored("intra_op_parallelism", "1");
-  ignored("thread_count", "1");
-  ignored("single_submit", "false");
-  ignored("overlap_events", "true");
-  ignored("use_gds", "false");
-  f.leave();
-}
-
 // Free-form sections: any content is refused, an empty one is not.
 void visit_opaque(Reader& f) {
   const auto refused = [&](const char* name, const std::string& what) {
@@ -384,7 +368,6 @@ void visit_unbuilt_sections(Reader& f) {
         autotuning(), nebula(), hybrid_engine(), compile()}) {
     visit_unbuilt(f, section);
   }
-  visit_aio(f);
   visit_opaque(f);
 }
 

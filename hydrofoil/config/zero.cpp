@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // zero_optimization.
-#include <functional>
+#include <string>
+#include <utility>
 
 #include "hydrofoil/config/deepspeed.h"
 #include "hydrofoil/config/sections.h"
@@ -11,20 +12,13 @@ namespace {
 constexpr Status kNoEffect = Status::kNoEffect;
 constexpr Status kRefused = Status::kRefused;
 
-void visit_offload(Reader& f, const char* name, const char* help, Device& device,
-                   const std::function<void()>& rest) {
-  const std::string why = "there is no offloading to tune";
-  f.enter({.name = name, .help = help});
+void visit_device(Reader& f, OffloadConfig& offload, Choice nvme) {
   f.field({.name = "device",
            .help = "where it is kept",
            .choices = {{"none"},
                        {"cpu", kNoEffect, "ranks run on the CPU: host memory is the device's"},
-                       {"nvme", kRefused, "files are not built yet; use \"none\""}}},
-          device);
-  f.unstored({.name = "nvme_path", .status = kNoEffect, .why = why}, "null", Type::kString);
-  f.unstored({.name = "pin_memory", .status = kNoEffect, .why = why}, "true");
-  rest();
-  f.leave();
+                       std::move(nvme)}},
+          offload.device);
 }
 
 void visit_buckets(Reader& f) {
@@ -169,6 +163,91 @@ void visit_stage3(Reader& f, ZeroConfig& zero) {
 
 }  // namespace
 
+void OffloadConfig::visit_optimizer(Reader& f) {
+  const auto ignored = [&](const char* name, const char* standard, const std::string& why) {
+    f.unstored({.name = name, .status = kNoEffect, .why = why}, standard);
+  };
+  f.enter({.name = "offload_optimizer", .help = "where optimizer state is kept"});
+  visit_device(f, *this, {"nvme"});
+  const std::string idle = device == Device::kNvme ? "" : "no state lies in a file";
+  f.field({.name = "nvme_path",
+           .help = "a folder on a local disk; nothing is left in it",
+           .idle = idle,
+           .path = true},
+          nvme_path);
+  f.field({.name = "buffer_count",
+           .help = "pieces of 4 MiB a state that are in memory at once: one in use, the others on "
+                   "their way from or to the file",
+           .min = 3,
+           .idle = idle},
+          buffer_count);
+  f.field({.name = "ratio",
+           .help = "share of the optimizer state that goes to the file; the rest stays in memory",
+           .min = 0,
+           .max = 1,
+           .idle = idle},
+          ratio);
+  ignored("pin_memory", "true", "there is no device that copies from pinned memory");
+  ignored("buffer_size", "100000000", "pieces have one size");
+  const std::string always = "reading ahead and writing behind is how the file is used";
+  ignored("pipeline", "false", always);
+  ignored("pipeline_read", "false", always);
+  ignored("pipeline_write", "false", always);
+  ignored("fast_init", "false", "states are zeros until the first step, which reads nothing");
+  f.unstored({.name = "cpuadam_cores_perc",
+              .min = 0,
+              .max = 1,
+              .status = kNoEffect,
+              .why = "the update uses the threads of its rank"},
+             "0.8");
+  f.unstored({.name = "super_offload",
+              .status = kRefused,
+              .why = "SuperOffload is for superchips and not built; remove it"},
+             "false");
+  f.leave();
+}
+
+void OffloadConfig::visit_parameters(Reader& f) {
+  const std::string why = "there is no offloading to tune";
+  f.enter({.name = "offload_param", .help = "where slices of parameters are kept"});
+  visit_device(f, *this, {"nvme", kRefused, "parameters in files are not built yet; use \"none\""});
+  f.unstored({.name = "nvme_path", .status = kNoEffect, .why = why}, "null", Type::kString);
+  f.unstored({.name = "pin_memory", .status = kNoEffect, .why = why}, "true");
+  f.unstored({.name = "buffer_count", .status = kNoEffect, .why = why}, "5");
+  f.unstored({.name = "buffer_size", .unit = "elements", .status = kNoEffect, .why = why},
+             "100000000");
+  f.unstored({.name = "max_in_cpu", .unit = "elements", .status = kNoEffect, .why = why},
+             "1000000000");
+  f.leave();
+}
+
+void AioConfig::visit(Reader& f, const std::string& idle) {
+  const auto ignored = [&](const char* name, const char* standard, const std::string& why) {
+    f.unstored({.name = name, .status = kNoEffect, .why = why}, standard);
+  };
+  f.enter({.name = "aio", .help = "how files are read and written ('hydrofoil bench io')"});
+  f.field({.name = "block_size",
+           .help = "a transfer is cut into blocks of this size, rounded up to a multiple of 4096",
+           .unit = "bytes",
+           .min = 4096,
+           .max = int64_t{1} << 30,
+           .idle = idle},
+          block_size);
+  f.field({.name = "queue_depth",
+           .help = "blocks under way at once",
+           .min = 1,
+           .max = 4096,
+           .idle = idle},
+          queue_depth);
+  const std::string one = "one thread keeps the whole queue under way";
+  ignored("intra_op_parallelism", "1", one);
+  ignored("thread_count", "1", one);
+  ignored("single_submit", "false", one);
+  ignored("overlap_events", "true", one);
+  ignored("use_gds", "false", "ranks run on the CPU");
+  f.leave();
+}
+
 void ZeroConfig::visit(Reader& f) {
   f.field({.name = "stage",
            .help = "each rank keeps only a slice of: 1 the optimizer state, 2 and the gradients, 3 "
@@ -176,30 +255,8 @@ void ZeroConfig::visit(Reader& f) {
            .min = 0,
            .max = 3},
           stage);
-  visit_offload(f, "offload_optimizer", "where optimizer state is kept", offload_optimizer, [&] {
-    const std::string why = "there is no offloading to tune";
-    f.unstored({.name = "buffer_count", .status = kNoEffect, .why = why}, "4");
-    f.unstored({.name = "buffer_size", .status = kNoEffect, .why = why}, "100000000");
-    f.unstored({.name = "pipeline", .status = kNoEffect, .why = why}, "false");
-    f.unstored({.name = "pipeline_read", .status = kNoEffect, .why = why}, "false");
-    f.unstored({.name = "pipeline_write", .status = kNoEffect, .why = why}, "false");
-    f.unstored({.name = "fast_init", .status = kNoEffect, .why = why}, "false");
-    f.unstored({.name = "ratio", .min = 0, .max = 1, .status = kNoEffect, .why = why}, "1.0");
-    f.unstored({.name = "cpuadam_cores_perc", .min = 0, .max = 1, .status = kNoEffect, .why = why},
-               "0.8");
-    f.unstored({.name = "super_offload",
-                .status = kRefused,
-                .why = "SuperOffload is for superchips and not built; remove it"},
-               "false");
-  });
-  visit_offload(f, "offload_param", "where slices of parameters are kept", offload_param, [&] {
-    const std::string why = "there is no offloading to tune";
-    f.unstored({.name = "buffer_count", .status = kNoEffect, .why = why}, "5");
-    f.unstored({.name = "buffer_size", .unit = "elements", .status = kNoEffect, .why = why},
-               "100000000");
-    f.unstored({.name = "max_in_cpu", .unit = "elements", .status = kNoEffect, .why = why},
-               "1000000000");
-  });
+  offload_optimizer.visit_optimizer(f);
+  offload_param.visit_parameters(f);
   visit_stage3(f, *this);
   visit_buckets(f);
   visit_checks(f);

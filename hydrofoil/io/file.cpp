@@ -2,8 +2,10 @@
 #include "hydrofoil/io/file.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -214,6 +216,26 @@ uint64_t free_space_bytes(const std::filesystem::path& path) {
   struct statvfs info{};
   if (::statvfs(path.c_str(), &info) != 0) fail("cannot ask for the free space", path, errno);
   return uint64_t{info.f_bavail} * info.f_frsize;
+}
+
+std::string_view not_a_local_disk(const std::filesystem::path& folder) {
+  struct statfs info{};
+  if (::statfs(folder.c_str(), &info) != 0) fail("cannot ask for the file system", folder, errno);
+  switch (static_cast<uint64_t>(info.f_type)) {
+    case TMPFS_MAGIC:
+      return "tmpfs";
+    case RAMFS_MAGIC:
+      return "ramfs";
+    case NFS_SUPER_MAGIC:
+      return "nfs";
+    case 0xff534d42:  // CIFS
+    case SMB2_SUPER_MAGIC:
+      return "smb";
+    case V9FS_MAGIC:
+      return "9p";
+    default:
+      return {};
+  }
 }
 
 std::string unique_id() {

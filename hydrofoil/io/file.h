@@ -93,6 +93,8 @@ void rename_path(const std::filesystem::path& from, const std::filesystem::path&
 // cannot do that.
 bool exchange_paths(const std::filesystem::path& a, const std::filesystem::path& b);
 uint64_t free_space_bytes(const std::filesystem::path& path);
+// "tmpfs", "nfs", .. where files of this folder lie in memory or on another machine; else nothing.
+std::string_view not_a_local_disk(const std::filesystem::path& folder);
 
 // A fresh name part for things written aside: 16 hexadecimal digits.
 std::string unique_id();

@@ -13,6 +13,13 @@
 #include "hydrofoil/core/error.h"
 
 namespace hydrofoil::memory {
+namespace {
+
+constexpr size_t round_up(size_t bytes) {
+  return (bytes + io::kDirectAlign - 1) / io::kDirectAlign * io::kDirectAlign;
+}
+
+}  // namespace
 
 FileTier::FileTier(FileTierOptions options, Ledger& ledger, Category category)
     : options_(std::move(options)),
@@ -22,12 +29,31 @@ FileTier::FileTier(FileTierOptions options, Ledger& ledger, Category category)
   if (options_.buffers < 3) throw std::logic_error("FileTier: needs at least 3 buffers");
 }
 
-FileTier::Piece FileTier::add(size_t bytes) {
-  bytes = (bytes + io::kDirectAlign - 1) / io::kDirectAlign * io::kDirectAlign;
-  file_.reserve(file_bytes_ + bytes);
-  places_.push_back({.offset = file_bytes_, .bytes = bytes});
-  file_bytes_ += bytes;
+FileTier::~FileTier() {
+  forget_last_read();
+}
+
+FileTier::Piece FileTier::add(std::span<const size_t> part_bytes) {
+  Place place{.offset = file_bytes_, .bytes = 0, .parts = {}, .written = false};
+  for (const size_t bytes : part_bytes) {
+    place.parts.push_back({.begin = place.bytes, .bytes = bytes, .checksum = 0});
+    place.bytes += round_up(bytes);
+  }
+  file_.reserve(file_bytes_ + place.bytes);
+  file_bytes_ += place.bytes;
+  places_.push_back(std::move(place));
   return places_.size() - 1;
+}
+
+void FileTier::check(const Place& place, const Stored& part,
+                     std::span<const std::byte> data) const {
+  if (XXH3_64bits(data.data(), data.size()) == part.checksum) return;
+  throw Error(ExitCode::kError,
+              std::to_string(part.bytes) + " bytes at offset " +
+                  std::to_string(place.offset + part.begin) +
+                  " came back other than they were written",
+              options_.folder.string(),
+              "the disk or its driver fails: resume from the last checkpoint, elsewhere");
 }
 
 // Pieces on their way, each in a buffer of its own; piece i uses buffer i modulo their number.
@@ -63,30 +89,27 @@ class FileTier::Pipeline {
     }
   }
 
-  std::span<std::byte> arrived(size_t index) {
+  // The parts of piece `index`, until it is written back.
+  std::span<const Part> arrived(size_t index) {
     Slot& slot = slots_[index % slots_.size()];
     slot.transfer.wait();
     const Place& place = tier_.places_[pieces_[index]];
-    const std::span data(slot.buffer.get(), place.bytes);
-    if (!place.written) {
-      std::memset(data.data(), 0, data.size());
-    } else if (XXH3_64bits(data.data(), data.size()) != place.checksum) {
-      throw Error(ExitCode::kError,
-                  std::to_string(place.bytes) + " bytes at offset " + std::to_string(place.offset) +
-                      " came back other than they were written",
-                  tier_.options_.folder.string(),
-                  "the disk or its driver fails: resume from the last checkpoint, elsewhere");
+    parts_.clear();
+    for (const Stored& part : place.parts) {
+      parts_.emplace_back(slot.buffer.get() + part.begin, part.bytes);
+      if (place.written) tier_.check(place, part, parts_.back());
     }
-    return data;
+    if (!place.written) std::memset(slot.buffer.get(), 0, place.bytes);
+    return parts_;
   }
 
   void write_back(size_t index) {
     Slot& slot = slots_[index % slots_.size()];
     Place& place = tier_.places_[pieces_[index]];
-    const std::span data(slot.buffer.get(), place.bytes);
-    place.checksum = XXH3_64bits(data.data(), data.size());
+    for (Stored& part : place.parts)
+      part.checksum = XXH3_64bits(slot.buffer.get() + part.begin, part.bytes);
     place.written = true;
-    slot.transfer = tier_.io_.write(tier_.file_, place.offset, data);
+    slot.transfer = tier_.io_.write(tier_.file_, place.offset, {slot.buffer.get(), place.bytes});
   }
 
   void finish() {
@@ -102,9 +125,11 @@ class FileTier::Pipeline {
   const std::span<const Piece> pieces_;
   size_t bytes_ = 0, started_ = 0;
   std::vector<Slot> slots_;
+  std::vector<Part> parts_;
 };
 
 void FileTier::visit(std::span<const Piece> pieces, Use use, const Visitor& visitor) {
+  forget_last_read();
   Pipeline pipeline(*this, pieces);
   for (size_t i = 0; i < pieces.size(); ++i) {
     pipeline.read_ahead(i);
@@ -112,6 +137,32 @@ void FileTier::visit(std::span<const Piece> pieces, Use use, const Visitor& visi
     if (use == Use::kUpdate) pipeline.write_back(i);
   }
   pipeline.finish();
+}
+
+void FileTier::read(Piece piece, size_t part, size_t begin, std::span<std::byte> out) {
+  const Place& place = places_[piece];
+  if (!place.written) return static_cast<void>(std::ranges::fill(out, std::byte{0}));
+  if (last_read_.bytes == 0 || last_read_.piece != piece || last_read_.part != part) {
+    forget_last_read();
+    const Stored& stored = place.parts[part];
+    const size_t bytes = round_up(stored.bytes);
+    last_read_ = {piece, part, bytes, pool_.take(bytes, 0)};
+    const std::span data(last_read_.buffer.get(), bytes);
+    try {
+      file_.read_at(place.offset + stored.begin, data);
+      check(place, stored, data.first(stored.bytes));
+    } catch (...) {
+      forget_last_read();
+      throw;
+    }
+  }
+  std::memcpy(out.data(), last_read_.buffer.get() + begin, out.size());
+}
+
+void FileTier::forget_last_read() {
+  if (last_read_.bytes > 0) pool_.give_back(std::move(last_read_.buffer), last_read_.bytes);
+  last_read_ = {};
+  pool_.trim(0);
 }
 
 }  // namespace hydrofoil::memory

@@ -46,6 +46,9 @@ RunShape shape_of(const config::RunConfig& run, const config::BatchSizes& batch,
   const auto& ds = run.deepspeed;
   shape.optimizer_bytes = rule->state_names().size() * size_of(ds.state_dtype()) +
                           (ds.keeps_master() ? sizeof(float) : 0);
+  if (const auto& offload = ds.zero.offload_optimizer; offload.device == config::Device::kNvme)
+    shape.state_files =
+        StateFiles{.buffers = static_cast<size_t>(offload.buffer_count), .share = offload.ratio};
   if (const int64_t resident = run.resident_bytes(); resident > 0)
     shape.resident_bytes = static_cast<uint64_t>(resident);
   if (run.save_every > 0 && run.save_every < run.steps)

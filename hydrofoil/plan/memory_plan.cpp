@@ -24,6 +24,25 @@ uint64_t two_neighbours(const std::vector<UnitSize>& sizes) {
   return most;
 }
 
+void plan_optimizer(MemoryPlan& plan, const std::vector<UnitSize>& sizes, const RunShape& run) {
+  const double share = run.state_files ? run.state_files->share : 0;
+  const auto first_in_files = static_cast<size_t>((1 - share) * static_cast<double>(sizes.size()));
+  uint64_t pieces = 0, largest_piece = 0;
+  for (size_t unit = 0; unit < sizes.size(); ++unit) {
+    const uint64_t own = run.effective_stage() >= 1 ? sizes[unit].slice_numel : sizes[unit].numel;
+    if (!run.state_files || unit < first_in_files) {
+      plan.optimizer += own * run.optimizer_bytes;
+      continue;
+    }
+    const uint64_t chunk = run.state_files->chunk_elements;
+    plan.optimizer_files += own * run.optimizer_bytes;
+    pieces += (own + chunk - 1) / chunk;
+    largest_piece = std::max(largest_piece, std::min(chunk, own) * run.optimizer_bytes);
+  }
+  if (pieces > 0)
+    plan.optimizer += std::min<uint64_t>(pieces, run.state_files->buffers) * largest_piece;
+}
+
 }  // namespace
 
 monitor::NamedBytes MemoryPlan::by_category() const {
@@ -55,7 +74,7 @@ MemoryPlan plan_memory(const Model& model, const RunShape& run) {
                          run.resident_bytes.value_or(smallest_resident_bytes(model, run)))
             .peak_bytes;
   plan.gradients = (stage >= 2 ? slices + two_neighbours(sizes) : whole) * run.gradient_bytes;
-  plan.optimizer = (stage >= 1 ? slices : whole) * run.optimizer_bytes;
+  plan_optimizer(plan, sizes, run);
   if (run.ranks > 1)
     plan.communication = kStageBytes + kRingBytes * static_cast<uint64_t>(run.ranks - 1);
   // From the second micro-batch on, a reduced slice arrives beside the accumulated one; a narrower

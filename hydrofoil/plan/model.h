@@ -34,6 +34,13 @@ Model model_of(const spec::ModelSpec& spec);
 // Any list of units, used in order and in reverse.
 Model model_of(std::vector<Unit> units);
 
+// What the optimizer keeps, in files: so many pieces at a time are in memory.
+struct StateFiles {
+  size_t chunk_elements = size_t{1} << 20;  // of a piece
+  size_t buffers = 4;
+  double share = 1;  // of the units, the last ones
+};
+
 struct RunShape {
   int ranks = 1;
   int stage = 0;             // ZeRO
@@ -47,6 +54,7 @@ struct RunShape {
   size_t gradient_wire_bytes = 4;  // an element on its way
   size_t optimizer_bytes = 8;      // an element: states, and a master copy where there is one
   uint64_t save_buffer_bytes = 0;  // budget of the copy that is saved beside training
+  std::optional<StateFiles> state_files = {};
   // Budget of gathered or widened parameters. None: smallest_resident_bytes.
   std::optional<uint64_t> resident_bytes = {};
 

@@ -47,7 +47,10 @@ std::string memory_text(const Report& r) {
   if (m.parameters_gathered) text += row("", m.parameters_gathered, "gathered, at most at a time");
   text += row("gradients", m.gradients,
               r.run.effective_stage() >= 2 ? "own slices, two units in full" : "whole");
-  text += row("optimizer", m.optimizer, r.run.effective_stage() >= 1 ? "own slices" : "whole");
+  text += row("optimizer", m.optimizer,
+              m.optimizer_files              ? human_bytes(m.optimizer_files) + " in files"
+              : r.run.effective_stage() >= 1 ? "own slices"
+                                             : "whole");
   if (m.communication) text += row("communication", m.communication);
   if (m.checkpoint) text += row("checkpoint", m.checkpoint, "a copy, written beside training");
   text += row("activations", m.activations, "one micro-batch, at its peak");
@@ -164,6 +167,7 @@ std::string to_json(const Report& r) {
             {"sequence_length", r.run.sequence_length},
             {"recompute", r.run.recompute},
             {"memory_bytes", bytes_json(r.memory.by_category())},
+            {"file_bytes", r.memory.optimizer_files},
             {"gathered_bytes", r.memory.parameters_gathered},
             {"wire_bytes", bytes_json(r.wire.by_operation())},
             {"wire_padding_bytes", r.wire.padding},

@@ -137,7 +137,9 @@ Engine::Engine(comm::Communicator group, const std::vector<UnitDeclaration>& uni
       ledger_);
   optimizer_ = std::make_unique<zero::ShardedOptimizer>(
       *cache_, optim::make_rule(options_.optimizer, options_.groups), std::move(groups),
-      zero::OptimizerOptions{.master = options_.master, .states = options_.states}, ledger_);
+      zero::OptimizerOptions{
+          .master = options_.master, .states = options_.states, .files = options_.state_files},
+      ledger_);
   for (size_t u = 0; u < units.size(); ++u) {
     if (units[u].several_uses) reducer_->hold_back(u);
     for (size_t p = 0; p < units[u].parameters.size(); ++p) {
@@ -224,27 +226,37 @@ void Engine::fill_parameters(const Filler& fill) {
   cache_->begin_update();
   for (UnitId unit = 0; unit < cache_->units(); ++unit) {
     cache_->await_readers(unit);
-    for (size_t s = 0; s < cache_->segments(unit).size(); ++s) {
-      const auto& layout = cache_->segments(unit)[s].layout;
-      const memory::Range range = cache_->own_range(unit, s);
-      const DType dtype = cache_->segments(unit)[s].dtype;
-      const auto own = cache_->own(unit, s);
-      std::vector<float> wide;
-      std::span<float> values(reinterpret_cast<float*>(own.data()), range.size());
-      if (dtype != DType::kF32) {  // the master copy, or a passing one
-        if (reducer_->active(unit, s)) optimizer_->ensure_master(unit, s);
-        values = optimizer_->master(unit, s);
-        if (values.empty()) values = wide = std::vector<float>(range.size());
-      }
-      for (const auto& piece : layout.pieces(range))
-        fill(layout.tensors()[piece.tensor].name, piece.tensor_offset,
-             values.subspan(piece.flat_offset - range.begin, piece.count));
-      if (dtype != DType::kF32)
-        kernels::narrow(values, {reinterpret_cast<uint16_t*>(own.data()), range.size()}, dtype);
-    }
+    for (size_t s = 0; s < cache_->segments(unit).size(); ++s) fill_segment(unit, s, fill);
     cache_->publish(unit);
   }
   cache_->end_update();
+}
+
+void Engine::fill_segment(UnitId unit, size_t segment, const Filler& fill) {
+  const auto& [layout, dtype, widened] = cache_->segments(unit)[segment];
+  const memory::Range own = cache_->own_range(unit, segment);
+  const memory::Values resting{cache_->own(unit, segment).data(), own.size(), dtype};
+  // `values` are those of own elements [begin, begin + values.size()).
+  const auto fill_range = [&, &tensors = layout](size_t begin, std::span<float> values) {
+    const size_t first = own.begin + begin;
+    for (const auto& piece : tensors.pieces({first, first + values.size()}))
+      fill(tensors.tensors()[piece.tensor].name, piece.tensor_offset,
+           values.subspan(piece.flat_offset - first, piece.count));
+    if (resting.is_wide()) return;
+    const auto narrow = resting.part(begin, values.size());
+    kernels::narrow(values, {reinterpret_cast<uint16_t*>(narrow.data), narrow.count}, narrow.dtype);
+  };
+  if (resting.is_wide()) return fill_range(0, resting.floats());
+  if (reducer_->active(unit, segment)) {
+    const auto [id, master] = optimizer_->keep(unit, segment);
+    if (master)
+      return optimizer_->store().visit(
+          {&id, 1}, zero::StateStore::Use::kUpdate, [&, array = *master](const auto& chunk) {
+            fill_range(chunk.range.begin, chunk.arrays[array].floats());
+          });
+  }
+  std::vector<float> passing(own.size());
+  fill_range(0, passing);
 }
 
 // A parameter may be frozen or thawed between steps: the reducer follows requires_grad.

@@ -76,6 +76,8 @@ struct EngineOptions {
   // and travel in `wire`, which may be narrower; optimizer states rest in `states`.
   DType accumulate = DType::kF32, wire = DType::kF32, states = DType::kF32;
   bool master = true;  // false: parameters that rest in 16 bits are updated there
+  // Optimizer states and master copies in a file, a few pieces at a time in memory.
+  std::optional<zero::StateFiles> state_files = {};
   optim::LossScaleConfig loss_scale = {};
   std::string optimizer = "adamw";
   std::vector<optim::Hyperparameters> groups = {{}};
@@ -170,6 +172,7 @@ class Engine {
     at::Tensor tensor;
     Place place;
   };
+  void fill_segment(memory::UnitId unit, size_t segment, const Filler& fill);
   void follow_trainable();
   void choose_gradient_scale(double weight);
   std::vector<optim::Hyperparameters> scheduled_groups() const;  // as of the next update

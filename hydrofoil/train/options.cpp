@@ -58,6 +58,18 @@ optim::ScheduleConfig schedule_of(const config::SchedulerConfig& c, int64_t run_
   return optim::ConstantLr{};
 }
 
+std::optional<zero::StateFiles> state_files_of(const config::DeepSpeedConfig& ds) {
+  const auto& offload = ds.zero.offload_optimizer;
+  if (offload.device != config::Device::kNvme) return {};
+  constexpr size_t kAlign = io::kDirectAlign;
+  const auto block = (static_cast<size_t>(ds.aio.block_size) + kAlign - 1) / kAlign * kAlign;
+  return zero::StateFiles{
+      .tier = {.folder = offload.nvme_path,
+               .io = {.block_bytes = block, .queue_depth = static_cast<int>(ds.aio.queue_depth)},
+               .buffers = static_cast<size_t>(offload.buffer_count)},
+      .share = offload.ratio};
+}
+
 }  // namespace
 
 EngineOptions engine_options(const config::RunConfig& run, const config::BatchSizes& batch) {
@@ -84,6 +96,7 @@ EngineOptions engine_options(const config::RunConfig& run, const config::BatchSi
           .wire = ds.wire_dtype(),
           .states = ds.state_dtype(),
           .master = ds.keeps_master(),
+          .state_files = state_files_of(ds),
           .loss_scale = {.dynamic = dynamic,
                          .initial =
                              dynamic ? std::ldexp(1.0, static_cast<int>(fp16.initial_scale_power))

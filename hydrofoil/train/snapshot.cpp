@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hydrofoil/train/snapshot.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -17,29 +19,75 @@ constexpr const char* kOptimizerFile = "optimizer.safetensors";
 constexpr const char* kStateFile = "state.json";
 constexpr std::string_view kMaster = "master";
 
-using memory::Range;
 using memory::SegmentLayout;
+using memory::UnitId;
 
-// What this rank holds of a segment, as it lies in memory.
-struct Held {
-  const SegmentLayout& layout;
-  int rank;
-  size_t begin;  // of the segment's elements: the first that is held
-};
-
-// The ranges of one tensor that lie in this rank's slice. At stage 0 every rank could write
-// everything: the slices share the work.
-checkpoint::TensorState tensor_state(const std::string& name, const Held& held, size_t tensor,
-                                     DType dtype, std::span<const std::byte> bytes) {
+// The ranges of one tensor that lie in this rank's slice; fragment(begin, count) gives those
+// elements of the rank's own range of the segment. At stage 0 every rank could write everything:
+// the slices share the work.
+template <class MakeFragment>
+checkpoint::TensorState tensor_state(std::string name, Engine& engine, Engine::Place place,
+                                     DType dtype, const MakeFragment& fragment) {
+  const auto& [unit, segment, index] = place;
+  const SegmentLayout& layout = engine.cache().segments(unit)[segment].layout;
+  const size_t own_begin = engine.cache().own_range(unit, segment).begin;
   checkpoint::TensorState state{
-      .name = name, .shape = held.layout.tensors()[tensor].shape, .dtype = dtype, .mine = {}};
-  const size_t width = size_of(dtype);
-  for (const auto& piece : held.layout.pieces(held.layout.slice(held.rank)))
-    if (piece.tensor == tensor)
-      state.mine.push_back(
-          {piece.tensor_offset,
-           bytes.subspan((piece.flat_offset - held.begin) * width, piece.count * width)});
+      .name = std::move(name), .shape = layout.tensors()[index].shape, .dtype = dtype, .mine = {}};
+  for (const auto& piece : layout.pieces(layout.slice(engine.group().rank())))
+    if (piece.tensor == index) {
+      state.mine.push_back(fragment(piece.flat_offset - own_begin, piece.count));
+      state.mine.back().begin = piece.tensor_offset;
+    }
   return state;
+}
+
+checkpoint::TensorState parameter_state(const std::string& name, Engine& engine,
+                                        Engine::Place place) {
+  const auto& [unit, segment, index] = place;
+  const memory::Values own{engine.cache().own(unit, segment).data(),
+                           engine.cache().own_range(unit, segment).size(),
+                           engine.cache().segments(unit)[segment].dtype};
+  return tensor_state(name, engine, place, own.dtype, [&](size_t begin, size_t count) {
+    return checkpoint::Fragment{.bytes = own.part(begin, count).bytes()};
+  });
+}
+
+// An array that the optimizer keeps, from wherever it lies.
+checkpoint::TensorState kept_state(const std::string& name, Engine& engine, Engine::Place place,
+                                   size_t array) {
+  const auto id = engine.optimizer().kept(place.unit, place.segment)->id;
+  auto& store = engine.optimizer().store();
+  const DType dtype = store.dtype(id, array);
+  const auto here = store.in_memory(id, array);
+  return tensor_state(name, engine, place, dtype, [&](size_t begin, size_t count) {
+    if (!here.empty()) return checkpoint::Fragment{.bytes = here.part(begin, count).bytes()};
+    const size_t width = size_of(dtype);
+    return checkpoint::Fragment{
+        .fetched_bytes = count * width,
+        .fetch = [&store, id, array, begin, width](size_t first, std::span<std::byte> out) {
+          store.read(id, array, begin + first / width, out);
+        }};
+  });
+}
+
+// Array by array, so that what lies in a file is read in the order it lies there.
+checkpoint::FileState optimizer_state(Engine& engine) {
+  checkpoint::FileState file{.name = kOptimizerFile, .tensors = {}};
+  const auto& optimizer = engine.optimizer();
+  const auto names = optimizer.rule().state_names();
+  const auto add_all = [&](std::string_view kind, const auto& array_of) {
+    engine.for_each_parameter([&](const memory::TensorInfo& info, Engine::Place place) {
+      const auto kept = optimizer.kept(place.unit, place.segment);
+      if (!kept) return;
+      if (const std::optional<size_t> array = array_of(*kept))
+        file.tensors.push_back(
+            kept_state(std::string(kind) + "." + info.name, engine, place, *array));
+    });
+  };
+  add_all(kMaster, [](const auto& kept) { return kept.master; });
+  for (size_t i = 0; i < names.size(); ++i)
+    add_all(names[i], [&](const auto&) { return std::optional(i); });
+  return file;
 }
 
 std::string state_json(Engine& engine, const Progress& progress) {
@@ -68,30 +116,13 @@ std::string state_json(Engine& engine, const Progress& progress) {
 checkpoint::Snapshot snapshot(Engine& engine, const Progress& progress,
                               std::map<std::string, std::string> texts) {
   checkpoint::Snapshot result{.step = progress.step, .files = {}, .texts = std::move(texts)};
-  checkpoint::FileState model{.name = kModelFile, .tensors = {}},
-      optimizer{.name = kOptimizerFile, .tensors = {}};
-  auto& cache = engine.cache();
-  const auto names = engine.optimizer().rule().state_names();
+  checkpoint::FileState model{.name = kModelFile, .tensors = {}};
   engine.for_each_parameter([&](const memory::TensorInfo& info, Engine::Place place) {
-    const auto& [unit, segment, index] = place;
-    const auto& held_segment = cache.segments(unit)[segment];
-    const Held held{held_segment.layout, engine.group().rank(),
-                    cache.own_range(unit, segment).begin};
-    model.tensors.push_back(
-        tensor_state(info.name, held, index, held_segment.dtype, cache.own(unit, segment)));
-    const auto add = [&](std::string_view kind, DType dtype, std::span<const std::byte> bytes) {
-      if (bytes.empty()) return;
-      optimizer.tensors.push_back(
-          tensor_state(std::string(kind) + "." + info.name, held, index, dtype, bytes));
-    };
-    add(kMaster, DType::kF32, std::as_bytes(engine.optimizer().master(unit, segment)));
-    for (size_t i = 0; i < names.size(); ++i) {
-      const auto values = engine.optimizer().state(unit, segment, i);
-      add(names[i], values.dtype, values.bytes());
-    }
+    model.tensors.push_back(parameter_state(info.name, engine, place));
   });
   result.files.push_back(std::move(model));
-  if (!optimizer.tensors.empty()) result.files.push_back(std::move(optimizer));
+  if (auto optimizer = optimizer_state(engine); !optimizer.tensors.empty())
+    result.files.push_back(std::move(optimizer));
   result.texts[kStateFile] = state_json(engine, progress);
   return result;
 }
@@ -108,6 +139,42 @@ void restore_parameters(Engine& engine, const checkpoint::Reader& reader) {
   });
 }
 
+namespace {
+
+// The rule's states of one chunk, tensor by tensor.
+void restore_chunk(Engine& engine, const checkpoint::Reader& reader, UnitId unit, size_t segment,
+                   const zero::StateStore::Chunk& chunk) {
+  const auto names = engine.optimizer().rule().state_names();
+  const SegmentLayout& layout = engine.cache().segments(unit)[segment].layout;
+  const size_t first = engine.cache().own_range(unit, segment).begin + chunk.range.begin;
+  for (const auto& piece : layout.pieces({first, first + chunk.range.size()}))
+    for (size_t i = 0; i < names.size(); ++i) {
+      const std::string name = std::string(names[i]) + "." + layout.tensors()[piece.tensor].name;
+      if (!reader.has(kOptimizerFile, name)) continue;
+      memory::Wide values(chunk.arrays[i].part(piece.flat_offset - first, piece.count));
+      reader.read_floats(kOptimizerFile, name, piece.tensor_offset, values.floats());
+      values.store();
+    }
+}
+
+void restore_states(Engine& engine, const checkpoint::Reader& reader) {
+  const auto names = engine.optimizer().rule().state_names();
+  auto& cache = engine.cache();
+  for (UnitId unit = 0; unit < cache.units() && !names.empty(); ++unit)
+    for (size_t s = 0; s < cache.segments(unit).size(); ++s) {
+      const auto trained = [&](const memory::TensorInfo& tensor) {
+        return reader.has(kOptimizerFile, std::string(names[0]) + "." + tensor.name);
+      };
+      if (std::ranges::none_of(cache.segments(unit)[s].layout.tensors(), trained)) continue;
+      const auto id = engine.optimizer().keep(unit, s).id;
+      engine.optimizer().store().visit(
+          {&id, 1}, zero::StateStore::Use::kUpdate,
+          [&](const auto& chunk) { restore_chunk(engine, reader, unit, s, chunk); });
+    }
+}
+
+}  // namespace
+
 Progress restore(Engine& engine, const checkpoint::Reader& reader) {
   const auto state = nlohmann::json::parse(reader.text(kStateFile));
   const Progress progress{.step = state.at("step"),
@@ -121,28 +188,11 @@ Progress restore(Engine& engine, const checkpoint::Reader& reader) {
                 {}, "use the same optimizer, or start from the model only: model.path");
   restore_parameters(engine, reader);
   const auto& updates = state.at("updates_unlike_step");
-  auto& cache = engine.cache();
-  const auto names = engine.optimizer().rule().state_names();
   engine.for_each_parameter([&](const memory::TensorInfo& info, Engine::Place place) {
-    const auto& [unit, segment, index] = place;
-    engine.optimizer().updates(unit, segment, index) = updates.value(info.name, progress.step);
-    if (names.empty() || !reader.has(kOptimizerFile, std::string(names[0]) + "." + info.name))
-      return;
-    engine.optimizer().ensure_state(unit, segment);
-    const auto& layout = cache.segments(unit)[segment].layout;
-    const Range range = cache.own_range(unit, segment);
-    for (const auto& piece : layout.pieces(range)) {
-      if (piece.tensor != index) continue;
-      for (size_t i = 0; i < names.size(); ++i) {
-        memory::Wide values(engine.optimizer()
-                                .state(unit, segment, i)
-                                .part(piece.flat_offset - range.begin, piece.count));
-        reader.read_floats(kOptimizerFile, std::string(names[i]) + "." + info.name,
-                           piece.tensor_offset, values.floats());
-        values.store();
-      }
-    }
+    engine.optimizer().updates(place.unit, place.segment, place.index) =
+        updates.value(info.name, progress.step);
   });
+  restore_states(engine, reader);
   engine.set_steps(progress.step);
   if (const auto scaler = state.find("loss_scaler"); scaler != state.end())
     engine.loss_scaler().restore({.scale = scaler->at("scale"),

@@ -18,7 +18,9 @@
 #include "hydrofoil/core/log.h"
 #include "hydrofoil/core/parallel.h"
 #include "hydrofoil/io/file.h"
+#include "hydrofoil/monitor/format.h"
 #include "hydrofoil/plan/from_config.h"
+#include "hydrofoil/plan/memory_plan.h"
 #include "hydrofoil/plan/model.h"
 #include "hydrofoil/train/agreement.h"
 #include "hydrofoil/train/evaluate.h"
@@ -107,6 +109,7 @@ Trainer::Trainer(comm::Communicator group, config::RunConfig run, TrainerOptions
                     " tokens are longer than the model's " +
                     std::to_string(spec_.position_limit()) + " positions",
                 "data.sequence_length", "lower it, or take a model with more positions");
+  require_disk();
   corpus_ = std::make_unique<Corpus>(prepare_corpus(group_, run_, spec_.vocab_size));
   model_ = make_model(group_, spec_, planned_options(), plan::compute_dtype(run_));
   load_state();
@@ -150,6 +153,27 @@ spec::ModelSpec Trainer::load_spec() {
   if (resume_from_) return checkpoint::ModelSource(*resume_from_).spec();
   if (!run_.model.from_scratch()) return source_.emplace(run_.model.path).spec();
   return spec::model_spec_from_hf(run_.model.config_text(), run_.model.config_place());
+}
+
+// What all ranks keep in files must fit on the disk before anything is trained.
+void Trainer::require_disk() const {
+  const auto& offload = run_.deepspeed.zero.offload_optimizer;
+  if (offload.device != config::Device::kNvme) return;
+  on_first_rank(group_, "the folder for optimizer state", [&] {
+    const auto shape = plan::shape_of(run_, batch_, spec_);
+    const uint64_t rank_bytes = plan::plan_memory(plan::model_of(spec_), shape).optimizer_files;
+    const uint64_t needed = rank_bytes * static_cast<uint64_t>(group_.size());
+    const uint64_t free = io::free_space_bytes(offload.nvme_path);
+    if (needed > free)
+      throw Error(ExitCode::kDoesNotFit,
+                  "optimizer state of " + monitor::human_bytes(needed) + " is to lie there, " +
+                      monitor::human_bytes(free) + " are free",
+                  offload.nvme_path,
+                  "free some space, choose another nvme_path, or lower offload_optimizer.ratio");
+    if (const auto kind = io::not_a_local_disk(offload.nvme_path); !kind.empty())
+      log::warn(offload.nvme_path + " is no local disk (" + std::string(kind) +
+                "): optimizer state there costs memory or a network");
+  });
 }
 
 // The default budget of stage 3 comes from the planner, which knows where a tied head needs the

@@ -41,6 +41,7 @@ class Trainer {
  private:
   void open_output();
   spec::ModelSpec load_spec();
+  void require_disk() const;
   EngineOptions planned_options() const;
   void load_state();
   StepResult train_step();

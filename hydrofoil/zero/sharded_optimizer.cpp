@@ -21,9 +21,9 @@ void add_squares(kernels::SumOfSquares& sum, const memory::Values& values) {
 
 }  // namespace
 
-using memory::Category;
 using memory::Range;
 using memory::UnitId;
+using Use = StateStore::Use;
 
 ShardedOptimizer::ShardedOptimizer(memory::ParameterCache& cache,
                                    std::unique_ptr<optim::UpdateRule> rule, Groups group_of,
@@ -31,60 +31,49 @@ ShardedOptimizer::ShardedOptimizer(memory::ParameterCache& cache,
     : cache_(cache),
       rule_(std::move(rule)),
       group_of_(std::move(group_of)),
-      options_(options),
-      ledger_(ledger) {
+      options_(std::move(options)),
+      store_(options_.files, ledger) {
   states_.resize(cache.units());
   for (UnitId unit = 0; unit < cache.units(); ++unit)
     for (const auto& segment : cache.segments(unit))
-      states_[unit].push_back({.states = {},
-                               .master = {},
-                               .updates = std::vector<int64_t>(segment.layout.tensors().size())});
+      states_[unit].push_back(
+          {.kept = {}, .updates = std::vector<int64_t>(segment.layout.tensors().size())});
 }
 
-ShardedOptimizer::~ShardedOptimizer() {
-  for (const auto& unit : states_)
-    for (const auto& segment : unit) {
-      ledger_.remove(Category::kOptimizer, segment.master.size() * sizeof(float));
-      for (const auto& state : segment.states) ledger_.remove(Category::kOptimizer, state.size());
-    }
+ShardedOptimizer::Kept ShardedOptimizer::keep(UnitId unit, size_t segment) {
+  auto& kept = states_[unit][segment].kept;
+  if (kept) return *kept;
+  std::vector<DType> arrays(rule_->state_names().size(), options_.states);
+  const bool has_master = options_.master && cache_.segments(unit)[segment].dtype != DType::kF32;
+  if (has_master) arrays.push_back(DType::kF32);
+  const bool in_file = !arrays.empty() && lies_in_file(unit);
+  const size_t last = arrays.size() - 1;
+  kept = Kept{store_.add(cache_.own_range(unit, segment).size(), std::move(arrays), in_file),
+              has_master ? std::optional(last) : std::nullopt};
+  places_.push_back({unit, segment});
+  if (has_master) load_master(unit, segment);
+  return *kept;
 }
 
-void ShardedOptimizer::ensure_state(UnitId unit, size_t segment) {
-  auto& states = states_[unit][segment].states;
-  if (!states.empty()) return;
-  const size_t bytes = cache_.own_range(unit, segment).size() * size_of(options_.states);
-  for (size_t i = 0; i < rule_->state_names().size(); ++i) states.emplace_back(bytes, std::byte{0});
-  ledger_.add(Category::kOptimizer, states.size() * bytes);
-}
-
-memory::Values ShardedOptimizer::state(UnitId unit, size_t segment, size_t which) {
-  auto& states = states_[unit][segment].states;
-  if (states.empty()) return {};
-  return {states[which].data(), states[which].size() / size_of(options_.states), options_.states};
-}
-
-std::span<float> ShardedOptimizer::master(UnitId unit, size_t segment) {
-  return states_[unit][segment].master;
-}
-
-void ShardedOptimizer::ensure_master(UnitId unit, size_t segment) {
-  auto& master = states_[unit][segment].master;
-  const bool wide = cache_.segments(unit)[segment].dtype == DType::kF32;
-  if (!options_.master || wide || !master.empty()) return;
-  master.resize(cache_.own_range(unit, segment).size());
-  ledger_.add(Category::kOptimizer, master.size() * sizeof(float));
-  load_master(unit, segment);
+bool ShardedOptimizer::lies_in_file(UnitId unit) const {
+  if (!options_.files) return false;
+  const double in_memory = (1 - options_.files->share) * static_cast<double>(cache_.units());
+  return unit >= static_cast<size_t>(in_memory);
 }
 
 void ShardedOptimizer::load_master(UnitId unit, size_t segment) {
-  const auto narrow = own(unit, segment);
-  kernels::widen({reinterpret_cast<const uint16_t*>(narrow.data), narrow.count},
-                 states_[unit][segment].master, narrow.dtype);
+  const auto [id, master] = *states_[unit][segment].kept;
+  const auto resting = own(unit, segment);
+  store_.visit({&id, 1}, Use::kUpdate, [&, array = *master](const StateStore::Chunk& chunk) {
+    const auto narrow = resting.part(chunk.range.begin, chunk.range.size());
+    kernels::widen({reinterpret_cast<const uint16_t*>(narrow.data), narrow.count},
+                   chunk.arrays[array].floats(), narrow.dtype);
+  });
 }
 
 void ShardedOptimizer::follow_edit(UnitId unit) {
   for (size_t s = 0; s < states_[unit].size(); ++s)
-    if (!states_[unit][s].master.empty()) load_master(unit, s);
+    if (const auto& kept = states_[unit][s].kept; kept && kept->master) load_master(unit, s);
 }
 
 memory::Values ShardedOptimizer::own(UnitId unit, size_t segment) const {
@@ -118,69 +107,83 @@ StepOutcome ShardedOptimizer::step(const GradientReducer& gradients, const StepI
   if (!std::isfinite(outcome.gradient_norm)) return outcome;
   const double clip = optim::clip_coefficient(outcome.gradient_norm, inputs.max_norm);
   const auto scale = static_cast<float>(clip / inputs.divisor);
+  const auto ids = count_updates(gradients);
   cache_.begin_update();
-  for (UnitId unit = 0; unit < cache_.units(); ++unit) {
-    cache_.await_readers(unit);
-    for (size_t s = 0; s < cache_.segments(unit).size(); ++s)
-      if (gradients.active(unit, s)) update_segment(gradients, unit, s, inputs, scale);
-    cache_.publish(unit);
-  }
+  for (UnitId unit = 0; unit < cache_.units(); ++unit) cache_.await_readers(unit);
+  UnitId done = 0;
+  const auto publish_before = [&](UnitId end) {
+    for (; done < end; ++done) cache_.publish(done);
+  };
+  store_.visit(ids, Use::kUpdate, [&](const StateStore::Chunk& chunk) {
+    publish_before(places_[chunk.id].unit);
+    update_chunk(gradients, chunk, inputs, scale);
+  });
+  publish_before(cache_.units());
   cache_.end_update();
   outcome.applied = true;
   return outcome;
 }
 
-// Walks the slice in runs of tensors that share a group, a step count and being trainable.
-void ShardedOptimizer::update_segment(const GradientReducer& gradients, UnitId unit, size_t segment,
-                                      const StepInputs& inputs, float gradient_scale) {
-  ensure_state(unit, segment);
-  ensure_master(unit, segment);
-  auto& updates = states_[unit][segment].updates;
-  for (size_t t = 0; t < updates.size(); ++t)
-    updates[t] += gradients.trainable(unit, segment, t) ? 1 : 0;
+// Of every tensor that is about to be updated. Returns what is kept of their segments, in order of
+// the units.
+std::vector<StateStore::Id> ShardedOptimizer::count_updates(const GradientReducer& gradients) {
+  std::vector<StateStore::Id> ids;
+  for (UnitId unit = 0; unit < cache_.units(); ++unit)
+    for (size_t s = 0; s < cache_.segments(unit).size(); ++s) {
+      if (!gradients.active(unit, s)) continue;
+      ids.push_back(keep(unit, s).id);
+      auto& updates = states_[unit][s].updates;
+      for (size_t t = 0; t < updates.size(); ++t)
+        updates[t] += gradients.trainable(unit, s, t) ? 1 : 0;
+    }
+  return ids;
+}
 
-  const Range range = cache_.own_range(unit, segment);
+// Walks the chunk in runs of tensors that share a group, a step count and being trainable.
+void ShardedOptimizer::update_chunk(const GradientReducer& gradients,
+                                    const StateStore::Chunk& chunk, const StepInputs& inputs,
+                                    float gradient_scale) {
+  const auto [unit, segment] = places_[chunk.id];
+  const auto& updates = states_[unit][segment].updates;
+  const size_t own_begin = cache_.own_range(unit, segment).begin;
   const auto gradient = gradients.own(unit, segment);
   const auto& groups = group_of_[unit][segment];
-  const auto pieces = cache_.segments(unit)[segment].layout.pieces(range);
+  const auto pieces = cache_.segments(unit)[segment].layout.pieces(
+      {own_begin + chunk.range.begin, own_begin + chunk.range.end});
   for (size_t first = 0; first < pieces.size();) {
     const size_t tensor = pieces[first].tensor;
-    size_t last = first;
+    const bool trainable = gradients.trainable(unit, segment, tensor);
     const auto joins = [&](const memory::Piece& piece) {
       return groups[piece.tensor] == groups[tensor] && updates[piece.tensor] == updates[tensor] &&
-             gradients.trainable(unit, segment, piece.tensor) ==
-                 gradients.trainable(unit, segment, tensor);
+             gradients.trainable(unit, segment, piece.tensor) == trainable;
     };
+    size_t last = first;
     while (last + 1 < pieces.size() && joins(pieces[last + 1])) ++last;
-    const size_t begin = pieces[first].flat_offset - range.begin;
-    const size_t count = pieces[last].flat_offset + pieces[last].count - range.begin - begin;
+    const Range run{pieces[first].flat_offset - own_begin,
+                    pieces[last].flat_offset + pieces[last].count - own_begin};
     first = last + 1;
-    if (gradients.trainable(unit, segment, tensor))
-      update_run(gradient.part(begin, count), unit, segment, begin,
+    if (trainable)
+      update_run(gradient.part(run.begin, run.size()), chunk, run,
                  {&inputs.groups[groups[tensor]], updates[tensor], gradient_scale});
   }
 }
 
 // What rests in 16 bits is widened for the update, a chunk at a time, and rounded after it.
-void ShardedOptimizer::update_run(const memory::Values& gradient, UnitId unit, size_t segment,
-                                  size_t begin, const Update& update) {
+void ShardedOptimizer::update_run(const memory::Values& gradient, const StateStore::Chunk& chunk,
+                                  Range run, const Update& update) {
   using memory::Wide;
-  auto& [states, master, updates] = states_[unit][segment];
-  const auto parameters = own(unit, segment);
-  const bool narrow = !parameters.is_wide(), has_master = !master.empty();
-  const bool whole =
-      gradient.is_wide() && options_.states == DType::kF32 && (!narrow || has_master);
-  memory::for_each_chunk(gradient.count, whole, [&](size_t at, size_t count) {
-    const auto resting = parameters.part(begin + at, count);
+  const auto [unit, segment] = places_[chunk.id];
+  const auto master = states_[unit][segment].kept->master;
+  const auto parameters = own(unit, segment).part(run.begin, run.size());
+  const size_t states = rule_->state_names().size(), offset = run.begin - chunk.range.begin;
+  const bool narrow = !parameters.is_wide();
+  const bool whole = gradient.is_wide() && options_.states == DType::kF32 && (!narrow || master);
+  memory::for_each_chunk(run.size(), whole, [&](size_t at, size_t count) {
+    const auto resting = parameters.part(at, count);
     Wide grad(gradient.part(at, count));
-    Wide parameter(
-        has_master
-            ? memory::Values{std::as_writable_bytes(std::span(master)).data(), master.size()}.part(
-                  begin + at, count)
-            : resting);
+    Wide parameter(master ? chunk.arrays[*master].part(offset + at, count) : resting);
     std::vector<Wide> wide;
-    for (size_t i = 0; i < states.size(); ++i)
-      wide.emplace_back(state(unit, segment, i).part(begin + at, count));
+    for (size_t i = 0; i < states; ++i) wide.emplace_back(chunk.arrays[i].part(offset + at, count));
     std::vector<std::span<float>> state_spans;
     for (auto& values : wide) state_spans.push_back(values.floats());
     const std::span low(reinterpret_cast<uint16_t*>(resting.data), narrow ? count : 0);

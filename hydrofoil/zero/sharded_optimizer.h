@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "hydrofoil/memory/values.h"
 #include "hydrofoil/optim/update_rule.h"
 #include "hydrofoil/zero/gradient_reducer.h"
+#include "hydrofoil/zero/state_store.h"
 
 namespace hydrofoil::zero {
 
@@ -20,7 +22,8 @@ struct OptimizerOptions {
   // fp32 copies of the 16-bit parameters this rank updates. Without them parameters are rounded
   // after every update, and those much smaller than the parameter are lost.
   bool master = true;
-  DType states = DType::kF32;  // what the rule's states rest in: kF32, kBF16 or kF16
+  DType states = DType::kF32;            // what the rule's states rest in: kF32, kBF16 or kF16
+  std::optional<StateFiles> files = {};  // none: all in memory
 };
 
 struct StepInputs {
@@ -40,7 +43,6 @@ class ShardedOptimizer {
   using Groups = std::vector<std::vector<std::vector<size_t>>>;
   ShardedOptimizer(memory::ParameterCache& cache, std::unique_ptr<optim::UpdateRule> rule,
                    Groups group_of, OptimizerOptions options, memory::Ledger& ledger);
-  ~ShardedOptimizer();
   ShardedOptimizer(const ShardedOptimizer&) = delete;
   ShardedOptimizer& operator=(const ShardedOptimizer&) = delete;
 
@@ -49,17 +51,19 @@ class ShardedOptimizer {
   StepOutcome step(const GradientReducer& gradients, const StepInputs& inputs);
 
   const optim::UpdateRule& rule() const { return *rule_; }
-  // State `which` (in rule().state_names() order) of cache.own_range(unit, segment); empty for
-  // segments that were never trained.
-  memory::Values state(memory::UnitId unit, size_t segment, size_t which);
-  // Allocates (as zeros) what a checkpoint is about to fill.
-  void ensure_state(memory::UnitId unit, size_t segment);
-  // The fp32 values that updates work on where parameters rest in 16 bits: of
-  // cache.own_range(unit, segment). Empty where parameters are fp32, or were never trained, or the
-  // options want none.
-  std::span<float> master(memory::UnitId unit, size_t segment);
-  // Allocates it, if this segment is to have one; values come from cache.own().
-  void ensure_master(memory::UnitId unit, size_t segment);
+  // What is kept of cache.own_range(unit, segment): the rule's states, in rule().state_names()
+  // order, and where there is one the fp32 master copy of what rests in 16 bits.
+  struct Kept {
+    StateStore::Id id;
+    std::optional<size_t> master;  // its array
+  };
+  // Nothing for segments that were never trained.
+  std::optional<Kept> kept(memory::UnitId unit, size_t segment) const {
+    return states_[unit][segment].kept;
+  }
+  // Keeps it from now on: states of zeros, a master copy of cache.own().
+  Kept keep(memory::UnitId unit, size_t segment);
+  StateStore& store() { return store_; }
   // The parameters of a unit were edited: what is kept of them here follows.
   void follow_edit(memory::UnitId unit);
   // Updates a tensor has seen: the t of Adam's bias correction.
@@ -67,10 +71,10 @@ class ShardedOptimizer {
 
  private:
   struct SegmentState {
-    std::vector<std::vector<std::byte>> states;
-    std::vector<float> master;
+    std::optional<Kept> kept;
     std::vector<int64_t> updates;  // by tensor
   };
+  bool lies_in_file(memory::UnitId unit) const;
   void load_master(memory::UnitId unit, size_t segment);
   memory::Values own(memory::UnitId unit, size_t segment) const;
   double gradient_norm(const GradientReducer& gradients, double divisor) const;
@@ -79,17 +83,23 @@ class ShardedOptimizer {
     int64_t count;  // updates, this one included
     float gradient_scale;
   };
-  void update_segment(const GradientReducer& gradients, memory::UnitId unit, size_t segment,
-                      const StepInputs& inputs, float gradient_scale);
-  void update_run(const memory::Values& gradient, memory::UnitId unit, size_t segment, size_t begin,
-                  const Update& update);
+  std::vector<StateStore::Id> count_updates(const GradientReducer& gradients);
+  void update_chunk(const GradientReducer& gradients, const StateStore::Chunk& chunk,
+                    const StepInputs& inputs, float gradient_scale);
+  void update_run(const memory::Values& gradient, const StateStore::Chunk& chunk,
+                  memory::Range range, const Update& update);
 
   memory::ParameterCache& cache_;
   const std::unique_ptr<optim::UpdateRule> rule_;
   const Groups group_of_;
   const OptimizerOptions options_;
-  memory::Ledger& ledger_;
+  StateStore store_;
   std::vector<std::vector<SegmentState>> states_;
+  struct Place {
+    memory::UnitId unit;
+    size_t segment;
+  };
+  std::vector<Place> places_;  // by id in store_
 };
 
 }  // namespace hydrofoil::zero

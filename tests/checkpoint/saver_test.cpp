@@ -41,7 +41,7 @@ TEST(CopyBuffer, GivesWhatWasPutHoweverSmallItIs) {
           taken[fragment].insert(taken[fragment].end(), part.begin(), part.end());
         });
       });
-      for (size_t i = 0; i < fragments.size(); ++i) buffer.put(i, fragments[i]);
+      for (size_t i = 0; i < fragments.size(); ++i) buffer.put(i, 0, fragments[i]);
       buffer.end();
       drain.join();
       EXPECT_EQ(taken, fragments) << size;
@@ -52,7 +52,7 @@ TEST(CopyBuffer, GivesWhatWasPutHoweverSmallItIs) {
 TEST(CopyBuffer, LetsGoWhenNobodyDrains) {
   CopyBuffer buffer(16);
   std::thread close([&] { buffer.close(); });
-  buffer.put(0, numbered(1009, 0));  // returns, however much is left
+  buffer.put(0, 0, numbered(1009, 0));  // returns, however much is left
   close.join();
 }
 
@@ -126,6 +126,29 @@ TEST(Saver, AFailureIsToldOnceAndTheNextSaveIsAsGood) {
     EXPECT_TRUE(saver.finish());
   });
   EXPECT_EQ(Model(2, kSmall).difference(Reader(root)), "");
+}
+
+TEST(Saver, BytesThatCannotBeBroughtLeaveNoCheckpoint) {
+  const Scratch root;
+  run_ranks(2, [&](const comm::Communicator& group) {
+    const Model saved(3, kSmall);
+    Snapshot snapshot = saved.snapshot(group.rank(), group.size());
+    if (group.rank() == 1) {
+      Fragment& fragment = snapshot.files[0].tensors[0].mine.front();
+      fragment.fetched_bytes = std::exchange(fragment.bytes, {}).size();
+      fragment.fetch = [](size_t, std::span<std::byte>) {
+        throw Error(ExitCode::kError, "the disk is gone");
+      };
+    }
+    Saver saver(group, {root.path()}, size_t{1} << 20);
+    if (group.rank() == 1) {
+      EXPECT_EQ(error_line([&] { saver.start(std::move(snapshot)); }), "the disk is gone");
+    } else {
+      saver.start(std::move(snapshot));
+    }
+    EXPECT_NE(error_line([&] { saver.finish(); }), "");
+  });
+  EXPECT_TRUE(fs::is_empty(root.path()));
 }
 
 // Gaps are found by all ranks, while their memory waits to be copied.

@@ -162,7 +162,6 @@ TEST(DeepSpeed, UnsupportedFeaturesAreRefusedByName) {
       R"({"activation_checkpointing": {"cpu_checkpointing": true}})",
       R"({"checkpoint": {"use_node_local_storage": true}})",
       R"({"zero_optimization": {"offload_param": {"device": "nvme"}}})",
-      R"({"zero_optimization": {"offload_optimizer": {"device": "nvme"}}})",
       R"({"zero_optimization": {"zero_hpz_partition_size": 8}})",
       R"({"zero_optimization": {"zero_quantized_weights": true}})",
       R"({"zero_optimization": {"zero_quantized_gradients": true}})",
@@ -220,12 +219,12 @@ TEST(DeepSpeed, LegacyKeysMeanWhatTheyMeant) {
   EXPECT_EQ(deepspeed_of(R"({"zero_optimization": true})").zero.stage, 1);
   EXPECT_EQ(deepspeed_of(R"({"zero_optimization": false})").zero.stage, 0);
   const char* offload = R"({"zero_optimization": {"stage": 2, "cpu_offload": true}})";
-  EXPECT_EQ(deepspeed_of(offload).zero.offload_optimizer, Device::kCpu);
+  EXPECT_EQ(deepspeed_of(offload).zero.offload_optimizer.device, Device::kCpu);
   EXPECT_EQ(deepspeed_of(R"({"zero_optimization": {"stage": 2, "cpu_offload": false}})")
-                .zero.offload_optimizer,
+                .zero.offload_optimizer.device,
             Device::kNone);
   EXPECT_EQ(deepspeed_of(R"({"zero_optimization": {"stage": 3, "cpu_offload_param": true}})")
-                .zero.offload_param,
+                .zero.offload_param.device,
             Device::kCpu);
   EXPECT_EQ(deepspeed_of(R"({"zero_optimization": {"stage": 3, "max_live_parameters": 9}})")
                 .zero.max_live_parameters,
@@ -240,6 +239,21 @@ TEST(DeepSpeed, LegacyKeysMeanWhatTheyMeant) {
               ElementsAre(HasSubstr("are the same key")));
   EXPECT_THAT(deepspeed_problems(R"({"zero_optimization": {"cpu_offload": 1}})"),
               ElementsAre(HasSubstr("expected true or false, got the number 1")));
+}
+
+TEST(DeepSpeed, OptimizerStateInFilesNeedsAFolder) {
+  const auto ds = deepspeed_of(R"({"aio": {"block_size": 524288, "queue_depth": 3},
+      "zero_optimization": {"offload_optimizer": {"device": "nvme", "nvme_path": "swap",
+                                                  "buffer_count": 5, "ratio": 0.3}}})");
+  EXPECT_EQ(ds.zero.offload_optimizer.device, Device::kNvme);
+  EXPECT_EQ(ds.zero.offload_optimizer.nvme_path, "swap");
+  EXPECT_EQ(ds.zero.offload_optimizer.buffer_count, 5);
+  EXPECT_EQ(ds.zero.offload_optimizer.ratio, 0.3);
+  EXPECT_EQ(ds.aio.block_size, 524288);
+  EXPECT_EQ(ds.aio.queue_depth, 3);
+  EXPECT_THAT(
+      deepspeed_problems(R"({"zero_optimization": {"offload_optimizer": {"device": "nvme"}}})"),
+      ElementsAre(AllOf(HasSubstr("needs a folder"), HasSubstr("set nvme_path beside it"))));
 }
 
 TEST(DeepSpeed, TypicalFilesRead) {

@@ -89,7 +89,8 @@ Value flipped(const Row& row) {
 }
 
 TEST(Keys, FlippingAnyKeyThatClaimsAnEffectChangesTheConfiguration) {
-  std::vector<std::string> contexts;
+  std::vector<std::string> contexts = {R"({"deepspeed": {"zero_optimization": {
+      "offload_optimizer": {"device": "nvme", "nvme_path": "/tmp"}}}})"};
   for (const char* optimizer : {"AdamW", "Adam", "SGD"}) {
     for (const char* scheduler : {"Constant", "WarmupLR", "WarmupDecayLR", "WarmupCosineLR",
                                   "OneCycle", "LRRangeTest", "Cosine"}) {

@@ -177,5 +177,11 @@ TEST(UniqueId, DoesNotRepeat) {
   EXPECT_NE(unique_id(), unique_id());
 }
 
+TEST(FileSystem, MemoryIsNotADisk) {
+  EXPECT_EQ(not_a_local_disk("/dev/shm"), "tmpfs");
+  EXPECT_EQ(not_a_local_disk("/proc"), "") << "strange, but neither memory nor remote";
+  EXPECT_THAT(error_line([] { not_a_local_disk("/none/such"); }), HasSubstr("/none/such"));
+}
+
 }  // namespace
 }  // namespace hydrofoil::io

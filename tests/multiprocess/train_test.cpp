@@ -174,6 +174,39 @@ struct Bad {
   std::string message;
 };
 
+// By DeepSpeed's keys.
+TEST_F(Train, OptimizerStateInAFileChangesNothingAndLeavesNothing) {
+  const Ended in_memory = hydrofoil({"train", run_file(), "--ranks", "2", "--json"});
+  ASSERT_EQ(in_memory.code, 0) << in_memory.err;
+  const fs::path swap = fs::path(scratch_.path()) / "swap";
+  fs::create_directories(swap);
+  const auto offload = [&](const std::string& folder) {
+    return Json{
+        {"deepspeed",
+         {{"zero_optimization",
+           {{"stage", 2}, {"offload_optimizer", {{"device", "nvme"}, {"nvme_path", folder}}}}},
+          {"aio", {{"block_size", 65536}, {"queue_depth", 2}}}}},
+        {"save_every", 4}};
+  };
+  fs::remove_all(output());
+  const Ended in_file = hydrofoil({"train", run_file(offload(swap)), "--ranks", "2", "--json"});
+  ASSERT_EQ(in_file.code, 0) << in_file.err;
+  EXPECT_EQ(losses(events(in_file.out)), losses(events(in_memory.out)));
+  const Json end = events(in_file.out).back();
+  EXPECT_EQ(end["measured"]["memory_bytes"]["optimizer"],
+            end["predicted"]["memory_bytes"]["optimizer"]);
+  EXPECT_TRUE(fs::is_empty(swap));
+
+  fs::remove_all(output());
+  const Ended missing = hydrofoil({"train", run_file(offload("/none/such")), "--ranks", "2"});
+  EXPECT_NE(missing.code, 0);
+  EXPECT_THAT(missing.err, HasSubstr("/none/such"));
+  fs::remove_all(output());
+  const Ended memory = hydrofoil({"train", run_file(offload("/dev/shm")), "--ranks", "2"});
+  EXPECT_EQ(memory.code, 0) << memory.err;
+  EXPECT_THAT(memory.err, HasSubstr("/dev/shm is no local disk (tmpfs)"));
+}
+
 TEST_F(Train, BadInputIsNamedWithTheDocumentedCode) {
   const std::string empty = scratch_.write("empty.txt", ""),
                     latin = scratch_.write("latin.txt", "caf\xe9");
@@ -189,6 +222,10 @@ TEST_F(Train, BadInputIsNamedWithTheDocumentedCode) {
       {"wrong type", {{"steps", "many"}}, 3, "steps"},
       {"contradictory batch", {{"deepspeed", {{"train_batch_size", 7}}}}, 3, "7"},
       {"unbuilt feature", {{"deepspeed", {{"amp", {{"enabled", true}}}}}}, 3, "amp"},
+      {"files without a folder",
+       {{"deepspeed", {{"zero_optimization", {{"offload_optimizer", {{"device", "nvme"}}}}}}}},
+       3,
+       "nvme_path"},
       {"mesh axis", {{"mesh", {{"tp", 2}}}}, 3, "tp"},
       {"unknown model", {{"model", {{"config", {{"model_type", "mamba"}}}}}}, 3, "mamba"},
       {"sequence beyond positions", {{"data", {{"sequence_length", 25}}}}, 3, "24"},

@@ -108,6 +108,23 @@ TEST(MemoryPlan, CountsWhatAnElementTakes) {
   EXPECT_EQ(plan_memory(model, plain_sgd).optimizer, 0u);
 }
 
+TEST(MemoryPlan, OfStateInFilesMemoryHoldsTheBuffers) {
+  const Model model = model_of(gpt2_small());
+  const RunShape here{.ranks = 2, .stage = 1};
+  RunShape files = here;
+  files.state_files = StateFiles{.buffers = 3};
+  const auto a = plan_memory(model, here), b = plan_memory(model, files);
+  EXPECT_EQ(b.optimizer, 3u * (1 << 20) * 8);
+  EXPECT_EQ(b.optimizer_files, a.optimizer);
+  EXPECT_EQ(b.parameters(), a.parameters());
+  files.state_files->share = 0.5;
+  const auto half = plan_memory(model, files);
+  EXPECT_EQ(half.optimizer + half.optimizer_files, a.optimizer + b.optimizer);
+  EXPECT_GT(half.optimizer_files, a.optimizer / 4);
+  files.state_files->share = 0;
+  EXPECT_EQ(plan_memory(model, files).optimizer, a.optimizer);
+}
+
 // 16 bytes an element in fp32 with Adam, within padding; a quarter for the sliced parts on 4 ranks.
 TEST(MemoryPlan, OfGpt2IsWhatTheParameterCountSays) {
   const Model model = model_of(gpt2_small());

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where optimizer states lie must not change one bit of the training.
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "hydrofoil/checkpoint/save.h"
+#include "hydrofoil/train/model.h"
+#include "hydrofoil/train/snapshot.h"
+#include "tests/support/ranks.h"
+#include "tests/train/batches.h"
+
+namespace hydrofoil::train {
+namespace {
+
+spec::ModelSpec tiny() {
+  return spec::model_spec_from_hf(
+      R"({"model_type":"gpt2","vocab_size":97,"n_embd":36,"n_layer":3,"n_head":3,"n_positions":24})",
+      "test");
+}
+
+struct Training {
+  int ranks = 1, stage = 0;
+  DType storage = DType::kF32, states = DType::kF32;
+  bool files = false;
+  double share = 1;
+  size_t chunk_elements = 4096;
+  int64_t steps = 6;
+};
+
+EngineOptions options_of(const Training& run) {
+  EngineOptions options{.stage = run.stage,
+                        .gradient_clipping = 0.5,
+                        .storage = run.storage,
+                        .states = run.states,
+                        .groups = {{.lr = 1e-2, .weight_decay = 0.1}}};
+  if (run.files)
+    options.state_files = {.tier = {.folder = testing::TempDir(),
+                                    .io = {.block_bytes = 4096, .queue_depth = 2},
+                                    .buffers = 3},
+                           .chunk_elements = run.chunk_elements,
+                           .share = run.share};
+  return options;
+}
+
+Model make(const comm::Communicator& group, const Training& run) {
+  at::set_num_threads(1);
+  Model model = make_model(group, tiny(), options_of(run));
+  initialize(model, 3);
+  return model;
+}
+
+double train_step(Model& model, int64_t step) {
+  const auto& group = model.engine->group();
+  const auto loss =
+      batch_loss(*model.program, batch_at(step * group.size() + group.rank(), 2), false);
+  model.engine->backward(loss.sum, loss.weight);
+  return model.engine->step().loss;
+}
+
+std::vector<double> train(const Training& run) {
+  std::vector<double> losses(static_cast<size_t>(run.steps));
+  test::run_ranks(run.ranks, [&](const comm::Communicator& group) {
+    Model model = make(group, run);
+    for (int64_t step = 0; step < run.steps; ++step) {
+      const double loss = train_step(model, step);
+      if (group.rank() == 0) losses[static_cast<size_t>(step)] = loss;
+    }
+    group.barrier();
+  });
+  return losses;
+}
+
+TEST(Offload, StatesInAFileChangeNothingAtAnyStage) {
+  for (const auto storage : {DType::kF32, DType::kBF16})
+    for (const int ranks : {1, 2, 3})
+      for (const int stage : {0, 1, 2, 3}) {
+        Training run{.ranks = ranks, .stage = stage, .storage = storage};
+        const auto in_memory = train(run);
+        run.files = true;
+        EXPECT_EQ(train(run), in_memory)
+            << "stage " << stage << ", ranks " << ranks << ", " << name_of(storage);
+      }
+}
+
+TEST(Offload, NorDoTheirTypeTheirShareAndTheSizeOfPieces) {
+  for (const auto states : {DType::kF32, DType::kBF16}) {
+    Training run{.ranks = 2, .stage = 2, .storage = DType::kBF16, .states = states};
+    const auto in_memory = train(run);
+    run.files = true;
+    for (const double share : {0.0, 0.4, 1.0})
+      for (const size_t chunk : {1024u, 32768u}) {
+        run.share = share, run.chunk_elements = chunk;
+        EXPECT_EQ(train(run), in_memory) << share << " of the units, pieces of " << chunk;
+      }
+  }
+}
+
+TEST(Offload, MemoryHoldsAFewPiecesOfTheState) {
+  test::run_ranks(2, [&](const comm::Communicator& group) {
+    Model model = make(group, {.ranks = 2, .stage = 1, .files = true});
+    for (int64_t step = 0; step < 2; ++step) train_step(model, step);
+    // Three buffers of two arrays, by 4096 elements.
+    EXPECT_LE(model.engine->ledger().peak_bytes(memory::Category::kOptimizer), 3u * 2 * 4096 * 4);
+    EXPECT_EQ(model.engine->ledger().bytes(memory::Category::kOptimizer), 0u);
+    const auto moved = model.engine->optimizer().store().counters();
+    EXPECT_EQ(moved.written_bytes, 2 * moved.read_bytes) << "the first step reads nothing";
+    group.barrier();
+  });
+}
+
+// From memory to files and back, over another stage and number of ranks.
+TEST(Offload, ACheckpointDoesNotKnowWhereStatesLay) {
+  const auto folder = std::filesystem::path(testing::TempDir()) / "hydrofoil-offload";
+  for (const auto storage : {DType::kF32, DType::kBF16})
+    for (const bool first_in_files : {false, true}) {
+      std::filesystem::remove_all(folder);
+      const Training whole{.ranks = 2, .stage = 1, .storage = storage, .steps = 8};
+      const auto expected = train(whole);
+      test::run_ranks(2, [&](const comm::Communicator& group) {
+        Training run = whole;
+        run.files = first_in_files;
+        {
+          Model model = make(group, run);
+          for (int64_t step = 0; step < 4; ++step) train_step(model, step);
+          checkpoint::save(group, snapshot(*model.engine, {.step = 4, .attempts = 4}, {}),
+                           {.root = folder, .keep = 1, .created_by = "test"});
+          for (int64_t step = 4; step < 6; ++step)  // goes on unharmed
+            EXPECT_EQ(train_step(model, step), expected[static_cast<size_t>(step)]);
+        }
+        run.files = !first_in_files, run.stage = 3;
+        Model model = make(group, run);
+        EXPECT_EQ(restore(*model.engine, checkpoint::Reader(folder)).step, 4);
+        for (int64_t step = 4; step < 8; ++step)
+          EXPECT_EQ(train_step(model, step), expected[static_cast<size_t>(step)]);
+        group.barrier();
+      });
+    }
+  std::filesystem::remove_all(folder);
+}
+
+}  // namespace
+}  // namespace hydrofoil::train
