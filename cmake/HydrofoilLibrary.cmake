@@ -1,9 +1,10 @@
-# hydrofoil_library(NAME zero LEVEL 5 [TORCH] SRCS a.cpp .. DEPS memory .. [LIBS external targets ..])
+# hydrofoil_library(NAME zero LEVEL 5 [TORCH] [MODULE] SRCS a.cpp .. DEPS memory .. [LIBS external targets ..])
 #
-# One static library a room. Fails at configure time when a room depends on its own level or above;
+# One static library a room. A MODULE is loaded at run time instead, from build/ or lib/ beside the program: it may need
+# what a machine does not have. Fails at configure time when a room depends on its own level or above;
 # tools/check_layers.py reads the same declarations and checks every #include against them.
 function(hydrofoil_library)
-  cmake_parse_arguments(ARG "TORCH" "NAME;LEVEL" "SRCS;DEPS;LIBS" ${ARGN})
+  cmake_parse_arguments(ARG "TORCH;MODULE" "NAME;LEVEL" "SRCS;DEPS;LIBS" ${ARGN})
   if(ARG_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "hydrofoil_library(${ARG_NAME}): unknown arguments ${ARG_UNPARSED_ARGUMENTS}")
   endif()
@@ -11,7 +12,13 @@ function(hydrofoil_library)
     return()
   endif()
   set(target hydrofoil_${ARG_NAME})
-  add_library(${target} STATIC ${ARG_SRCS})
+  if(ARG_MODULE)
+    add_library(${target} MODULE ${ARG_SRCS})
+    set_target_properties(${target} PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR} INSTALL_RPATH "$ORIGIN")
+    install(TARGETS ${target} LIBRARY DESTINATION lib)
+  else()
+    add_library(${target} STATIC ${ARG_SRCS})
+  endif()
   target_link_libraries(${target} PUBLIC hydrofoil_options ${ARG_LIBS})
   set_target_properties(${target} PROPERTIES HYDROFOIL_LEVEL ${ARG_LEVEL})
   foreach(dep IN LISTS ARG_DEPS)

@@ -4,6 +4,7 @@
 #   scripts/bootstrap.sh            everything `make build` and `make test` need
 #   scripts/bootstrap.sh --check    only says what is missing; exit 1 when something is
 #   scripts/bootstrap.sh --tools    also clang-format and clang-tidy (make format, make lint)
+#   scripts/bootstrap.sh --mpi      also Open MPI (the comm backend mpi)
 #   scripts/bootstrap.sh --no-torch system packages only
 #
 # System packages come from apt-get and need root; libtorch is the PyTorch wheel, installed by pip
@@ -11,13 +12,14 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-check_only=0 tools=0 torch=1
+check_only=0 tools=0 torch=1 mpi=0
 for argument in "$@"; do
   case $argument in
     --check) check_only=1 ;;
     --tools) tools=1 ;;
+    --mpi) mpi=1 ;;
     --no-torch) torch=0 ;;
-    -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) echo "bootstrap: unknown argument '$argument' (see --help)" >&2; exit 2 ;;
   esac
 done
@@ -42,6 +44,10 @@ find_missing() {
   done < <(probe_headers)
   if [ $torch = 1 ] && ! python3 -c 'import venv, ensurepip' 2>/dev/null; then
     need python3-venv "a private place (.venv) for the PyTorch wheel, which holds libtorch"
+  fi
+  if [ $mpi = 1 ]; then
+    have mpicc || need libopenmpi-dev "the comm backend mpi"
+    have mpirun || need openmpi-bin "starts ranks"
   fi
   if [ $tools = 1 ]; then
     have clang-format-19 || need clang-format-19 "make format: the one layout of the sources"

@@ -141,6 +141,9 @@ int Communicator::size() const {
 const std::string& Communicator::name() const {
   return group().backend().name();
 }
+const std::string& Communicator::carrier() const {
+  return group().carrier();
+}
 Meter& Communicator::meter() const {
   return *group().meter();
 }
@@ -160,12 +163,12 @@ Communicator Communicator::split(int color, int key, std::string_view name) cons
   g.run(g.collectives(), g.describe(Operation::kSplit, {}, {Purpose::kControl, name}), 0,
         Issue::kInline,
         [&](Call& call) { part = g.backend().do_split(call, color, key, std::string(name)); });
-  return Communicator(std::make_shared<Group>(std::move(part), g.meter()));
+  return Communicator(std::make_shared<Group>(std::move(part), g.meter(), g.carrier()));
 }
 
 Work Communicator::all_reduce(Buffer data, Reduce op, Label label, Issue issue) const {
   Group& g = group();
-  const Call call = g.describe(Operation::kAllReduce, data, label);
+  const Call call = g.describe(Operation::kAllReduce, data, label, -1, op);
   require_present(data, call.record);
   const uint64_t bytes = 2 * others(g.backend()) * data.bytes() / static_cast<uint64_t>(size());
   return g.run(g.collectives(), call, bytes, issue,
@@ -175,7 +178,7 @@ Work Communicator::all_reduce(Buffer data, Reduce op, Label label, Issue issue) 
 Work Communicator::reduce_scatter(ConstBuffer in, Buffer out, Reduce op, Label label,
                                   Issue issue) const {
   Group& g = group();
-  const Call call = g.describe(Operation::kReduceScatter, out, label);
+  const Call call = g.describe(Operation::kReduceScatter, out, label, -1, op);
   require_parts(in, out, g.backend(), call.record);
   return g.run(g.collectives(), call, others(g.backend()) * out.bytes(), issue,
                [=, &g](Call& c) { g.backend().do_reduce_scatter(c, in, out, op); });

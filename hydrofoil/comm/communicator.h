@@ -132,9 +132,11 @@ class Communicator {
   Communicator() = default;
   explicit Communicator(std::shared_ptr<Group> group) : group_(std::move(group)) {}
 
+  explicit operator bool() const { return group_ != nullptr; }
   int rank() const;
   int size() const;
-  const std::string& name() const;  // "world", or as given to split
+  const std::string& name() const;     // "world", or as given to split
+  const std::string& carrier() const;  // what the data goes over: "thread", "shm", "shm+gloo" ..
 
   // Ranks of equal color form a group, ordered by (key, rank). Collective.
   Communicator split(int color, int key, std::string_view name) const;

@@ -25,7 +25,9 @@ std::string describe_in_full(const CallRecord& call) {
   if (!call.label_name().empty()) text.append(" '").append(call.label_name()).append("'");
   if (call.op != Operation::kBarrier && call.op != Operation::kSplit)
     text.append(" of ").append(std::to_string(call.count)).append(" ").append(name_of(call.type));
-  text.append(" (").append(name_of(call.purpose)).append(", group ").append(call.group_name());
+  text.append(" (").append(name_of(call.purpose));
+  if (call.reduce != Reduce::kSum) text.append(call.reduce == Reduce::kMax ? ", max" : ", min");
+  text.append(", group ").append(call.group_name());
   if (call.peer >= 0) text.append(", rank ").append(std::to_string(call.peer));
   if (call.group_sequence) text.append(", call ").append(std::to_string(call.group_sequence));
   return text.append(")");

@@ -33,7 +33,8 @@ struct CallRecord {
   int16_t peer = -1;       // root, destination, source or window part; a rank of the group
   int16_t waits_for = -1;  // world rank that the call was seen to wait for
   std::array<char, 24> group{};
-  std::array<char, 48> name{};
+  Reduce reduce = Reduce::kSum;  // of reductions
+  std::array<char, 47> name{};
 
   std::string_view group_name() const { return group.data(); }
   std::string_view label_name() const { return name.data(); }

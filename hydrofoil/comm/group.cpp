@@ -40,9 +40,10 @@ class Fnv1a {
 
 }  // namespace
 
-Group::Group(std::unique_ptr<Backend> backend, std::shared_ptr<Meter> meter)
+Group::Group(std::unique_ptr<Backend> backend, std::shared_ptr<Meter> meter, std::string carrier)
     : backend_(std::move(backend)),
       meter_(std::move(meter)),
+      carrier_(std::move(carrier)),
       cells_(meter_->group(backend_->name())) {}
 
 // Calls of a rank that is unwinding may never be answered: its peers are told before it waits for
@@ -59,7 +60,7 @@ Lane& Group::pair(Operation op, int peer) {
   return pairs_[{op, peer}];
 }
 
-Call Group::describe(Operation op, ConstBuffer data, Label label, int peer) {
+Call Group::describe(Operation op, ConstBuffer data, Label label, int peer, Reduce reduce) {
   Call call;
   CallRecord& record = call.record;
   record.op = op;
@@ -67,12 +68,13 @@ Call Group::describe(Operation op, ConstBuffer data, Label label, int peer) {
   record.count = data.count;
   record.type = data.type;
   record.peer = static_cast<int16_t>(peer);
+  record.reduce = reduce;
   set_text(record.group, backend_->name());
   set_text(record.name, label.name);
   Fnv1a hash;
   hash.add(label.name);
-  hash.add(static_cast<uint64_t>(op) << 16 | static_cast<uint64_t>(label.purpose) << 8 |
-           static_cast<uint64_t>(data.type));
+  hash.add(static_cast<uint64_t>(reduce) << 24 | static_cast<uint64_t>(op) << 16 |
+           static_cast<uint64_t>(label.purpose) << 8 | static_cast<uint64_t>(data.type));
   hash.add(op == Operation::kAllToAll ? 0 : data.count);
   hash.add(static_cast<uint64_t>(peer));
   call.signature = hash.value();
@@ -96,6 +98,16 @@ void Group::mark(Call& call, CallPhase phase) {
   else
     record.done_ns = monotonic_ns();
   calls().put(record);
+  Timings& timings = meter_->timings();
+  if (phase == CallPhase::kDone && timings.watches(record.op))
+    timings.add(record.op, message_bytes(record), backend_->size(),
+                record.done_ns - record.started_ns);
+}
+
+// The whole of what is gathered or scattered; the record has a rank's part.
+uint64_t Group::message_bytes(const CallRecord& record) const {
+  const bool part = record.op == Operation::kAllGather || record.op == Operation::kReduceScatter;
+  return record.count * size_of(record.type) * (part ? static_cast<uint64_t>(backend_->size()) : 1);
 }
 
 }  // namespace hydrofoil::comm

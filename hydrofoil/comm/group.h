@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <utility>
 
 #include "hydrofoil/comm/backend.h"
@@ -19,17 +20,20 @@ namespace hydrofoil::comm {
 
 class Group {
  public:
-  Group(std::unique_ptr<Backend> backend, std::shared_ptr<Meter> meter);
+  // carrier: what the data goes over, as people see it: "shm".
+  Group(std::unique_ptr<Backend> backend, std::shared_ptr<Meter> meter, std::string carrier);
   ~Group();
 
   Backend& backend() { return *backend_; }
   const std::shared_ptr<Meter>& meter() const { return meter_; }
+  const std::string& carrier() const { return carrier_; }
   Lane& collectives() { return collectives_; }
   // The order of what this rank sends to, or receives from, one peer.
   Lane& pair(Operation op, int peer);
 
   // `data`: what the call moves, its count and type. `peer`: root, destination or source.
-  Call describe(Operation op, ConstBuffer data, Label label, int peer = -1);
+  Call describe(Operation op, ConstBuffer data, Label label, int peer = -1,
+                Reduce reduce = Reduce::kSum);
   // Numbers, meters and records the call, then runs body(call) in its turn.
   template <class Body>
   Work run(Lane& lane, Call call, uint64_t bytes, Issue issue, Body body) {
@@ -65,9 +69,11 @@ class Group {
     mark(call, CallPhase::kDone);
   }
   void mark(Call& call, CallPhase phase);
+  uint64_t message_bytes(const CallRecord& record) const;
 
   std::unique_ptr<Backend> backend_;
   std::shared_ptr<Meter> meter_;
+  std::string carrier_;
   Meter::GroupCells& cells_;
   std::atomic<uint64_t> sequence_{0};
   std::mutex pairs_mutex_;

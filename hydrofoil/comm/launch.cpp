@@ -97,6 +97,7 @@ LaunchEnvironment torchrun(const Variables& v) {
   auto e = read(v, kTorchrun);
   e.job = "torchrun-" + v.text("TORCHELASTIC_RUN_ID") + "-" + v.text("TORCHELASTIC_RESTART_COUNT") +
           "-" + v.text("MASTER_ADDR") + "-" + v.text("MASTER_PORT");
+  e.store_of_launcher = v.text("TORCHELASTIC_USE_AGENT_STORE") == "True";
   return e;
 }
 
@@ -144,6 +145,14 @@ int slurm_tasks(const std::string& list, int node) {
   fail("SLURM_TASKS_PER_NODE='" + list + "' has no node SLURM_NODEID");
 }
 
+// "node[07-12,20],login": node07.
+std::string first_node(const std::string& list) {
+  const size_t bracket = list.find('['), comma = list.find(',');
+  if (bracket == std::string::npos || comma < bracket) return list.substr(0, comma);
+  const size_t end = list.find_first_of("-,]", bracket);
+  return list.substr(0, bracket) + list.substr(bracket + 1, end - bracket - 1);
+}
+
 LaunchEnvironment slurm(const Variables& v) {
   auto e = read(v, kSlurm);
   const std::string list = v.has("SLURM_STEP_TASKS_PER_NODE") ? v.text("SLURM_STEP_TASKS_PER_NODE")
@@ -154,6 +163,11 @@ LaunchEnvironment slurm(const Variables& v) {
     fail("SLURM_NTASKS=" + std::to_string(e.size) + " and SLURM_LOCALID=" +
          std::to_string(e.local_rank) + " contradict SLURM_TASKS_PER_NODE=" + list);
   e.job = "slurm-" + v.text("SLURM_JOB_ID") + "." + v.text("SLURM_STEP_ID");
+  // Slurm names no port: one that follows from the job, above what services and below what clients
+  // of the system use.
+  constexpr int kFirstPort = 20'000, kPorts = 12'000;
+  if (e.address.empty()) e.address = first_node(v.text("SLURM_STEP_NODELIST"));
+  if (e.port == 0) e.port = kFirstPort + v.optional_number("SLURM_JOB_ID").value_or(0) % kPorts;
   return e;
 }
 

@@ -17,6 +17,7 @@ struct LaunchEnvironment {
   std::string launcher;  // "hydrofoil", "torchrun", "Open MPI", "MVAPICH2", "PMI", "Slurm", "none"
   std::string address;   // of rank 0, where the launcher says so
   int port = 0;          // 0: not given
+  bool store_of_launcher = false;  // torchrun's agent serves a store at that address already
 };
 
 // The value of a variable, if it is set.

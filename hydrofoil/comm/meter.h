@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "hydrofoil/comm/communicator.h"
+#include "hydrofoil/comm/timings.h"
 
 namespace hydrofoil::comm {
 
@@ -71,8 +72,10 @@ class Meter {
   // The cells of a group by name; groups of one name share them. Lives as long as the meter.
   GroupCells& group(std::string_view name);
   MeterSnapshot snapshot() const;
+  Timings& timings() { return timings_; }  // how long they took, where that is wanted
 
  private:
+  Timings timings_;
   mutable std::mutex mutex_;
   std::deque<GroupCells> groups_;
 };

@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hydrofoil/comm/world.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <utility>
+#include <vector>
 
+#include "hydrofoil/comm/backend/hierarchical/hierarchical_backend.h"
 #include "hydrofoil/comm/backend/shm/shm_world.h"
 #include "hydrofoil/comm/backend/thread/thread_world.h"
+#include "hydrofoil/comm/group.h"
+#include "hydrofoil/comm/module.h"
 #include "hydrofoil/core/error.h"
 
 namespace hydrofoil::comm {
@@ -24,22 +30,121 @@ std::chrono::milliseconds time_of(const char* variable, const Lookup& lookup,
   return std::chrono::milliseconds(static_cast<int64_t>(std::ceil(seconds * 1000)));
 }
 
+constexpr const char* kVariable = "HYDROFOIL_COMM_BACKEND";
+constexpr int kDefaultPort = 29500;  // DeepSpeed's and torchrun's
+
+struct Times {
+  std::chrono::milliseconds timeout, rendezvous;
+};
+
+bool on_one_host(const LaunchEnvironment& environment) {
+  return environment.local_size == environment.size;
+}
+
+// What the data goes over between hosts.
+std::string network_of(const std::string& backend) {
+  return backend.substr(backend.find('+') + 1);
+}
+
+void require_known(const std::string& wish, const std::string& where) {
+  if (std::find(kBackends.begin(), kBackends.end(), wish) != kBackends.end()) return;
+  std::string all;
+  for (const char* name : kBackends) all.append(all.empty() ? "" : ", ").append(name);
+  throw Error(ExitCode::kConfig, "there is no comm backend '" + wish + "'", where, "use " + all);
+}
+
+TransportRequest request_of(const LaunchEnvironment& e, const std::string& network,
+                            std::chrono::milliseconds timeout) {
+  TransportRequest request{.rank = e.rank, .size = e.size, .job = e.job, .address = {}};
+  request.store_of_launcher = e.store_of_launcher;
+  request.rendezvous_timeout = timeout;
+  if (on_one_host(e) && !e.store_of_launcher) return request;
+  if (e.address.empty() && network == "gloo")
+    throw Error(ExitCode::kConfig,
+                "nothing says where rank 0 is: " + e.launcher + " started " +
+                    std::to_string(e.size) + " ranks on several hosts and MASTER_ADDR is not set",
+                "comm backend gloo",
+                "set MASTER_ADDR (and MASTER_PORT) for all ranks: mpirun -x MASTER_ADDR=host");
+  request.address = e.address;
+  request.port = e.port > 0 ? e.port : kDefaultPort;
+  return request;
+}
+
+Communicator make(std::unique_ptr<Backend> backend, std::string carrier) {
+  return Communicator(
+      std::make_shared<Group>(std::move(backend), std::make_shared<Meter>(), std::move(carrier)));
+}
+
+// By rank: the first rank on the same host. Empty where the ranks of a host are not consecutive:
+// then there is no order in which hosts could work one after the other.
+std::vector<int> hosts_of(const std::vector<Place>& places) {
+  std::vector<int> hosts;
+  for (size_t r = 0; r < places.size(); ++r) {
+    const auto first = std::find_if(places.begin(), places.end(), [&](const Place& place) {
+      return place.token == places[r].token;
+    });
+    hosts.push_back(static_cast<int>(first - places.begin()));
+    if (r > 0 && hosts[r] < hosts[r - 1]) return {};
+  }
+  return hosts;
+}
+
+Communicator connect_hosts(MessageJob job, const LaunchEnvironment& e, const std::string& backend,
+                           const Times& times) {
+  const auto hosts = hosts_of(job.places);
+  if (hosts.empty()) return make(std::move(job.backend), network_of(backend));
+  const int first = hosts[static_cast<size_t>(e.rank)];
+  const auto here = static_cast<int>(std::count(hosts.begin(), hosts.end(), first));
+  const auto world = job.backend->world();
+  try {
+    auto local = join_shm_backend(
+        e.job + "-host-" + std::to_string(first), e.rank - first, here,
+        {.rendezvous_timeout = times.rendezvous, .timeout = times.timeout, .first_rank = first});
+    return make(
+        std::make_unique<HierarchicalBackend>(std::move(job.backend), std::move(local), hosts),
+        backend);
+  } catch (const Error& error) {
+    world->record_failure(error);
+    throw;
+  }
+}
+
 }  // namespace
 
-Communicator connect(const LaunchEnvironment& environment, const ConnectOptions& options,
-                     const Lookup& lookup) {
-  const auto timeout = time_of("HYDROFOIL_COMM_TIMEOUT_SECONDS", lookup, options.timeout);
-  const auto rendezvous_timeout =
-      time_of("HYDROFOIL_RENDEZVOUS_TIMEOUT_SECONDS", lookup, options.rendezvous_timeout);
-  if (environment.size == 1) return ThreadWorld(1, timeout).rank(0);
-  if (environment.local_size != environment.size)
+std::string choose_backend(const LaunchEnvironment& environment, const std::string& wish,
+                           const Lookup& lookup) {
+  require_known(wish, "comm backend");
+  const std::string set = lookup(kVariable).value_or("auto");
+  require_known(set, kVariable);
+  if (environment.size == 1) return "thread";
+  const std::string asked = wish == "auto" ? set : wish;
+  if (asked == "auto" && on_one_host(environment)) return "shm";
+  if (asked == "auto") return environment.launcher == "Open MPI" ? "shm+mpi" : "shm+gloo";
+  if (asked == "shm" && !on_one_host(environment))
     throw Error(ExitCode::kConfig,
                 std::to_string(environment.size) + " ranks were started by " +
                     environment.launcher + ", " + std::to_string(environment.local_size) +
-                    " of them on this host: one host only; a network backend is not built yet",
-                "launch environment", "start all ranks on one host");
-  return join_shm(environment.job, environment.rank, environment.size,
-                  {.rendezvous_timeout = rendezvous_timeout, .timeout = timeout});
+                    " of them on this host: shared memory does not reach the others",
+                "comm backend shm", "use auto, shm+gloo or shm+mpi");
+  return asked;
+}
+
+Communicator connect(const LaunchEnvironment& environment, const ConnectOptions& options,
+                     const Lookup& lookup) {
+  const Times times{
+      time_of("HYDROFOIL_COMM_TIMEOUT_SECONDS", lookup, options.timeout),
+      time_of("HYDROFOIL_RENDEZVOUS_TIMEOUT_SECONDS", lookup, options.rendezvous_timeout)};
+  const std::string backend = choose_backend(environment, options.backend, lookup);
+  if (backend == "thread") return ThreadWorld(1, times.timeout).rank(0);
+  if (backend == "shm")
+    return join_shm(environment.job, environment.rank, environment.size,
+                    {.rendezvous_timeout = times.rendezvous, .timeout = times.timeout});
+  const std::string network = network_of(backend);
+  MessageJob job =
+      join_by_messages(open_transport(network, request_of(environment, network, times.rendezvous)),
+                       {.timeout = times.timeout});
+  if (backend == network) return make(std::move(job.backend), backend);
+  return connect_hosts(std::move(job), environment, backend, times);
 }
 
 }  // namespace hydrofoil::comm

@@ -27,9 +27,10 @@ class Failures : public WithWorld {};
 
 TEST_P(Failures, AbortEndsPendingAndLaterCallsOfAll) {
   run([](const Communicator& world) {
-    world.barrier();
-    if (world.rank() == 1) world.abort("the disk is full");
+    // A failure ends what is under way anywhere: also a first call that others have done.
     const auto caught = error_of([&] {
+      world.barrier();
+      if (world.rank() == 1) world.abort("the disk is full");
       for (;;) reduce_one(world);
     });
     EXPECT_EQ(caught.code, ExitCode::kPeerFailed);
@@ -42,9 +43,9 @@ TEST_P(Failures, AbortEndsPendingAndLaterCallsOfAll) {
 
 TEST_P(Failures, AnAsynchronousFailureIsThrownByWait) {
   run([](const Communicator& world) {
-    world.barrier();
     float value = 1;
     const auto caught = error_of([&] {
+      world.barrier();
       const Work work = world.rank() == 1 ? Work()
                                           : world.all_reduce({&value, 1, DType::kF32}, Reduce::kSum,
                                                              kLabel, Issue::kAsync);
@@ -58,8 +59,8 @@ TEST_P(Failures, AnAsynchronousFailureIsThrownByWait) {
 
 TEST_P(Failures, DifferentOperationsAreNamedOnBothSides) {
   run([](const Communicator& world) {
-    reduce_one(world);
     const auto caught = error_of([&] {
+      reduce_one(world);
       if (world.rank() == 1)
         world.barrier({Purpose::kControl, "end of step"});
       else
@@ -91,6 +92,73 @@ TEST_P(Failures, DifferentSizesTypesAndNamesAreNoticed) {
       EXPECT_EQ(caught.code, ExitCode::kError);
       EXPECT_TRUE(contains(caught.line, " where rank ")) << caught.line;
     });
+}
+
+// What one rank does otherwise than the others: five ways to diverge, with what all must say.
+struct Divergence {
+  const char* what;
+  std::function<void(const Communicator& world, const Communicator& twin, bool odd)> body;
+  ExitCode code;
+  std::vector<const char*> parts;
+};
+
+const std::vector<Divergence>& divergences() {
+  const auto reduce = [](const Communicator& group, const char* name, Reduce op = Reduce::kSum) {
+    float value = 1;
+    group.all_reduce({&value, 1, DType::kF32}, op, {Purpose::kGradients, name});
+  };
+  static const std::vector<Divergence> all{
+      {"a missing call",
+       [reduce](const Communicator& world, const Communicator&, bool odd) {
+         if (!odd) reduce(world, "layers.1");
+         reduce(world, "layers.2");
+       },
+       ExitCode::kError,
+       {"all_reduce 'layers.1'", "all_reduce 'layers.2'", " where rank "}},
+      {"another order",
+       [reduce](const Communicator& world, const Communicator&, bool odd) {
+         reduce(world, odd ? "layers.2" : "layers.1");
+         reduce(world, odd ? "layers.1" : "layers.2");
+       },
+       ExitCode::kError,
+       {"all_reduce 'layers.1'", "all_reduce 'layers.2'", " where rank "}},
+      {"another reduction",
+       [reduce](const Communicator& world, const Communicator&, bool odd) {
+         reduce(world, "layers.1", odd ? Reduce::kMax : Reduce::kSum);
+       },
+       ExitCode::kError,
+       {"(gradients, max, group world", "(gradients, group world", " where rank "}},
+      {"another group",
+       [reduce](const Communicator& world, const Communicator& twin, bool odd) {
+         reduce(odd ? twin : world, odd ? "layers.2" : "layers.1");
+       },
+       ExitCode::kTimeout,
+       {"waited 400 ms for rank ", "it was last in all_reduce 'layers."}},
+      {"no call at all",
+       [reduce](const Communicator& world, const Communicator&, bool odd) {
+         if (!odd) reduce(world, "layers.1");
+       },
+       ExitCode::kPeerFailed,
+       {"rank 1", " ended while rank ", "all_reduce 'layers.1' (gradients); its last call was"}},
+  };
+  return all;
+}
+
+TEST_P(Failures, EveryDivergenceIsNamed) {
+  for (const auto& divergence : divergences())
+    run(
+        [&](const Communicator& world) {
+          const bool odd = world.rank() == 1;
+          const auto caught = error_of([&] {
+            const Communicator twin = world.split(0, world.rank(), "twin");
+            divergence.body(world, twin, odd);
+          });
+          if (odd && divergence.code == ExitCode::kPeerFailed) return;  // it goes its way
+          EXPECT_EQ(caught.code, divergence.code) << divergence.what << ": " << caught.line;
+          for (const char* part : divergence.parts)
+            EXPECT_TRUE(contains(caught.line, part)) << divergence.what << ": " << caught.line;
+        },
+        divergence.code == ExitCode::kTimeout ? milliseconds(400) : milliseconds(60'000));
 }
 
 TEST_P(Failures, AMessageOfAnotherSizeIsNoticed) {

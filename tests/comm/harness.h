@@ -4,46 +4,125 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <cstring>
+#include <filesystem>
 #include <functional>
+#include <memory>
 #include <ostream>
 #include <string>
 #include <vector>
 
+#include "hydrofoil/comm/backend/hierarchical/hierarchical_backend.h"
+#include "hydrofoil/comm/backend/thread/thread_world.h"
 #include "hydrofoil/comm/communicator.h"
+#include "hydrofoil/comm/group.h"
+#include "hydrofoil/comm/module.h"
+#include "hydrofoil/comm/world.h"
 #include "hydrofoil/core/dtype.h"
 #include "hydrofoil/core/error.h"
+#include "tests/comm/mailboxes.h"
 #include "tests/comm/processes.h"
 #include "tests/support/ranks.h"
 
 namespace hydrofoil::comm::test {
 
-enum class Transport { kThread, kShm };
+// What carries the data: memory of threads, memory of processes, messages between threads, threads
+// as ranks of two hosts, processes over Gloo, whatever the ranks of a launcher talk over.
+enum class Over { kThread, kShm, kMessages, kHosts, kGloo, kLaunched };
 
 struct World {
-  Transport transport;
+  Over over;
   int ranks;
   friend std::ostream& operator<<(std::ostream& out, const World& w) {
-    return out << (w.transport == Transport::kThread ? "Thread" : "Shm") << w.ranks;
+    constexpr std::array kNames{"Thread", "Shm", "Messages", "Hosts", "Gloo", "Launched"};
+    return out << kNames[static_cast<size_t>(w.over)] << w.ranks;
   }
 };
 
 using Body = std::function<void(Communicator)>;
 
+inline Communicator over_messages(std::unique_ptr<Transport> transport,
+                                  std::chrono::milliseconds timeout) {
+  auto job = join_by_messages(std::move(transport), {.timeout = timeout});
+  return Communicator(
+      std::make_shared<Group>(std::move(job.backend), std::make_shared<Meter>(), "messages"));
+}
+
+inline void run_over_messages(int ranks, const Body& body, std::chrono::milliseconds timeout) {
+  const auto boxes = std::make_shared<Mailboxes>(ranks);
+  hydrofoil::test::run_as_threads(
+      ranks, [&](int rank) { return over_messages(boxes->join(rank), timeout); }, body);
+}
+
+// The first half of the ranks, rounded up, is one host, the others another.
+inline void run_on_two_hosts(int ranks, const Body& body, std::chrono::milliseconds timeout) {
+  const auto boxes = std::make_shared<Mailboxes>(ranks);
+  const int first = (ranks + 1) / 2;
+  const std::array hosts{ThreadWorld(first, timeout), ThreadWorld(ranks - first, timeout, first)};
+  std::vector<int> host_of;
+  for (int r = 0; r < ranks; ++r) host_of.push_back(r < first ? 0 : 1);
+  hydrofoil::test::run_as_threads(
+      ranks,
+      [&](int rank) {
+        auto job = join_by_messages(boxes->join(rank), {.timeout = timeout});
+        const bool second = rank >= first;
+        auto local = hosts[second].backend(rank - (second ? first : 0));
+        return Communicator(
+            std::make_shared<Group>(std::make_unique<HierarchicalBackend>(
+                                        std::move(job.backend), std::move(local), host_of),
+                                    std::make_shared<Meter>(), "hosts"));
+      },
+      body);
+}
+
+// As one rank of several on this host, started by hand.
+inline Processes::Join join_over(const std::string& backend) {
+  return [backend](const std::string& job, int rank, int ranks, std::chrono::milliseconds timeout) {
+    LaunchEnvironment environment;
+    environment.rank = environment.local_rank = rank;
+    environment.size = environment.local_size = ranks;
+    environment.job = job;
+    return connect(environment, {.backend = backend, .timeout = timeout});
+  };
+}
+
+inline bool in_this_build(const std::string& module) {
+  return std::filesystem::exists(HYDROFOIL_MODULES "/libhydrofoil_" + module + ".so");
+}
+
+// This process is a rank that a launcher has started (launched_test.cpp): it connects once.
+inline void run_launched(const Body& body) {
+  static const Communicator world = connect(detect(process_environment()));
+  body(world.split(0, world.rank(), "world"));
+}
+
 // Expectations inside the body count wherever it runs.
 inline void run(const World& world, const Body& body,
                 std::chrono::milliseconds timeout = std::chrono::minutes(2)) {
-  if (world.transport == Transport::kThread)
-    return hydrofoil::test::run_ranks(world.ranks, body, timeout);
-  Processes processes(world.ranks, body, timeout);
+  if (world.over == Over::kThread) return hydrofoil::test::run_ranks(world.ranks, body, timeout);
+  if (world.over == Over::kMessages) return run_over_messages(world.ranks, body, timeout);
+  if (world.over == Over::kHosts) return run_on_two_hosts(world.ranks, body, timeout);
+  if (world.over == Over::kLaunched) return run_launched(body);
+  if (world.over == Over::kGloo) backends();  // loads libtorch once, for all children
+  Processes processes(world.ranks, body, timeout,
+                      join_over(world.over == Over::kGloo ? "gloo" : "shm"));
   for (int r = 0; r < world.ranks; ++r) EXPECT_EQ(processes.wait(r), 0) << "rank " << r;
 }
 
 inline std::vector<World> worlds(const std::vector<int>& sizes) {
+  const auto launched = detect(process_environment());
+  if (launched.size > 1) return {{Over::kLaunched, launched.size}};
   std::vector<World> all;
-  for (const int n : sizes) all.push_back({Transport::kThread, n});
+  for (const int n : sizes) all.push_back({Over::kThread, n});
+  for (const int n : sizes)
+    if (n == 1 || n == 3) all.push_back({Over::kMessages, n});
+  for (const int n : sizes)
+    if (n > 2) all.push_back({Over::kHosts, n});
 #ifndef __SANITIZE_THREAD__  // it cannot follow memory that processes share
-  for (const int n : sizes) all.push_back({Transport::kShm, n});
+  for (const int n : sizes) all.push_back({Over::kShm, n});
+  if (in_this_build("gloo")) all.push_back({Over::kGloo, 3});
 #endif
   return all;
 }

@@ -171,16 +171,40 @@ TEST(Connect, OneRankNeedsNobody) {
   world.barrier();
 }
 
-TEST(Connect, SeveralHostsAreRefused) {
-  try {
-    connect(detect(lookup_in(kTorchrun)));
-    ADD_FAILURE();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ExitCode::kConfig);
-    EXPECT_NE(error.line().find("one host only; a network backend is not built yet"),
-              std::string::npos)
-        << error.line();
-  }
+TEST(Connect, TheBackendFollowsFromWhereTheRanksAre) {
+  const auto chosen = [](const Environment& environment, const std::string& wish = "auto") {
+    return choose_backend(detect(lookup_in(environment)), wish, lookup_in(environment));
+  };
+  EXPECT_EQ(chosen({}), "thread");
+  EXPECT_EQ(chosen({}, "gloo"), "thread");
+  EXPECT_EQ(chosen(kTorchrun), "shm+gloo");  // 8 ranks, 4 here
+  const auto one_host = with(kTorchrun, "LOCAL_WORLD_SIZE", "8");
+  EXPECT_EQ(chosen(one_host), "shm");
+  EXPECT_EQ(chosen(one_host, "mpi"), "mpi");
+  EXPECT_EQ(chosen(with(one_host, "HYDROFOIL_COMM_BACKEND", "gloo")), "gloo");
+  EXPECT_EQ(chosen(with(one_host, "HYDROFOIL_COMM_BACKEND", "gloo"), "shm"), "shm");
+  EXPECT_EQ(
+      chosen(with(with(kOpenMpi, "OMPI_COMM_WORLD_SIZE", "9"), "OMPI_COMM_WORLD_LOCAL_SIZE", "2")),
+      "shm+mpi");
+}
+
+TEST(Connect, ABackendThatCannotWorkIsRefused) {
+  const auto expect = [](const Environment& environment, const std::string& wish,
+                         const std::string& part) {
+    try {
+      connect(detect(lookup_in(environment)), {.backend = wish}, lookup_in(environment));
+      ADD_FAILURE() << "accepted: " << part;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::kConfig);
+      EXPECT_NE(error.line().find(part), std::string::npos) << error.line();
+    }
+  };
+  expect(kTorchrun, "shm", "shared memory does not reach the others");
+  expect(kTorchrun, "nccl", "there is no comm backend 'nccl' (use auto, shm, mpi, gloo,");
+  expect(with(kTorchrun, "HYDROFOIL_COMM_BACKEND", "x"), "auto",
+         "HYDROFOIL_COMM_BACKEND: there is");
+  expect(with(with(kOpenMpi, "OMPI_COMM_WORLD_SIZE", "9"), "OMPI_COMM_WORLD_LOCAL_SIZE", "2"),
+         "shm+gloo", "MASTER_ADDR is not set");
 }
 
 TEST(Connect, ABadTimeoutIsRefused) {

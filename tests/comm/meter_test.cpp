@@ -68,6 +68,30 @@ TEST_P(Meters, CountMessagesAtTheReceiver) {
   });
 }
 
+TEST_P(Meters, TimesOfWatchedCallsByMessage) {
+  run([](const Communicator& world) {
+    Timings& timings = world.meter().timings();
+    const auto n = static_cast<size_t>(world.size());
+    std::vector<float> whole(100 * n), part(100);
+    const auto gather = [&] {
+      world.all_gather({part.data(), 100, DType::kF32}, {whole.data(), 100 * n, DType::kF32}, {});
+    };
+    gather();
+    EXPECT_TRUE(timings.rows().empty());  // nobody asked
+    timings.watch({operation_named("all_gather_into_tensor")}, false);
+    for (int i = 0; i < 30; ++i) gather();
+    world.barrier();  // not watched
+    const auto rows = timings.rows();
+    ASSERT_EQ(rows.size(), 1U);
+    EXPECT_EQ(rows[0].op, Operation::kAllGather);
+    EXPECT_EQ(rows[0].bytes, 400 * n);
+    EXPECT_EQ(rows[0].calls, 30U);
+    EXPECT_GT(rows[0].total_ms, 0);
+    EXPECT_LE(rows[0].mean_ms, rows[0].total_ms);
+    world.barrier();
+  });
+}
+
 INSTANTIATE_TEST_SUITE_P(, Meters, ::testing::ValuesIn(worlds({1, 2, 3})),
                          ::testing::PrintToStringParamName());
 

@@ -101,6 +101,51 @@ TEST_P(Ranks, ARankKilledInTheMidstOfACallIsShownInIt) {
     EXPECT_EQ(processes.wait(r), r == 1 ? 256 + SIGKILL : 0) << "rank " << r;
 }
 
+// Over a network nobody sees the process of a peer: a closed connection is what is left of it.
+class OverGloo : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (!in_this_build("gloo")) GTEST_SKIP() << "this build is without libtorch";
+    backends();  // loads it once, for all children
+  }
+  static void lose(int signal, milliseconds timeout,
+                   const std::function<void(const Caught&)>& check) {
+    Processes processes(
+        3,
+        [&](const Communicator& world) {
+          const auto caught = error_of([&] {
+            float value = 1;
+            world.all_reduce({&value, 1, DType::kF32}, Reduce::kSum, kLabel);
+            if (world.rank() == 1) raise(signal);
+            world.barrier({Purpose::kControl, "end"});
+          });
+          check(caught);
+        },
+        timeout, join_over("gloo"));
+    for (const int r : {0, 2}) EXPECT_EQ(processes.wait(r), 0) << "rank " << r;
+  }
+};
+
+TEST_F(OverGloo, AKilledRankIsNamedByAllWithinTwoSeconds) {
+  const auto start = Clock::now();
+  lose(SIGKILL, std::chrono::minutes(2), [&](const Caught& caught) {
+    EXPECT_EQ(caught.code, ExitCode::kPeerFailed);
+    EXPECT_TRUE(contains(caught.line, "rank 1 (pid ")) << caught.line;
+    EXPECT_TRUE(contains(caught.line, "died or cannot be reached")) << caught.line;
+    EXPECT_TRUE(contains(caught.line, "the last call heard of it was")) << caught.line;
+  });
+  EXPECT_LT(Clock::now() - start, seconds(20));  // start and end of the processes included
+}
+
+TEST_F(OverGloo, AStoppedRankIsNamedAfterTheTimeout) {
+  lose(SIGSTOP, milliseconds(3000), [](const Caught& caught) {
+    EXPECT_EQ(caught.code, ExitCode::kTimeout);
+    EXPECT_TRUE(contains(caught.line, "waited 3 s for rank 1 (pid ")) << caught.line;
+    EXPECT_TRUE(contains(caught.line, "in barrier 'end' (control)")) << caught.line;
+    EXPECT_TRUE(contains(caught.line, "it does not answer")) << caught.line;
+  });
+}
+
 INSTANTIATE_TEST_SUITE_P(, Ranks, ::testing::Values(2, 3, 4));
 
 size_t open_descriptors() {

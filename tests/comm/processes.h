@@ -21,8 +21,15 @@ namespace hydrofoil::comm::test {
 
 class Processes {
  public:
+  using Join = std::function<Communicator(const std::string& job, int rank, int ranks,
+                                          std::chrono::milliseconds timeout)>;
+  static Communicator over_shm(const std::string& job, int rank, int ranks,
+                               std::chrono::milliseconds timeout) {
+    return join_shm(job, rank, ranks, {.timeout = timeout});
+  }
+
   Processes(int ranks, const std::function<void(Communicator)>& body,
-            std::chrono::milliseconds timeout) {
+            std::chrono::milliseconds timeout, const Join& join = over_shm) {
     static int jobs = 0;
     const std::string job = "test-" + std::to_string(getpid()) + "-" + std::to_string(++jobs);
     std::fflush(nullptr);
@@ -32,7 +39,7 @@ class Processes {
       if (pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (getppid() != parent) _exit(1);
-        _exit(child(job, r, ranks, body, timeout));
+        _exit(child(r, body, [&] { return join(job, r, ranks, timeout); }));
       }
       pids_.push_back(pid);
     }
@@ -57,12 +64,11 @@ class Processes {
   }
 
  private:
-  static int child(const std::string& job, int rank, int ranks,
-                   const std::function<void(Communicator)>& body,
-                   std::chrono::milliseconds timeout) {
+  static int child(int rank, const std::function<void(Communicator)>& body,
+                   const std::function<Communicator()>& join) {
     set_compute_threads(1);
     try {
-      body(join_shm(job, rank, ranks, {.timeout = timeout}));
+      body(join());
     } catch (const std::exception& error) {
       ADD_FAILURE() << "rank " << rank << ": " << error.what();
     }

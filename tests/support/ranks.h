@@ -14,30 +14,37 @@
 
 namespace hydrofoil::test {
 
-// Runs body(rank's communicator) in `ranks` threads with one compute thread each. When one throws,
-// the others are woken; the first error is rethrown here.
-inline void run_ranks(int ranks, const std::function<void(comm::Communicator)>& body,
-                      std::chrono::milliseconds timeout = std::chrono::minutes(2)) {
-  const comm::ThreadWorld world(ranks, timeout);
+// Runs body(join(r)) in `ranks` threads with one compute thread each. When one throws, the others
+// are woken; the first error is rethrown here.
+inline void run_as_threads(int ranks, const std::function<comm::Communicator(int)>& join,
+                           const std::function<void(comm::Communicator)>& body) {
   std::mutex mutex;
   std::exception_ptr first;
   std::vector<std::thread> threads;
   for (int r = 0; r < ranks; ++r)
-    threads.emplace_back([&, mine = world.rank(r)]() mutable {
+    threads.emplace_back([&, r] {
       set_compute_threads(1);
-      const comm::Communicator handle = mine;
+      comm::Communicator handle;
       try {
-        body(std::move(mine));
+        handle = join(r);
+        body(handle);
       } catch (...) {
         {
           const std::lock_guard lock(mutex);
           if (!first) first = std::current_exception();
         }
-        handle.abort("another rank failed");
+        if (handle) handle.abort("another rank failed");
       }
     });
   for (auto& thread : threads) thread.join();
   if (first) std::rethrow_exception(first);
+}
+
+// The same over the memory of this process.
+inline void run_ranks(int ranks, const std::function<void(comm::Communicator)>& body,
+                      std::chrono::milliseconds timeout = std::chrono::minutes(2)) {
+  const comm::ThreadWorld world(ranks, timeout);
+  run_as_threads(ranks, [&](int r) { return world.rank(r); }, body);
 }
 
 }  // namespace hydrofoil::test

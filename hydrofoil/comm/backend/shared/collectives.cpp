@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "hydrofoil/comm/backend/reduction.h"
 #include "hydrofoil/comm/backend/shared/shared_backend.h"
 #include "hydrofoil/kernels/reduce.h"
 
@@ -26,18 +27,6 @@ const std::byte* bytes_of(ConstBuffer b) {
 
 void transfer(std::byte* to, const std::byte* from, size_t bytes, bool stream = false) {
   if (bytes && to != from) kernels::copy_bytes(to, from, bytes, stream);
-}
-
-kernels::Reduction kernel_of(Reduce op) {
-  switch (op) {
-    case Reduce::kSum:
-      return kernels::Reduction::kSum;
-    case Reduce::kMax:
-      return kernels::Reduction::kMax;
-    case Reduce::kMin:
-      return kernels::Reduction::kMin;
-  }
-  return kernels::Reduction::kSum;
 }
 
 // Room for one chunk of each rank in a stage: a multiple of the cache line.

@@ -13,20 +13,21 @@ namespace {
 
 constexpr long kSliceNs = 10'000'000;  // between two looks around while asleep
 
+}  // namespace
+
 std::string seconds_text(std::chrono::milliseconds time) {
   const auto ms = time.count();
   return ms % 1000 ? std::to_string(ms) + " ms" : std::to_string(ms / 1000) + " s";
 }
 
-}  // namespace
-
-void FailureSlot::record(ExitCode code, std::string_view message, std::string_view where) {
+bool FailureSlot::record(ExitCode code, std::string_view message, std::string_view where) {
   uint32_t none = kNone;
-  if (!state_.compare_exchange_strong(none, kWriting)) return;
+  if (!state_.compare_exchange_strong(none, kWriting)) return false;
   code_ = static_cast<int32_t>(code);
   message_[message.copy(message_, sizeof message_ - 1)] = '\0';
   where_[where.copy(where_, sizeof where_ - 1)] = '\0';
   state_.store(kReady, std::memory_order_release);
+  return true;
 }
 
 void FailureSlot::raise() const {
@@ -64,7 +65,8 @@ Fabric::Fabric(int rank, int size, SharedOptions options)
 
 std::string Fabric::label(int rank) const {
   const int pid = state(rank).pid.load(std::memory_order_relaxed);
-  return "rank " + std::to_string(rank) + (pid ? " (pid " + std::to_string(pid) + ")" : "");
+  return "rank " + std::to_string(options_.first_rank + rank) +
+         (pid ? " (pid " + std::to_string(pid) + ")" : "");
 }
 
 void Fabric::leave() {
@@ -97,7 +99,7 @@ void Fabric::sleep_until(const Counter& counter, uint64_t value, int rank, Call&
     counter.sleep(seen, kSliceNs);
     if (counter.reached(value)) return;
     if (!noted) {  // only once it takes long: the record is for those who ask why
-      call.record.waits_for = static_cast<int16_t>(rank);
+      call.record.waits_for = static_cast<int16_t>(options_.first_rank + rank);
       state(rank_).calls.put(call.record);
       noted = true;
     }
@@ -129,7 +131,11 @@ void Fabric::time_out(int rank, const Call& call) {
     text += "; " + last_seen_text(recent);
     const CallRecord* last = last_seen(recent);
     if (!last || last->phase != CallPhase::kStarted || last->waits_for < 0) break;
-    rank = last->waits_for;
+    rank = last->waits_for - options_.first_rank;
+    if (rank < 0 || rank >= size_) {
+      text += " and waited for " + account_of_other_(last->waits_for);
+      break;
+    }
     text += " and waited for " + label(rank);
     if (rank == rank_) break;
   }

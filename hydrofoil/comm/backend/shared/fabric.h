@@ -11,10 +11,12 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "hydrofoil/comm/backend.h"
@@ -25,7 +27,10 @@ namespace hydrofoil::comm {
 
 struct SharedOptions {
   std::chrono::milliseconds timeout{std::chrono::minutes(10)};
+  int first_rank = 0;  // of this host, where the job has several: ranks here are named from it on
 };
+
+std::string seconds_text(std::chrono::milliseconds time);  // "2 s", "300 ms"
 
 // What peers may know of a rank; in zeroed shared memory, written by that rank.
 struct RankState {
@@ -37,7 +42,8 @@ struct RankState {
 // The first failure of the job. In zeroed shared memory.
 class FailureSlot {
  public:
-  void record(ExitCode code, std::string_view message, std::string_view where);
+  // Whether it was the first.
+  bool record(ExitCode code, std::string_view message, std::string_view where);
   bool present() const { return state_.load(std::memory_order_seq_cst) != kNone; }
   [[noreturn]] void raise() const;  // it must be present
 
@@ -93,9 +99,11 @@ class Fabric {
   // Ends the job with this failure, unless there is one already, and throws the one that counts.
   [[noreturn]] void fail(ExitCode code, const std::string& message, const std::string& where = {});
   std::string label(int rank) const;  // "rank 2 (pid 123)"
-
- protected:
-  void leave();  // no peer shall wait for this rank any more
+  void leave();                       // no peer shall wait for this rank any more
+  // What to say of ranks of other hosts, by their number in the job.
+  void set_account_of_others(std::function<std::string(int rank)> account) {
+    account_of_other_ = std::move(account);
+  }
 
  private:
   void sleep_until(const Counter& counter, uint64_t value, int rank, Call& call);
@@ -104,6 +112,7 @@ class Fabric {
 
   int rank_, size_;
   SharedOptions options_;
+  std::function<std::string(int rank)> account_of_other_;
   int spins_, yields_;
 };
 

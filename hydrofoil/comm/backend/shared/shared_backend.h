@@ -50,6 +50,7 @@ class SharedBackend final : public Backend {
   void abort(std::string_view reason) override;
   FlightRing& calls() override { return fabric_->state(fabric_->rank()).calls; }
   std::vector<CallRecord> recent_calls(int rank) const override;
+  const std::shared_ptr<Fabric>& fabric() const { return fabric_; }
 
  private:
   struct Share {  // of the bytes of a buffer, for one rank

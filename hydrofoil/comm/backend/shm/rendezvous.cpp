@@ -153,8 +153,9 @@ std::string seconds_text(std::chrono::milliseconds time) {
 }
 
 constexpr const char* kOneHostHint =
-    "all ranks must run on one host and in one network namespace, a network backend is not built "
-    "yet; where they start slowly, raise HYDROFOIL_RENDEZVOUS_TIMEOUT_SECONDS";
+    "the backend shm needs all ranks on one host and in one network namespace, others do not; "
+    "where "
+    "ranks start slowly, raise HYDROFOIL_RENDEZVOUS_TIMEOUT_SECONDS";
 
 constexpr const char* kOnceHint =
     "start each rank once, and give every job its own id (HYDROFOIL_JOB)";

@@ -155,7 +155,8 @@ Member own_member(size_t bytes) {
 
 }  // namespace
 
-Communicator join_shm(const std::string& job, int rank, int size, const ShmOptions& options) {
+std::unique_ptr<SharedBackend> join_shm_backend(const std::string& job, int rank, int size,
+                                                const ShmOptions& options) {
   if (rank < 0 || rank >= size)
     throw Error(ExitCode::kConfig, "rank " + std::to_string(rank) + " is not one of " +
                                        std::to_string(size) + " ranks");
@@ -171,10 +172,13 @@ Communicator join_shm(const std::string& job, int rank, int size, const ShmOptio
   }
   members.own = SharedBytes(arenas, members.parts[static_cast<size_t>(rank)]);
   auto fabric = std::make_shared<ShmFabric>(std::move(arenas), std::move(met), rank,
-                                            SharedOptions{options.timeout});
-  auto backend =
-      std::make_unique<SharedBackend>(std::move(fabric), "world", rank, std::move(members));
-  return Communicator(std::make_shared<Group>(std::move(backend), std::make_shared<Meter>()));
+                                            SharedOptions{options.timeout, options.first_rank});
+  return std::make_unique<SharedBackend>(std::move(fabric), "world", rank, std::move(members));
+}
+
+Communicator join_shm(const std::string& job, int rank, int size, const ShmOptions& options) {
+  return Communicator(std::make_shared<Group>(join_shm_backend(job, rank, size, options),
+                                              std::make_shared<Meter>(), "shm"));
 }
 
 }  // namespace hydrofoil::comm

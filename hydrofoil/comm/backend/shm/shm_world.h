@@ -8,17 +8,23 @@
 #pragma once
 
 #include <chrono>
+#include <memory>
 #include <string>
 
 #include "hydrofoil/comm/communicator.h"
 
 namespace hydrofoil::comm {
 
+class SharedBackend;
+
 struct ShmOptions {
   std::chrono::milliseconds rendezvous_timeout{std::chrono::seconds(60)};
   std::chrono::milliseconds timeout{std::chrono::minutes(10)};
+  int first_rank = 0;  // as in SharedOptions
 };
 
+std::unique_ptr<SharedBackend> join_shm_backend(const std::string& job, int rank, int size,
+                                                const ShmOptions& options);
 // Joins the job as this rank. Errors as in rendezvous.h.
 Communicator join_shm(const std::string& job, int rank, int size, const ShmOptions& options = {});
 

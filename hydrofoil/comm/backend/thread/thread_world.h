@@ -15,12 +15,16 @@
 
 namespace hydrofoil::comm {
 
+class SharedBackend;
+
 class ThreadWorld {
  public:
-  explicit ThreadWorld(int size, std::chrono::milliseconds timeout = std::chrono::minutes(10));
+  explicit ThreadWorld(int size, std::chrono::milliseconds timeout = std::chrono::minutes(10),
+                       int first_rank = 0);  // as in SharedOptions
 
   // To be taken once; the rank has left when the last copy, and all split from it, are gone.
   Communicator rank(int rank) const;
+  std::unique_ptr<SharedBackend> backend(int rank) const;
 
  private:
   struct Shared;

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a messaging library has to do for comm: carry bytes between processes. Order, reductions,
+// windows and the explanation of failures are built on it once, in MessageBackend.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+namespace hydrofoil::comm {
+
+// A message under way. Its memory must live until wait() has returned or thrown.
+class Transfer {
+ public:
+  Transfer() = default;
+  Transfer(const Transfer&) = delete;
+  Transfer& operator=(const Transfer&) = delete;
+  virtual ~Transfer() = default;
+
+  // True when the message has arrived, or may be overwritten; false when it was cancelled. Throws
+  // std::runtime_error, with what the library says, when the peer cannot be reached any more.
+  virtual bool wait() = 0;
+  // By any thread, any number of times, while somebody waits or before.
+  virtual void cancel() noexcept = 0;
+};
+
+// Messages of one source, destination and channel arrive in the order of the calls, and a receive
+// names their exact size. Every function may be called from several threads.
+class Transport {
+ public:
+  static constexpr int kAny = -1;
+  static constexpr uint32_t kChannels = 1u << 28;  // channels are below
+
+  Transport(int rank, int size) : rank_(rank), size_(size) {}
+  Transport(const Transport&) = delete;
+  Transport& operator=(const Transport&) = delete;
+  virtual ~Transport() = default;  // every rank's, at about the same time
+
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+  virtual std::unique_ptr<Transfer> send(int to, uint32_t channel, const void* data,
+                                         size_t bytes) = 0;
+  // from: a rank, or kAny.
+  virtual std::unique_ptr<Transfer> receive(int from, uint32_t channel, void* data,
+                                            size_t bytes) = 0;
+  // The job has failed: the destructor must wait for nobody.
+  virtual void give_up() = 0;
+
+ private:
+  int rank_, size_;
+};
+
+// What a module needs to know to bring the ranks together.
+struct TransportRequest {
+  int rank = 0, size = 1;
+  std::string job;                 // the same in all ranks, different between jobs
+  std::string address;             // of rank 0; empty: all ranks are on this host
+  int port = 0;                    // there
+  bool store_of_launcher = false;  // a store of torchrun's listens there already
+  std::chrono::milliseconds rendezvous_timeout{std::chrono::seconds(60)};
+};
+
+// Libraries that not every machine has live in modules (libhydrofoil_mpi.so, libhydrofoil_gloo.so),
+// which are loaded when they are asked for. Each exports these two:
+using OpenTransport = Transport* (*)(const TransportRequest& request);  // throws Error
+using NameTransport = const char* (*)();  // the library and its version: "Open MPI 4.1.4"
+constexpr const char *kOpenTransport = "hydrofoil_open_transport",
+                     *kNameTransport = "hydrofoil_name_transport";
+
+}  // namespace hydrofoil::comm

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/comm/schedules.h"
+
+namespace hydrofoil::comm::test {
+namespace {
+
+TEST(Schedules, NoneHangs) {
+  play_schedules(1, 200);
+}
+
+}  // namespace
+}  // namespace hydrofoil::comm::test
