@@ -27,7 +27,7 @@ using Json = nlohmann::ordered_json;
 
 struct CommArguments {
   comm::BenchOptions bench;
-  std::string smallest = "8", largest = "256MiB";
+  std::string smallest = "8", largest = "256MiB", backend = "auto";
   int ranks = 2;
   bool json = false;
 };
@@ -72,25 +72,28 @@ void require_sizes(const CommArguments& a, int ranks) {
                 "--largest", "give a smaller one");
 }
 
-void print_head(const CommArguments& a, int ranks) {
+void print_head(const CommArguments& a, const comm::Communicator& world) {
+  const int ranks = world.size();
   if (a.json) {
     std::cout << Json{{"event", "start"},
                       {"ranks", ranks},
+                      {"comm", world.carrier()},
                       {"cpu", host::cpu_model()},
                       {"usable_cores", host::usable_cores()},
                       {"program", version_line()}}
               << std::endl;
     return;
   }
-  std::cout << ranks << (ranks == 1 ? " rank on " : " ranks on ") << host::cpu_model()
-            << ", usable cores of rank 0: " << host::usable_cores() << "; GB/s = 1e9 bytes\n"
+  std::cout << ranks << (ranks == 1 ? " rank over " : " ranks over ") << world.carrier() << " on "
+            << host::cpu_model() << ", usable cores of rank 0: " << host::usable_cores()
+            << "; GB/s = 1e9 bytes\n"
             << comm::bench_table_head() << std::endl;
 }
 
 int bench_rank(const CommArguments& a, const comm::Communicator& world) {
   const auto start = std::chrono::steady_clock::now();
   const bool speaks = world.rank() == 0;
-  if (speaks) print_head(a, world.size());
+  if (speaks) print_head(a, world);
   const auto cases = comm::bench(world, a.bench, [&](const comm::BenchCase& result) {
     std::cout << (a.json ? to_json(result, world.size()) : to_table_line(result)) << std::endl;
   });
@@ -105,7 +108,7 @@ int bench_comm(CommArguments a) {
   a.bench.smallest_bytes = bytes_of("--smallest", a.smallest);
   a.bench.largest_bytes = bytes_of("--largest", a.largest);
   require_sizes(a, ranks_of_job(a.ranks));
-  return run_on_ranks(a.ranks,
+  return run_on_ranks(a.ranks, a.backend,
                       [&](const comm::Communicator& world) { return bench_rank(a, world); });
 }
 
@@ -118,6 +121,7 @@ void add_comm(CLI::App& bench, Action& action) {
                    "processes to start on this host; ignored under torchrun, mpirun, srun")
       ->check(CLI::Range(1, 64))
       ->capture_default_str();
+  command->add_option("--comm", a->backend, kBackendHelp)->capture_default_str();
   command->add_option("--smallest", a->smallest, "first size: 8, 16kB (1000), 1MiB (1024)")
       ->type_name("SIZE")
       ->capture_default_str();
@@ -140,7 +144,8 @@ void add_comm(CLI::App& bench, Action& action) {
       "  hydrofoil bench comm\n"
       "  hydrofoil bench comm --ranks 4 --smallest 1MiB --largest 64MiB\n"
       "  hydrofoil bench comm --json | jq -c 'select(.event == \"case\")'\n"
-      "  mpirun -n 2 hydrofoil bench comm");
+      "  hydrofoil bench comm --ranks 2 --comm gloo\n"
+      "  mpirun -n 2 hydrofoil bench comm --comm mpi");
   command->callback([&action, a] { action = [a] { return bench_comm(*a); }; });
 }
 

@@ -20,6 +20,9 @@
 #include <vector>
 
 #include "cli/torch_library.h"
+#include "hydrofoil/comm/launch.h"
+#include "hydrofoil/comm/module.h"
+#include "hydrofoil/comm/world.h"
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/core/host.h"
 #include "hydrofoil/kernels/isa.h"
@@ -131,6 +134,21 @@ Json launch_facts() {
   return {{"launcher", nullptr}};
 }
 
+// Which backends there are, and which one ranks started like this process would talk over.
+Json comm_facts(Json& problems) {
+  Json facts;
+  for (const auto& [name, available, detail] : comm::backends())
+    facts[name] = available ? detail : "no: " + detail;
+  facts["choice"] = nullptr;
+  try {
+    const auto lookup = comm::process_environment();
+    facts["choice"] = comm::choose_backend(comm::detect(lookup), "auto", lookup);
+  } catch (const Error& error) {
+    problems.push_back(error.line());
+  }
+  return facts;
+}
+
 std::string value_text(const std::string& key, const Json& value) {
   if (value.is_null()) return "none";
   if (value.is_boolean()) return value.get<bool>() ? "yes" : "no";
@@ -163,6 +181,7 @@ int doctor(bool json) {
   facts["kernels"] = kernel_facts(problems);
   facts["system"] = system_facts();
   facts["launch"] = launch_facts();
+  facts["comm"] = comm_facts(problems);
   facts["problems"] = problems;
   if (json) {
     std::cout << facts.dump(-1, ' ', false, Json::error_handler_t::replace) << "\n";

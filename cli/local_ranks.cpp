@@ -28,14 +28,16 @@ int ranks_of_job(int asked) {
   return environment.size > 1 ? environment.size : asked;
 }
 
-int run_on_ranks(int asked, const std::function<int(const comm::Communicator&)>& body) {
+int run_on_ranks(int asked, const std::string& backend,
+                 const std::function<int(const comm::Communicator&)>& body) {
   const auto environment = comm::detect(comm::process_environment());
+  comm::choose_backend(environment, backend);  // what cannot work is said once
   if (environment.size == 1 && asked > 1)
     return comm::supervise(
         {.ranks = asked, .argv = own_command_line(), .environment = {}, .program = {}});
   if (environment.rank > 0)
     log::configure(log::Level::kQuiet, "rank " + std::to_string(environment.rank));
-  const auto world = comm::connect(environment);
+  const auto world = comm::connect(environment, {.backend = backend});
   try {
     return body(world);
   } catch (const Error& error) {

@@ -22,7 +22,7 @@ namespace {
 namespace fs = std::filesystem;
 
 struct TrainArguments {
-  std::string run_file, deepspeed, model, output, resume;
+  std::string run_file, deepspeed, model, output, resume, backend;
   std::vector<std::string> data, set;
   int ranks = 1;
   bool json = false;
@@ -31,6 +31,7 @@ struct TrainArguments {
 config::RunConfig load(TrainArguments arguments) {
   if (!arguments.output.empty())
     arguments.set.push_back("output=" + fs::absolute(arguments.output).string());
+  if (!arguments.backend.empty()) arguments.set.push_back("comm.backend=" + arguments.backend);
   if (arguments.run_file.empty() == arguments.model.empty())
     throw Error(ExitCode::kUsage, "give a run file, or --model and --data", {},
                 "see hydrofoil train --help");
@@ -61,7 +62,8 @@ int train(const TrainArguments& arguments) {
   // In the parent too: what is wrong is said once, before N processes start.
   auto run = load(arguments);
   config::resolve_batch(run.deepspeed, ranks_of_job(arguments.ranks));
-  return run_on_ranks(arguments.ranks, [&](const comm::Communicator& world) {
+  const std::string backend = run.comm.backend;
+  return run_on_ranks(arguments.ranks, backend, [&](const comm::Communicator& world) {
     return train_rank(arguments, world, std::move(run));
   });
 }
@@ -84,6 +86,7 @@ void add_train_command(CLI::App& app, Action& action) {
                    "processes to start on this host; ignored under torchrun, mpirun, srun")
       ->check(CLI::Range(1, 64))
       ->capture_default_str();
+  command->add_option("--comm", arguments->backend, kBackendHelp);
   command->add_option(
       "--resume", arguments->resume,
       "auto: go on from the newest complete checkpoint of the output, if any; or a checkpoint");

@@ -88,6 +88,8 @@ void DeepSpeedConfig::visit(Reader& f) {
        .help = "the figures of every step as TensorBoard events in <output_path>/<job_name>/"},
       tensorboard);
   visit_monitors(f);
+  f.section({.name = "comms_logger", .help = "times of calls between ranks, in a table at the end"},
+            comms_logger);
   f.section({.name = "mesh", .help = "axes of the ranks; may stand in the run file instead"}, mesh);
   visit_unbuilt_sections(f);
 }

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "hydrofoil/config/fields.h"
 #include "hydrofoil/core/dtype.h"
@@ -116,6 +117,15 @@ struct MonitorConfig {
   void visit(Reader& f);
 };
 
+// How long calls between ranks take, by operation and size of the message.
+struct CommsLogger {
+  bool enabled = false;
+  bool verbose = false;               // each call as a line, too
+  bool prof_all = true;               // all operations, or those of prof_ops
+  std::vector<std::string> prof_ops;  // names, DeepSpeed's or ours
+  void visit(Reader& f);
+};
+
 // How ranks are laid out. Axes other than data parallelism exist with one rank only.
 struct MeshConfig {
   std::optional<int64_t> dp;  // none: all ranks
@@ -161,6 +171,7 @@ struct DeepSpeedConfig {
   FloatType accumulation_type = FloatType::kAuto;   // gradients of micro-batches
   std::optional<int64_t> host_cache_gigabytes;      // datastates_ckpt.host_cache_size
   MonitorConfig csv_monitor, tensorboard;
+  CommsLogger comms_logger;
   bool wall_clock_breakdown = false;  // print where the time of a step went
   bool memory_breakdown = false;      // print memory by category
   bool dump_state = false;            // print the resolved configuration

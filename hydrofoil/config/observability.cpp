@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Monitors, profilers, activation checkpointing and checkpoint keys.
+#include "hydrofoil/config/deepspeed.h"
 #include "hydrofoil/config/sections.h"
 
 namespace hydrofoil::config {
@@ -9,17 +10,6 @@ constexpr Status kNoEffect = Status::kNoEffect;
 constexpr Status kRefused = Status::kRefused;
 
 const char* const kUseOthers = "use tensorboard, csv_monitor, or 'train --json'";
-
-void visit_comms_logger(Reader& f) {
-  const std::string why = "bytes by operation are in every step record";
-  f.enter({.name = "comms_logger", .status = kNoEffect, .why = why});
-  for (const char* name : {"enabled", "verbose", "debug"}) {
-    f.unstored({.name = name, .status = kNoEffect, .why = why}, "false");
-  }
-  f.unstored({.name = "prof_all", .status = kNoEffect, .why = why}, "true");
-  f.unstored({.name = "prof_ops", .status = kNoEffect, .why = why}, "[]");
-  f.leave();
-}
 
 }  // namespace
 
@@ -56,7 +46,16 @@ void visit_monitors(Reader& f) {
                              {"top_modules", "1"},
                              {"detailed", "true"},
                              {"output_file", "null"}}});
-  visit_comms_logger(f);
+}
+
+void CommsLogger::visit(Reader& f) {
+  f.field({.name = "enabled", .help = "a table of all calls between ranks at the end of a run"},
+          enabled);
+  f.field({.name = "verbose", .help = "each call is a line, too"}, verbose);
+  f.unstored({.name = "debug", .status = kNoEffect, .why = "calls have names: see 'verbose'"},
+             "false");
+  f.field({.name = "prof_all", .help = "all operations; else those of prof_ops"}, prof_all);
+  f.field({.name = "prof_ops", .help = "names of operations, for prof_all false"}, prof_ops);
 }
 
 void visit_activation_checkpointing(Reader& f) {

@@ -115,6 +115,14 @@ void DataConfig::visit(Reader& f) {
           sequence_length);
 }
 
+void CommConfig::visit(Reader& f) {
+  f.field({.name = "backend",
+           .help = "what ranks talk over; auto: shm on one host, on several shm inside each and "
+                   "mpi (under mpirun) or gloo between them",
+           .choices = {{"auto"}, {"shm"}, {"mpi"}, {"gloo"}, {"shm+mpi"}, {"shm+gloo"}}},
+          backend);
+}
+
 void RunConfig::visit(Reader& f) {
   f.field({.name = "version", .help = "freezes the defaults", .min = 1, .max = 1}, version);
   f.section({.name = "model", .help = "what is trained"}, model);
@@ -158,8 +166,7 @@ void RunConfig::visit(Reader& f) {
            .default_text = "none",
            .path = true},
           prometheus_file);
-  f.field({.name = "recompute",
-           .help = "keep only the inputs of blocks and run their forward again in backward"},
+  f.field({.name = "recompute", .help = "keep only inputs of blocks; run them again in backward"},
           recompute);
   f.field({.name = "compute_dtype",
            .help = "what operators compute in; \"auto\": bf16 where parameters are bf16 and the "
@@ -181,6 +188,7 @@ void RunConfig::visit(Reader& f) {
            .default_text = "4 x stage3_max_live_parameters, else the smallest that serves well"},
           resident_parameter_bytes);
   f.section({.name = "mesh", .help = "axes of the ranks"}, mesh);
+  f.section({.name = "comm", .help = "how ranks reach each other"}, comm);
   f.section({.name = "deepspeed", .help = "DeepSpeed's JSON, inline or a file name"}, deepspeed);
 }
 

@@ -38,6 +38,11 @@ struct DataConfig {
   void visit(Reader& f);
 };
 
+struct CommConfig {
+  std::string backend = "auto";  // comm::ConnectOptions::backend
+  void visit(Reader& f);
+};
+
 // What operators compute in. kAuto: bf16 where parameters are bf16 and the processor multiplies it.
 enum class ComputeType : uint8_t { kAuto, kF32, kBF16 };
 
@@ -59,6 +64,7 @@ struct RunConfig {
   int64_t threads = 0;  // per rank; 0: cores / local ranks
   std::optional<int64_t> resident_parameter_bytes;
   MeshConfig mesh;
+  CommConfig comm;
   DeepSpeedConfig deepspeed;
 
   // Stage 3: parameters a rank may hold gathered at once; 0: the smallest that serves well.

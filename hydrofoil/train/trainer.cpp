@@ -9,6 +9,7 @@
 #include <string>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "hydrofoil/checkpoint/folder.h"
 #include "hydrofoil/checkpoint/save.h"
@@ -92,6 +93,14 @@ void use_threads(const comm::Communicator& group, int64_t configured) {
   set_compute_threads(static_cast<int>(threads));
 }
 
+void watch_comm(const comm::Communicator& group, const config::CommsLogger& logger) {
+  std::vector<comm::Operation> operations;
+  if (!logger.prof_all)
+    for (const auto& name : logger.prof_ops) operations.push_back(comm::operation_named(name));
+  if (!logger.enabled || (!logger.prof_all && operations.empty())) return;
+  group.meter().timings().watch(operations, logger.verbose && group.rank() == 0);
+}
+
 }  // namespace
 
 Trainer::Trainer(comm::Communicator group, config::RunConfig run, TrainerOptions options)
@@ -101,6 +110,7 @@ Trainer::Trainer(comm::Communicator group, config::RunConfig run, TrainerOptions
       batch_(config::resolve_batch(run_.deepspeed, group_.size())) {
   comm::require_same(group_, "the resolved configuration", config::resolved_json(run_));
   use_threads(group_, run_.threads);
+  watch_comm(group_, run_.deepspeed.comms_logger);
   open_output();
   spec_ = load_spec();
   if (run_.data.sequence_length > spec_.position_limit())
@@ -117,6 +127,8 @@ Trainer::Trainer(comm::Communicator group, config::RunConfig run, TrainerOptions
     saver_ = std::make_unique<checkpoint::Saver>(group_, save_options(),
                                                  static_cast<size_t>(run_.save_buffer()));
   if (group_.rank() != 0) return;
+  if (group_.size() > 1)
+    log::info(std::to_string(group_.size()) + " ranks over " + group_.carrier());
   if (run_.deepspeed.dump_state) log::info(config::resolved_json(run_));
   reporters_ =
       open_reporters(run_, resume_from_ ? std::optional(progress_) : std::nullopt, options_.json);
@@ -368,6 +380,8 @@ void Trainer::finish(const std::string& checkpoint) {
                          .checkpoint = checkpoint,
                          .predicted = forecast(run_, spec_, batch_, model_.engine->options()),
                          .measured = std::move(measured)});
+  if (run_.deepspeed.comms_logger.enabled)
+    for (const auto& line : comm::timing_lines(group_.meter().timings().rows())) log::info(line);
 }
 
 }  // namespace hydrofoil::train

@@ -99,7 +99,7 @@ TEST(BenchComm, ASizeThatDoesNotFitIsRefusedBeforeAnythingStarts) {
 TEST(BenchComm, TheTableNamesItsUnitAndLinesUp) {
   const Result run = hydrofoil("bench comm --ranks 1 --largest 8 --seconds 0.001", kAlone);
   ASSERT_EQ(run.code, 0);
-  EXPECT_THAT(run.out, HasSubstr("1 rank on "));
+  EXPECT_THAT(run.out, HasSubstr("1 rank over thread on "));
   EXPECT_THAT(run.out, HasSubstr("GB/s = 1e9 bytes\n"));
   std::istringstream lines(run.out);
   std::string head, line;

@@ -80,7 +80,8 @@ Value flipped(const Row& row) {
       }
       return {};
     case Type::kList:
-      return parse_json(row.key.path ? "[\"other.txt\"]" : "[0.5, 0.75]", "flip");
+      return parse_json(
+          row.key.path || row.path.ends_with("_ops") ? "[\"other.txt\"]" : "[0.5, 0.75]", "flip");
     case Type::kAny:
       return parse_json("{\"model_type\": \"gpt2\"}", "flip");
     default:
