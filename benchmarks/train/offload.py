@@ -1,0 +1,45 @@
+#!/usr/bin/env python3
+"""The same run with optimizer states in memory and in a file, in turns: time of a step, peak memory, losses.
+
+  benchmarks/train/offload.py --path /mnt/nvme [--rounds 3] [--micro-batch 4] [--ranks 1] [--layers 12] [--width 512]
+
+Prints a line a run, then the ratio of the medians. Losses must be equal to the last bit.
+"""
+import argparse
+import statistics
+import tempfile
+
+import measured_run
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    measured_run.add_shape(parser, width=512, length=256, steps=6)
+    parser.add_argument("--path", required=True, help="folder on the disk")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--micro-batch", type=int, default=4)
+    parser.add_argument("--stage", type=int, default=2)
+    a = parser.parse_args()
+    places = {"memory": {"device": "none"}, "file": {"device": "nvme", "nvme_path": a.path}}
+    seconds, peaks, losses = ({place: [] for place in places} for _ in range(3))
+    for _ in range(a.rounds):
+        for place, offload in places.items():
+            with tempfile.TemporaryDirectory() as folder:
+                run = measured_run.write_run(folder, a, {
+                    "train_micro_batch_size_per_gpu": a.micro_batch,
+                    "zero_optimization": {"stage": a.stage, "offload_optimizer": offload}})
+                events, peak = measured_run.train(run, a.ranks)
+            steps = [event for event in events if event["event"] == "step"]
+            seconds[place] += [step["step_seconds"] for step in steps[2:]]  # the first reads no file
+            peaks[place].append(peak)
+            losses[place].append([step["loss"] for step in steps])
+            print(f"{place:7} {statistics.median(step['step_seconds'] for step in steps[2:]):7.3f} s a step, "
+                  f"peak {peak / 2**20:.0f} MiB a rank", flush=True)
+    ratio = statistics.median(seconds["file"]) / statistics.median(seconds["memory"])
+    equal = all(run == losses["memory"][0] for runs in losses.values() for run in runs)
+    print(f"file / memory: time x {ratio:.3f}, peak x {max(peaks['file']) / max(peaks['memory']):.3f}; "
+          f"losses {'equal' if equal else 'DIFFER'}")
+
+
+if __name__ == "__main__":
+    main()
