@@ -138,6 +138,11 @@ void ParameterCache::begin_pass(const std::string& kind) {
 }
 
 void ParameterCache::make_resident(std::unique_lock<std::mutex>& lock, Unit& unit) {
+  if (unit.updating) {
+    ++statistics_.stalls;
+    changed_.wait(lock, [&] { return !unit.updating || abandoned_; });
+    if (unit.updating) std::rethrow_exception(abandoned_);
+  }
   if (unit.state == State::kFilling) {
     ++statistics_.stalls;
     changed_.wait(lock, [&] { return unit.state != State::kFilling; });
@@ -270,7 +275,7 @@ void ParameterCache::prefetch() {
   for (const UnitId id : trace_->upcoming()) {
     Unit& unit = at(id);
     if (ahead_bytes += unit.full_bytes; ahead_bytes > options_.prefetch_bytes) break;
-    if (unit.state != State::kCold) continue;
+    if (unit.state != State::kCold || unit.updating) continue;
     if (!make_room(unit, &unit)) break;
     start_fill(unit);
     ++statistics_.prefetched;
@@ -319,6 +324,7 @@ void ParameterCache::begin_update() {
   for (auto& unit : units_) {
     if (unit->pins)
       throw std::logic_error("ParameterCache: update while '" + unit->name + "' is in use");
+    unit->updating = true;
     // Without slices every rank writes the same values, where operators read them.
     if (!options_.partition_updates && !unit->widens) continue;
     if (unit->state != State::kCold) evict(*unit);
@@ -333,8 +339,21 @@ void ParameterCache::await_readers(UnitId id) {
 
 void ParameterCache::publish(UnitId id) {
   Unit& unit = at(id);
-  ++unit.version;
+  {
+    std::lock_guard lock(mutex_);
+    ++unit.version;
+    unit.updating = false;
+  }
   if (options_.partition_updates) unit.window.publish(unit.version);
+  changed_.notify_all();
+}
+
+void ParameterCache::abandon_update(std::exception_ptr reason) {
+  {
+    std::lock_guard lock(mutex_);
+    abandoned_ = std::move(reason);
+  }
+  changed_.notify_all();
 }
 
 void ParameterCache::end_update() {

@@ -24,6 +24,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <exception>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -105,11 +106,15 @@ class ParameterCache {
   void begin_pass(const std::string& kind);
 
   // An update of all units: begin_update, then for each unit await_readers, write own(), publish,
-  // then end_update. Nothing may be pinned. Collective in the sense that all ranks must do it.
+  // then end_update. Nothing may be pinned when it begins. Collective in the sense that all ranks
+  // must do it. After begin_update the rest may happen on another thread: whoever pins a unit
+  // meanwhile waits until it is published. If that thread gives up, abandon_update lets those who
+  // wait throw the reason, as everybody who pins from then on does.
   void begin_update();
   void await_readers(UnitId unit);
   void publish(UnitId unit);
   void end_update();
+  void abandon_update(std::exception_ptr reason);
 
   // Lets the caller write the resident copies; finish_edit makes the copy of `source` everybody's.
   // Collective, both.
@@ -137,6 +142,7 @@ class ParameterCache {
     State state = State::kCold;
     int pins = 0;
     bool in_edit = false;
+    bool updating = false;  // between begin_update and publish
     uint64_t version = 0, last_use = 0;
     uint64_t whole_version = 0;  // of a whole unit that is kept: when peers' slices were read
   };
@@ -176,6 +182,7 @@ class ParameterCache {
   size_t live_bytes_ = 0;    // of resident copies
   uint64_t clock_ = 0;
   CacheStatistics statistics_;
+  std::exception_ptr abandoned_;  // why an update was
   bool stop_ = false;
   std::thread worker_;
 };

@@ -207,6 +207,16 @@ Engine::~Engine() {
   for (auto& [name, slot] : parameters_) zero::stop_landing(slot.tensor);
 }
 
+memory::ParameterCache& Engine::cache() {
+  optimizer_->finish();
+  return *cache_;
+}
+
+zero::ShardedOptimizer& Engine::optimizer() {
+  optimizer_->finish();
+  return *optimizer_;
+}
+
 const at::Tensor& Engine::tensor(const std::string& name) const {
   for (const auto& [known, slot] : parameters_)
     if (known == name) return slot.tensor;
@@ -222,6 +232,7 @@ void Engine::for_each_parameter(
 }
 
 void Engine::fill_parameters(const Filler& fill) {
+  optimizer_->finish();
   follow_trainable();
   cache_->begin_update();
   for (UnitId unit = 0; unit < cache_->units(); ++unit) {
@@ -282,6 +293,7 @@ void Engine::backward(const at::Tensor& loss, double weight) {
     throw Error(ExitCode::kError, "backward was called more often than accumulation allows", {},
                 "call step() after every backward, or raise accumulation");
   if (!std::exchange(started_, true)) {
+    optimizer_->finish();  // it reads the gradients that are about to change
     follow_trainable();
     choose_gradient_scale(weight);
   }
@@ -351,6 +363,7 @@ std::vector<optim::Hyperparameters> Engine::scheduled_groups() const {
 }
 
 void Engine::edit(const std::string& unit, int source, const std::function<void()>& edit) {
+  optimizer_->finish();
   for (UnitId id = 0; id < cache_->units(); ++id) {
     if (cache_->name(id) != unit) continue;
     cache_->begin_edit(id);

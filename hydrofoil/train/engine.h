@@ -152,9 +152,10 @@ class Engine {
 
   const EngineOptions& options() const { return options_; }
   const comm::Communicator& group() const { return group_; }
-  memory::ParameterCache& cache() { return *cache_; }
+  // Both wait for an update that is still under way.
+  memory::ParameterCache& cache();
   memory::Ledger& ledger() { return ledger_; }
-  zero::ShardedOptimizer& optimizer() { return *optimizer_; }
+  zero::ShardedOptimizer& optimizer();
   optim::LossScaler& loss_scaler() { return scaler_; }
   int64_t steps() const { return steps_; }
   void set_steps(int64_t steps) { steps_ = steps; }                       // a checkpoint was loaded

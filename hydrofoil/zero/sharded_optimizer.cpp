@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "hydrofoil/core/parallel.h"
 #include "hydrofoil/kernels/convert.h"
 #include "hydrofoil/kernels/norm.h"
 #include "hydrofoil/optim/clip.h"
@@ -107,8 +108,39 @@ StepOutcome ShardedOptimizer::step(const GradientReducer& gradients, const StepI
   if (!std::isfinite(outcome.gradient_norm)) return outcome;
   const double clip = optim::clip_coefficient(outcome.gradient_norm, inputs.max_norm);
   const auto scale = static_cast<float>(clip / inputs.divisor);
-  const auto ids = count_updates(gradients);
+  auto ids = count_updates(gradients);
   cache_.begin_update();
+  outcome.applied = true;
+  if (!options_.files) {
+    update_all(gradients, inputs, scale, ids);
+    return outcome;
+  }
+  worker_ =
+      std::thread([this, &gradients, scale, kept = StepInputs(inputs), ids = std::move(ids),
+                   groups = std::vector(inputs.groups.begin(), inputs.groups.end())]() mutable {
+        set_compute_threads(1);  // the others belong to the forward
+        kept.groups = groups;
+        try {
+          update_all(gradients, kept, scale, ids);
+        } catch (...) {
+          failure_ = std::current_exception();
+          cache_.abandon_update(failure_);
+        }
+      });
+  return outcome;
+}
+
+void ShardedOptimizer::finish() {
+  if (worker_.joinable()) worker_.join();
+  if (failure_) std::rethrow_exception(failure_);
+}
+
+ShardedOptimizer::~ShardedOptimizer() {
+  if (worker_.joinable()) worker_.join();
+}
+
+void ShardedOptimizer::update_all(const GradientReducer& gradients, const StepInputs& inputs,
+                                  float gradient_scale, std::span<const StateStore::Id> ids) {
   for (UnitId unit = 0; unit < cache_.units(); ++unit) cache_.await_readers(unit);
   UnitId done = 0;
   const auto publish_before = [&](UnitId end) {
@@ -116,12 +148,10 @@ StepOutcome ShardedOptimizer::step(const GradientReducer& gradients, const StepI
   };
   store_.visit(ids, Use::kUpdate, [&](const StateStore::Chunk& chunk) {
     publish_before(places_[chunk.id].unit);
-    update_chunk(gradients, chunk, inputs, scale);
+    update_chunk(gradients, chunk, inputs, gradient_scale);
   });
   publish_before(cache_.units());
   cache_.end_update();
-  outcome.applied = true;
-  return outcome;
 }
 
 // Of every tensor that is about to be updated. Returns what is kept of their segments, in order of

@@ -3,10 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <optional>
 #include <span>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "hydrofoil/memory/ledger.h"
@@ -43,12 +45,18 @@ class ShardedOptimizer {
   using Groups = std::vector<std::vector<std::vector<size_t>>>;
   ShardedOptimizer(memory::ParameterCache& cache, std::unique_ptr<optim::UpdateRule> rule,
                    Groups group_of, OptimizerOptions options, memory::Ledger& ledger);
+  ~ShardedOptimizer();
   ShardedOptimizer(const ShardedOptimizer&) = delete;
   ShardedOptimizer& operator=(const ShardedOptimizer&) = delete;
 
   // Collective. Reads the reducer's summed gradients, writes cache.own(), publishes the new
-  // version.
+  // version. Where states lie in files this returns as soon as the norm is known: a thread of its
+  // own updates and publishes unit after unit, in forward order, while the next forward begins.
+  // Nothing is guessed, so nothing has to be undone. The gradients must stay until finish().
   StepOutcome step(const GradientReducer& gradients, const StepInputs& inputs);
+  // Waits for the update under way, if there is one; throws what ended it early. Before gradients
+  // change, and before anything else is asked of this class.
+  void finish();
 
   const optim::UpdateRule& rule() const { return *rule_; }
   // What is kept of cache.own_range(unit, segment): the rule's states, in rule().state_names()
@@ -74,6 +82,8 @@ class ShardedOptimizer {
     std::optional<Kept> kept;
     std::vector<int64_t> updates;  // by tensor
   };
+  void update_all(const GradientReducer& gradients, const StepInputs& inputs, float gradient_scale,
+                  std::span<const StateStore::Id> ids);
   bool lies_in_file(memory::UnitId unit) const;
   void load_master(memory::UnitId unit, size_t segment);
   memory::Values own(memory::UnitId unit, size_t segment) const;
@@ -99,7 +109,9 @@ class ShardedOptimizer {
     memory::UnitId unit;
     size_t segment;
   };
-  std::vector<Place> places_;  // by id in store_
+  std::vector<Place> places_;   // by id in store_
+  std::thread worker_;          // an update under way
+  std::exception_ptr failure_;  // what ended it
 };
 
 }  // namespace hydrofoil::zero

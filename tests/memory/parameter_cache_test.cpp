@@ -27,8 +27,8 @@ float expected(UnitId unit, size_t segment, size_t i, int64_t version) {
          static_cast<float>(version) * 0.5F;
 }
 
-void update_all(ParameterCache& cache) {
-  cache.begin_update();
+// What is left of an update after begin_update.
+void finish_update(ParameterCache& cache) {
   for (UnitId unit = 0; unit < cache.units(); ++unit) {
     cache.await_readers(unit);
     for (size_t s = 0; s < cache.segments(unit).size(); ++s) {
@@ -40,6 +40,11 @@ void update_all(ParameterCache& cache) {
     cache.publish(unit);
   }
   cache.end_update();
+}
+
+void update_all(ParameterCache& cache) {
+  cache.begin_update();
+  finish_update(cache);
 }
 
 void expect_unit(ParameterCache& cache, UnitId unit) {
@@ -77,8 +82,14 @@ TEST_P(CacheModes, EveryRankSeesEverySliceOfEveryVersion) {
                          ledger);
     for (int u = 0; u < 4; ++u)
       cache.add_unit("unit" + std::to_string(u), odd_segments(group.size()));
-    for (int step = 0; step < 5; ++step) {
-      update_all(cache);
+    for (int step = 0; step < 6; ++step) {
+      cache.begin_update();
+      std::jthread beside;  // every other time those who use the units wait for this thread
+      if (step % 2 == 1) {
+        beside = std::jthread([&] { finish_update(cache); });
+      } else {
+        finish_update(cache);
+      }
       cache.begin_pass("train");
       for (const UnitId unit : {0, 1, 2, 3, 3, 2, 1, 0}) expect_unit(cache, unit);
       cache.check_integrity();
@@ -171,6 +182,24 @@ TEST(ParameterCache, ThreadsOfOneRankMayUseUnitsTogether) {
         for (int i = 0; i < 50; ++i) expect_unit(cache, static_cast<UnitId>((i * (t + 1)) % 4));
       });
     threads.clear();
+    cache.check_integrity();
+  });
+}
+
+TEST(ParameterCache, WhoeverWaitsForAnAbandonedUpdateHearsWhy) {
+  test::run_ranks(1, [](const comm::Communicator& group) {
+    Ledger ledger;
+    ParameterCache cache(group, {}, ledger);
+    const UnitId first = cache.add_unit("first", odd_segments(1)),
+                 second = cache.add_unit("second", odd_segments(1));
+    cache.begin_update();
+    std::jthread beside([&] {
+      cache.publish(first);
+      cache.abandon_update(std::make_exception_ptr(std::runtime_error("the disk is gone")));
+    });
+    cache.pin(first);
+    cache.unpin(first);
+    for (int i = 0; i < 2; ++i) EXPECT_THROW(cache.pin(second), std::runtime_error);
     cache.check_integrity();
   });
 }

@@ -3,10 +3,12 @@
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 
 #include "hydrofoil/checkpoint/save.h"
+#include "hydrofoil/core/error.h"
 #include "hydrofoil/train/model.h"
 #include "hydrofoil/train/snapshot.h"
 #include "tests/support/ranks.h"
@@ -102,18 +104,48 @@ TEST(Offload, MemoryHoldsAFewPiecesOfTheState) {
   test::run_ranks(2, [&](const comm::Communicator& group) {
     Model model = make(group, {.ranks = 2, .stage = 1, .files = true});
     for (int64_t step = 0; step < 2; ++step) train_step(model, step);
+    const auto moved = model.engine->optimizer().store().counters();  // when the update is done
     // Three buffers of two arrays, by 4096 elements.
     EXPECT_LE(model.engine->ledger().peak_bytes(memory::Category::kOptimizer), 3u * 2 * 4096 * 4);
     EXPECT_EQ(model.engine->ledger().bytes(memory::Category::kOptimizer), 0u);
-    const auto moved = model.engine->optimizer().store().counters();
     EXPECT_EQ(moved.written_bytes, 2 * moved.read_bytes) << "the first step reads nothing";
     group.barrier();
   });
 }
 
+// The descriptor of a scratch file: what a failing disk would act upon.
+int scratch_descriptor() {
+  for (int fd = 0; fd < 256; ++fd) {
+    std::error_code none;
+    const auto target =
+        std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(fd), none).string();
+    if (target.find(testing::TempDir()) == 0 && target.find("(deleted)") != std::string::npos)
+      return fd;
+  }
+  return -1;
+}
+
+// The update goes on beside the next forward: its failure must reach whoever waits for it.
+TEST(Offload, AFailingDiskEndsTheNextStep) {
+  test::run_ranks(1, [&](const comm::Communicator& group) {
+    Model model = make(group, {.files = true});
+    for (int64_t step = 0; step < 2; ++step) train_step(model, step);
+    model.engine->optimizer();  // done
+    ASSERT_EQ(::ftruncate(scratch_descriptor(), 0), 0);
+    train_step(model, 2);
+    for (int i = 0; i < 2; ++i) try {
+        train_step(model, 3);
+        FAIL() << "trained on without its state";
+      } catch (const Error& error) {
+        EXPECT_NE(error.line().find(testing::TempDir()), std::string::npos) << error.line();
+      }
+  });
+}
+
 // From memory to files and back, over another stage and number of ranks.
 TEST(Offload, ACheckpointDoesNotKnowWhereStatesLay) {
-  const auto folder = std::filesystem::path(testing::TempDir()) / "hydrofoil-offload";
+  const auto folder = std::filesystem::path(testing::TempDir()) /
+                      ("hydrofoil-offload-" + std::to_string(::getpid()));
   for (const auto storage : {DType::kF32, DType::kBF16})
     for (const bool first_in_files : {false, true}) {
       std::filesystem::remove_all(folder);

@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cmath>
 #include <filesystem>
@@ -235,7 +236,8 @@ TEST(Precision, Fp16OnTheWireDoesNotDependOnWhatATokenCounts) {
 }
 
 TEST(Precision, AResumedRunGoesOnAsIfNothingHadHappened) {
-  const auto folder = std::filesystem::path(testing::TempDir()) / "hydrofoil-precision";
+  const auto folder = std::filesystem::path(testing::TempDir()) /
+                      ("hydrofoil-precision-" + std::to_string(::getpid()));
   std::vector<Training> kinds(std::begin(kNarrow), std::end(kNarrow));
   for (const auto& [storage, compute] : kKinds)
     kinds.push_back({.storage = storage, .compute = compute});
