@@ -123,18 +123,8 @@ void CommConfig::visit(Reader& f) {
           backend);
 }
 
-void RunConfig::visit(Reader& f) {
-  f.field({.name = "version", .help = "freezes the defaults", .min = 1, .max = 1}, version);
-  f.section({.name = "model", .help = "what is trained"}, model);
-  f.field({.name = "tokenizer",
-           .help = "a folder or tokenizer.json",
-           .default_text = "the model's, else one trained on data.train",
-           .path = true},
-          tokenizer);
-  f.section({.name = "data", .help = "what it is trained on"}, data);
-  f.field({.name = "steps", .help = "optimizer steps", .unit = "steps", .min = 0}, steps);
-  f.field({.name = "seed", .help = "of initial weights and of the order of the data", .min = 0},
-          seed);
+// What a run leaves behind, and how often.
+void RunConfig::visit_records(Reader& f) {
   f.field({.name = "output",
            .help = "folder of checkpoints, figures and the resolved configuration",
            .default_text = "runs/<name of the run file>, beside it",
@@ -166,7 +156,23 @@ void RunConfig::visit(Reader& f) {
            .default_text = "none",
            .path = true},
           prometheus_file);
-  f.field({.name = "recompute", .help = "keep only inputs of blocks; run them again in backward"},
+}
+
+void RunConfig::visit(Reader& f) {
+  f.field({.name = "version", .help = "freezes the defaults", .min = 1, .max = 1}, version);
+  f.section({.name = "model", .help = "what is trained"}, model);
+  f.field({.name = "tokenizer",
+           .help = "a folder or tokenizer.json",
+           .default_text = "the model's, else one trained on data.train",
+           .path = true},
+          tokenizer);
+  f.section({.name = "data", .help = "what it is trained on"}, data);
+  f.field({.name = "steps", .help = "optimizer steps", .unit = "steps", .min = 0}, steps);
+  f.field({.name = "seed", .help = "of initial weights and of the order of the data", .min = 0},
+          seed);
+  visit_records(f);
+  f.field({.name = "recompute",
+           .help = "keep only the inputs of blocks and run their forward again in backward"},
           recompute);
   f.field({.name = "compute_dtype",
            .help = "what operators compute in; \"auto\": bf16 where parameters are bf16 and the "

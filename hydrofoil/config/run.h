@@ -74,6 +74,7 @@ struct RunConfig {
   // Stage 3: parameters gathered ahead of their use; 0: none.
   int64_t prefetch_bytes() const;
   void visit(Reader& f);
+  void visit_records(Reader& f);
 };
 
 enum class FileKind : uint8_t { kRun, kDeepSpeed };

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <fstream>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -86,9 +87,17 @@ void make_output(const fs::path& output) {
                 "choose another output, or check its rights and whether it is mounted read-only");
 }
 
+// How many ranks share the cores of this host.
+int64_t local_ranks(const comm::Communicator& group) {
+  std::string host;
+  std::ifstream("/proc/sys/kernel/random/boot_id") >> host;
+  const auto hosts = group.all_gather_text(host, {comm::Purpose::kControl, "hosts"});
+  return std::count(hosts.begin(), hosts.end(), host);
+}
+
 void use_threads(const comm::Communicator& group, int64_t configured) {
   const auto threads =
-      configured > 0 ? configured : std::max<int64_t>(1, host::usable_cores() / group.size());
+      configured > 0 ? configured : std::max<int64_t>(1, host::usable_cores() / local_ranks(group));
   at::set_num_threads(static_cast<int>(threads));
   set_compute_threads(static_cast<int>(threads));
 }
