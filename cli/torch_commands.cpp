@@ -3,6 +3,7 @@
 #include "cli/command_line.h"
 #include "cli/eval_command.h"
 #include "cli/generate_command.h"
+#include "cli/replay_command.h"
 #include "cli/train_command.h"
 
 namespace {
@@ -14,6 +15,7 @@ int run(hydrofoil::cli::Arguments arguments) {
   hydrofoil::cli::add_train_command(app, action);
   hydrofoil::cli::add_generate_command(app, action);
   hydrofoil::cli::add_eval_command(app, action);
+  hydrofoil::cli::add_replay_command(app, action);
   app.require_subcommand(1);
   return hydrofoil::cli::parse_and_run(app, action, arguments);
 }

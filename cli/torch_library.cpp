@@ -22,6 +22,7 @@ constexpr std::array kCommands{
     TorchCommand{"train", "Train a model: pretraining or fine-tuning, on any number of ranks"},
     TorchCommand{"generate", "Continue a prompt"},
     TorchCommand{"eval", "Measure the perplexity of a text"},
+    TorchCommand{"replay", "Run a step whose numbers were not finite again, on one rank"},
 };
 constexpr const char* kLibrary = "libhydrofoil_train.so";
 

@@ -25,13 +25,14 @@ struct TrainArguments {
   std::string run_file, deepspeed, model, output, resume, backend;
   std::vector<std::string> data, set;
   int ranks = 1;
-  bool json = false;
+  bool json = false, trace = false;
 };
 
 config::RunConfig load(TrainArguments arguments) {
   if (!arguments.output.empty())
     arguments.set.push_back("output=" + fs::absolute(arguments.output).string());
   if (!arguments.backend.empty()) arguments.set.push_back("comm.backend=" + arguments.backend);
+  if (arguments.trace) arguments.set.insert(arguments.set.begin(), "trace.steps=3");
   if (arguments.run_file.empty() == arguments.model.empty())
     throw Error(ExitCode::kUsage, "give a run file, or --model and --data", {},
                 "see hydrofoil train --help");
@@ -91,6 +92,8 @@ void add_train_command(CLI::App& app, Action& action) {
       "--resume", arguments->resume,
       "auto: go on from the newest complete checkpoint of the output, if any; or a checkpoint");
   command->add_option("--set", arguments->set, "override a key of the run file: a.b=c");
+  command->add_flag("--trace", arguments->trace,
+                    "record a timeline of three steps: trace.json for ui.perfetto.dev");
   command->add_flag("--json", arguments->json, "one JSON object a line on standard output");
   command->footer(
       "Examples:\n"

@@ -103,6 +103,8 @@ std::string_view name_of(Operation op) {
       return "split";
     case Operation::kWindow:
       return "window";
+    case Operation::kActivity:
+      return "activity";
   }
   return "unknown";
 }
@@ -152,6 +154,9 @@ void Communicator::abort(std::string_view reason) const {
 }
 SharedBytes Communicator::alloc(size_t bytes) const {
   return group().backend().alloc(bytes);
+}
+FlightRing& Communicator::flight_ring() const {
+  return group().backend().calls();
 }
 std::vector<CallRecord> Communicator::recent_calls(int rank) const {
   return group().backend().recent_calls(rank);

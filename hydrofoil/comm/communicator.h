@@ -28,6 +28,7 @@
 namespace hydrofoil::comm {
 
 class Group;        // comm/group.h: order, queue, meter and record around a transport
+class FlightRing;   // comm/flight_recorder.h: the last calls of a rank
 class Meter;        // comm/meter.h: bytes by operation, purpose and group
 struct CallRecord;  // comm/flight_recorder.h: one call as other ranks see it
 
@@ -45,8 +46,9 @@ enum class Operation : uint8_t {
   kRetire,  // waiting for the readers of a window
   kSplit,
   kWindow,
+  kActivity,  // no call: what a rank does between calls (comm/flight_recorder.h)
 };
-constexpr size_t kOperations = 12;
+constexpr size_t kOperations = 13;
 enum class Purpose : uint8_t {
   kControl,
   kParameters,
@@ -166,7 +168,8 @@ class Communicator {
   // The text of every rank, in rank order. Collective; for small control data.
   std::vector<std::string> all_gather_text(std::string_view text, Label label = {}) const;
 
-  Meter& meter() const;  // of this rank, over all its groups
+  Meter& meter() const;             // of this rank, over all its groups
+  FlightRing& flight_ring() const;  // where this rank records its calls
   // The last few hundred calls of a rank of this group, oldest first; also of a dead or stuck one
   // where the backend shares memory.
   std::vector<CallRecord> recent_calls(int rank) const;

@@ -15,12 +15,14 @@ int64_t monotonic_ns() {
 }
 
 std::string describe(const CallRecord& call) {
+  if (call.op == Operation::kActivity) return std::string(call.label_name());
   std::string text(name_of(call.op));
   if (!call.label_name().empty()) text.append(" '").append(call.label_name()).append("'");
   return text.append(" (").append(name_of(call.purpose)).append(")");
 }
 
 std::string describe_in_full(const CallRecord& call) {
+  if (call.op == Operation::kActivity) return describe(call);
   std::string text(name_of(call.op));
   if (!call.label_name().empty()) text.append(" '").append(call.label_name()).append("'");
   if (call.op != Operation::kBarrier && call.op != Operation::kSplit)
@@ -67,6 +69,21 @@ std::vector<CallRecord> FlightRing::recent() const {
   return calls;
 }
 
+Activity::Activity(FlightRing& ring, std::string_view name) : ring_(ring) {
+  record_.op = Operation::kActivity;
+  record_.phase = CallPhase::kStarted;
+  record_.sequence = ring.next_sequence();
+  record_.issued_ns = record_.started_ns = monotonic_ns();
+  set_text(record_.name, name);
+  ring.put(record_);
+}
+
+Activity::~Activity() {
+  record_.phase = CallPhase::kDone;
+  record_.done_ns = monotonic_ns();
+  ring_.put(record_);
+}
+
 const CallRecord* last_seen(const std::vector<CallRecord>& recent) {
   const auto under_way = std::find_if(recent.rbegin(), recent.rend(), [](const CallRecord& call) {
     return call.phase == CallPhase::kStarted;
@@ -79,6 +96,7 @@ std::string last_seen_text(const std::vector<CallRecord>& recent) {
   const CallRecord* call = last_seen(recent);
   if (!call) return "it had made no call";
   if (call->phase == CallPhase::kStarted) return "it was last in " + describe(*call);
+  if (call->op == Operation::kActivity) return "it had finished " + describe(*call);
   return "its last call was " + describe(*call);
 }
 

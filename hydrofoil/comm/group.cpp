@@ -12,6 +12,7 @@ bool is_collective(Operation op) {
     case Operation::kRecv:
     case Operation::kRead:
     case Operation::kRetire:
+    case Operation::kActivity:
       return false;
     case Operation::kAllReduce:
     case Operation::kReduceScatter:

@@ -123,6 +123,16 @@ void CommConfig::visit(Reader& f) {
           backend);
 }
 
+void TraceConfig::visit(Reader& f) {
+  f.field({.name = "steps", .help = "how many; 0: none", .unit = "steps", .min = 0, .max = 1000},
+          steps);
+  f.field({.name = "first_step",
+           .help = "the first of them, counted from the start of the program",
+           .unit = "steps",
+           .min = 1},
+          first_step);
+}
+
 // What a run leaves behind, and how often.
 void RunConfig::visit_records(Reader& f) {
   f.field({.name = "output",
@@ -156,6 +166,9 @@ void RunConfig::visit_records(Reader& f) {
            .default_text = "none",
            .path = true},
           prometheus_file);
+  f.section(
+      {.name = "trace", .help = "a timeline of some steps, <output>/trace.json in Chrome's format"},
+      trace);
 }
 
 void RunConfig::visit(Reader& f) {

@@ -43,6 +43,13 @@ struct CommConfig {
   void visit(Reader& f);
 };
 
+// A timeline of steps, in <output>/trace.json.
+struct TraceConfig {
+  int64_t steps = 0;       // 0: none
+  int64_t first_step = 3;  // after the start of the program: the first ones are not typical
+  void visit(Reader& f);
+};
+
 // What operators compute in. kAuto: bf16 where parameters are bf16 and the processor multiplies it.
 enum class ComputeType : uint8_t { kAuto, kF32, kBF16 };
 
@@ -59,7 +66,8 @@ struct RunConfig {
   std::optional<int64_t> save_buffer_bytes;
   int64_t eval_every = 0;       // steps; 0: at the end only
   std::string prometheus_file;  // empty: none
-  bool recompute = false;       // keep only block inputs for backward
+  TraceConfig trace;
+  bool recompute = false;  // keep only block inputs for backward
   ComputeType compute_dtype = ComputeType::kAuto;
   int64_t threads = 0;  // per rank; 0: cores / local ranks
   std::optional<int64_t> resident_parameter_bytes;

@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "hydrofoil/comm/flight_recorder.h"
 #include "hydrofoil/kernels/convert.h"
 
 namespace hydrofoil::memory {
@@ -145,6 +146,7 @@ void ParameterCache::make_resident(std::unique_lock<std::mutex>& lock, Unit& uni
   }
   if (unit.state == State::kFilling) {
     ++statistics_.stalls;
+    const comm::Activity wait(group_.flight_ring(), "wait for " + unit.name);
     changed_.wait(lock, [&] { return unit.state != State::kFilling; });
   }
   if (unit.state == State::kCold) {

@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hydrofoil/monitor/format.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <span>
+#include <string_view>
 
 namespace hydrofoil::monitor {
 namespace {
@@ -39,7 +41,48 @@ std::string two_units(int64_t large, const char* large_unit, int64_t small,
   return {text.data(), static_cast<size_t>(size)};
 }
 
+// Length of the valid UTF-8 sequence at the front of text; 0 where there is none.
+size_t utf8_length(std::string_view text) {
+  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
+  const unsigned char lead = byte(0);
+  const size_t length = lead < 0x80   ? 1
+                        : lead < 0xc2 ? 0
+                        : lead < 0xe0 ? 2
+                        : lead < 0xf0 ? 3
+                        : lead < 0xf5 ? 4
+                                      : 0;
+  if (length == 0 || length > text.size()) return 0;
+  for (size_t i = 1; i < length; ++i)
+    if ((byte(i) & 0xc0) != 0x80) return 0;
+  const bool overlong = (lead == 0xe0 && byte(1) < 0xa0) || (lead == 0xf0 && byte(1) < 0x90);
+  const bool surrogate = lead == 0xed && byte(1) >= 0xa0;
+  const bool too_large = lead == 0xf4 && byte(1) >= 0x90;
+  return overlong || surrogate || too_large ? 0 : length;
+}
+
 }  // namespace
+
+std::string quoted(std::string_view text) {
+  constexpr std::string_view kHex = "0123456789abcdef";
+  std::string result = "\"";
+  while (!text.empty()) {
+    const auto byte = static_cast<unsigned char>(text[0]);
+    const size_t length = utf8_length(text);
+    if (length == 0) {
+      result += "\xef\xbf\xbd";
+    } else if (byte == '"' || byte == '\\') {
+      result += {'\\', text[0]};
+    } else if (byte == '\n') {
+      result += "\\n";
+    } else if (byte < 0x20) {
+      result += {'\\', 'u', '0', '0', kHex[byte >> 4], kHex[byte & 15]};
+    } else {
+      result += text.substr(0, length);
+    }
+    text.remove_prefix(std::max<size_t>(length, 1));
+  }
+  return result + '"';
+}
 
 std::string exact(double value) {
   if (std::isnan(value)) return "nan";

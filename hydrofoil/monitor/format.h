@@ -4,11 +4,15 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace hydrofoil::monitor {
 
 // The shortest decimal that reads back as the same double; "nan", "inf" and "-inf" otherwise.
 std::string exact(double value);
+
+// As a JSON string. File names are bytes, JSON is UTF-8: what is not becomes U+FFFD.
+std::string quoted(std::string_view text);
 
 std::string human_bytes(uint64_t bytes);     // "1023 B", "1.50 KiB", "12.3 GiB"
 std::string human_count(double count);       // "999", "12.3k", "1.50M"

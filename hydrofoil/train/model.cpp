@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hydrofoil/train/model.h"
 
+#include <functional>
 #include <map>
 #include <utility>
 
@@ -41,16 +42,52 @@ void initialize(Model& model, uint64_t seed) {
   });
 }
 
+namespace {
+
+// The block's forward, told to `watch`: the first call is forward, later ones are recomputation.
+std::function<at::Tensor(const at::Tensor&)> watched_layer(const models::Program& program,
+                                                           int block, const models::Batch& batch,
+                                                           UnitWatch* watch) {
+  return [&program, block, batch, watch, pass = Pass::kForward](const at::Tensor& input) mutable {
+    if (watch) watch->begin(pass, block);
+    auto output = program.forward(block, input, batch);
+    if (watch) watch->end(pass, block, output);
+    pass = Pass::kRecompute;
+    return output;
+  };
+}
+
+// The gradient of what block `block` got is complete: its backward ends, the one before begins.
+void watch_gradient(const at::Tensor& input, int block, UnitWatch* watch) {
+  if (!watch || !input.requires_grad()) return;
+  input.register_hook([watch, block](const at::Tensor& gradient) {
+    watch->end(Pass::kBackward, block, gradient);
+    watch->begin(Pass::kBackward, block - 1);
+  });
+}
+
+}  // namespace
+
 models::LossSum batch_loss(const models::Program& program, const models::Batch& batch,
-                           bool recompute) {
-  at::Tensor x = program.forward(0, batch.tokens, batch);
-  for (int block = 1; block + 1 < program.blocks(); ++block) {
-    const auto layer = [&program, block, batch](const at::Tensor& input) {
-      return program.forward(block, input, batch);
-    };
-    x = recompute ? models::recompute(layer, x) : layer(x);
+                           bool recompute, UnitWatch* watch) {
+  at::Tensor x = watched_layer(program, 0, batch, watch)(batch.tokens);
+  const int head = program.blocks() - 1;
+  for (int block = 1; block < head; ++block) {
+    watch_gradient(x, block, watch);
+    auto layer = watched_layer(program, block, batch, watch);
+    x = recompute ? models::recompute(std::move(layer), x) : layer(x);
   }
-  return program.loss(x, batch);
+  watch_gradient(x, head, watch);
+  if (watch) watch->begin(Pass::kForward, head);
+  auto loss = program.loss(x, batch);
+  if (watch) watch->end(Pass::kForward, head, loss.sum);
+  return loss;
+}
+
+void backward(Model& model, const models::LossSum& loss, UnitWatch& watch) {
+  watch.begin(Pass::kBackward, model.program->blocks() - 1);
+  model.engine->backward(loss.sum, loss.weight);
+  watch.end(Pass::kBackward, 0, {});
 }
 
 }  // namespace hydrofoil::train

@@ -10,6 +10,7 @@
 #include "hydrofoil/models/program.h"
 #include "hydrofoil/spec/model_spec.h"
 #include "hydrofoil/train/engine.h"
+#include "hydrofoil/train/unit_watch.h"
 
 namespace hydrofoil::train {
 
@@ -28,8 +29,10 @@ Model make_model(comm::Communicator group, const spec::ModelSpec& spec, EngineOp
 void initialize(Model& model, uint64_t seed);
 
 // Sum of the losses of a batch; with `recompute`, layers keep their inputs only and run again in
-// backward.
+// backward. `watch` is told of every block, in backward too, and must outlive it.
 models::LossSum batch_loss(const models::Program& program, const models::Batch& batch,
-                           bool recompute);
+                           bool recompute, UnitWatch* watch = nullptr);
+// engine->backward of such a loss, watched.
+void backward(Model& model, const models::LossSum& loss, UnitWatch& watch);
 
 }  // namespace hydrofoil::train

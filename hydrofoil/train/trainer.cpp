@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <fstream>
 #include <string>
 #include <system_error>
@@ -15,6 +16,7 @@
 #include "hydrofoil/checkpoint/folder.h"
 #include "hydrofoil/checkpoint/save.h"
 #include "hydrofoil/checkpoint/verify.h"
+#include "hydrofoil/comm/flight_recorder.h"
 #include "hydrofoil/comm/meter.h"
 #include "hydrofoil/core/host.h"
 #include "hydrofoil/core/log.h"
@@ -26,7 +28,9 @@
 #include "hydrofoil/plan/model.h"
 #include "hydrofoil/train/agreement.h"
 #include "hydrofoil/train/evaluate.h"
+#include "hydrofoil/train/flight_file.h"
 #include "hydrofoil/train/forecast.h"
+#include "hydrofoil/train/numeric_failure.h"
 #include "hydrofoil/train/options.h"
 #include "hydrofoil/train/reporters.h"
 #include "hydrofoil/train/source.h"
@@ -135,6 +139,7 @@ Trainer::Trainer(comm::Communicator group, config::RunConfig run, TrainerOptions
   if (run_.save_every > 0 && run_.save_buffer() > 0)
     saver_ = std::make_unique<checkpoint::Saver>(group_, save_options(),
                                                  static_cast<size_t>(run_.save_buffer()));
+  observer_ = std::make_unique<Observer>(group_, run_, spec_);
   if (group_.rank() != 0) return;
   if (group_.size() > 1)
     log::info(std::to_string(group_.size()) + " ranks over " + group_.carrier());
@@ -226,15 +231,31 @@ void Trainer::load_state() {
 }
 
 ExitCode Trainer::run() {
+  try {
+    return train();
+  } catch (const EchoedError&) {
+    throw;
+  } catch (const Error& error) {
+    if (error.code() == ExitCode::kNumeric) explain_failure(error);
+    const bool of_peers = error.code() == ExitCode::kTimeout ||
+                          error.code() == ExitCode::kPeerFailed || error.code() == ExitCode::kError;
+    if (!of_peers || group_.size() == 1) throw;
+    throw keep_flight_record(group_, run_.output, error);
+  }
+}
+
+ExitCode Trainer::train() {
   StopRequest request(group_.rank() == 0);
   Stop stop = Stop::kNone;
   int64_t evaluated = -1, saved = progress_.step;
   while (progress_.step < run_.steps && stop == Stop::kNone) {
     const auto start = Clock::now();
     const auto before = group_.meter().snapshot();
+    observer_->begin_step(progress_.step + 1);
     const StepResult result = train_step();
     wire_ = wire_bytes(group_.meter().snapshot() - before);
     record(result, seconds_between(start, Clock::now()));
+    observer_->end_step();
     stop = static_cast<Stop>(maximum(group_, static_cast<int64_t>(request.seen())));
     if (run_.eval_every > 0 && progress_.step % run_.eval_every == 0 &&
         evaluated != progress_.step) {
@@ -264,39 +285,49 @@ ExitCode Trainer::run() {
 StepResult Trainer::train_step() {
   const data::Sampler sampler(
       corpus_->train, {.sequence_length = run_.data.sequence_length, .seed = progress_.seed});
+  step_first_sample_ = progress_.samples;
   StepResult result;
-  double forward = 0, backward = 0, update = 0;
+  double forward_seconds = 0, backward_seconds = 0, update_seconds = 0;
   for (int64_t micro = 0; micro < batch_.accumulation_steps; ++micro) {
     // Consecutive samples go to the ranks in turn: the order does not depend on how many there are.
     const int64_t first =
         progress_.samples + (micro * group_.size() + group_.rank()) * batch_.micro_batch_size;
+    std::optional<comm::Activity> doing(std::in_place, group_.flight_ring(), "data");
     const auto batch = sample_batch(sampler, first, batch_.micro_batch_size);
+    doing.reset();
     const auto start = Clock::now();
-    const auto loss = batch_loss(*model_.program, batch, run_.recompute);
+    const auto loss = batch_loss(*model_.program, batch, run_.recompute, &observer_->watch());
     const auto middle = Clock::now();
-    model_.engine->backward(loss.sum, loss.weight);
+    backward(model_, loss, observer_->watch());
     const auto end = Clock::now();
+    doing.emplace(group_.flight_ring(), "optimizer");
     result = model_.engine->step();
-    forward += seconds_between(start, middle);
-    backward += seconds_between(middle, end);
-    update += seconds_between(end, Clock::now());
+    forward_seconds += seconds_between(start, middle);
+    backward_seconds += seconds_between(middle, end);
+    update_seconds += seconds_between(end, Clock::now());
   }
-  phases_ = {{"forward", forward},
-             {"backward", backward},
-             {"backward_inner", backward - result.reduce_seconds},
+  phases_ = {{"forward", forward_seconds},
+             {"backward", backward_seconds},
+             {"backward_inner", backward_seconds - result.reduce_seconds},
              {"backward_allreduce", result.reduce_seconds},
-             {"step", update}};
+             {"step", update_seconds}};
   ++progress_.attempts;
   progress_.samples += batch_.train_batch_size;
   progress_.step = model_.engine->steps();
   skipped_in_a_row_ = result.applied ? 0 : skipped_in_a_row_ + 1;
-  // A dynamic loss scale has a limit of its own.
-  if (skipped_in_a_row_ >= kSkippedLimit && !model_.engine->loss_scaler().dynamic())
-    throw Error(ExitCode::kNumeric,
-                "the gradient was not finite " + std::to_string(kSkippedLimit) + " times in a row",
-                "step " + std::to_string(progress_.step + 1),
-                "lower the learning rate, or check the data; the last checkpoint is unharmed");
+  require_finite(result);
   return result;
+}
+
+// fp16 skips such steps, within limits; a dynamic loss scale has one of its own.
+void Trainer::require_finite(const StepResult& result) const {
+  if (run_.deepspeed.fp16.enabled) {
+    if (skipped_in_a_row_ < kSkippedLimit || model_.engine->loss_scaler().dynamic()) return;
+    throw Error(ExitCode::kNumeric,
+                "the gradient was not finite " + std::to_string(kSkippedLimit) + " times in a row");
+  }
+  if (!result.applied) throw Error(ExitCode::kNumeric, "the gradient is not finite");
+  if (!std::isfinite(result.loss)) throw Error(ExitCode::kNumeric, "the loss is not finite");
 }
 
 void Trainer::record(const StepResult& result, double seconds) {
@@ -320,6 +351,7 @@ void Trainer::record(const StepResult& result, double seconds) {
 }
 
 void Trainer::evaluate() {
+  const comm::Activity activity(group_.flight_ring(), "evaluation");
   for (const auto& held : corpus_->eval) {
     const auto result =
         train::evaluate(model_, held.tokens, run_.data.sequence_length, batch_.micro_batch_size);
@@ -346,6 +378,7 @@ checkpoint::Snapshot Trainer::state_to_save() {
 
 // In the middle of a run: beside training where there is memory for it.
 void Trainer::begin_save() {
+  const comm::Activity activity(group_.flight_ring(), "checkpoint");
   if (saver_) note_save([&] { return saver_->finish(); });
   save_failed_ = false;
   if (saver_) return saver_->start(state_to_save());
@@ -353,6 +386,7 @@ void Trainer::begin_save() {
 }
 
 checkpoint::Saved Trainer::save_now() {
+  const comm::Activity activity(group_.flight_ring(), "checkpoint");
   const auto start = Clock::now();
   const auto folder = checkpoint::save(group_, state_to_save(), save_options());
   const double seconds = seconds_between(start, Clock::now());
@@ -377,6 +411,29 @@ void Trainer::report_save(const checkpoint::Saved& saved) {
                                          .checkpoint = last_checkpoint_,
                                          .seconds = saved.seconds,
                                          .waited_seconds = saved.waited_seconds});
+}
+
+// All ranks are here with the same cause. Nothing has been updated: the weights are those that
+// gave these numbers.
+void Trainer::explain_failure(const Error& cause) {
+  const data::Sampler sampler(
+      corpus_->train, {.sequence_length = run_.data.sequence_length, .seed = progress_.seed});
+  const FailedStep failed{
+      .step = model_.engine->steps() + 1,
+      .shape = {.micro_batch_size = batch_.micro_batch_size,
+                .accumulation = batch_.accumulation_steps,
+                .ranks = group_.size(),
+                .recompute = run_.recompute},
+      .batch = sample_batch(sampler, step_first_sample_, batch_.train_batch_size)};
+  const auto keep = [&](const fs::path& root) {
+    auto options = save_options();
+    options.root = root;
+    checkpoint::save(group_, state_to_save(), options);
+  };
+  const Error error = explain(model_, failed, run_.output, keep, cause);
+  if (group_.rank() != 0)
+    throw EchoedError(error.code(), error.what(), error.where(), error.hint());
+  throw error;
 }
 
 void Trainer::finish(const std::string& checkpoint) {

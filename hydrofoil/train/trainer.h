@@ -16,6 +16,7 @@
 #include "hydrofoil/monitor/reporter.h"
 #include "hydrofoil/train/corpus.h"
 #include "hydrofoil/train/model.h"
+#include "hydrofoil/train/observer.h"
 #include "hydrofoil/train/snapshot.h"
 #include "hydrofoil/train/stop_request.h"
 
@@ -44,7 +45,9 @@ class Trainer {
   void require_disk() const;
   EngineOptions planned_options() const;
   void load_state();
+  ExitCode train();
   StepResult train_step();
+  void require_finite(const StepResult& result) const;
   void record(const StepResult& result, double seconds);
   void evaluate();
   checkpoint::SaveOptions save_options() const;
@@ -53,6 +56,7 @@ class Trainer {
   checkpoint::Saved save_now();
   void note_save(const std::function<std::optional<checkpoint::Saved>()>& ask);
   void report_save(const checkpoint::Saved& saved);
+  [[noreturn]] void explain_failure(const Error& cause);
   void finish(const std::string& checkpoint);
   std::filesystem::path checkpoints() const {
     return std::filesystem::path(run_.output) / "checkpoints";
@@ -68,10 +72,12 @@ class Trainer {
   spec::ModelSpec spec_;
   Model model_;
   Progress progress_;
+  std::unique_ptr<Observer> observer_;
   monitor::Reporters reporters_;
   monitor::NamedBytes wire_;      // of the last step
   monitor::NamedSeconds phases_;  // of the last step
   int64_t steps_here_ = 0, skipped_in_a_row_ = 0;
+  int64_t step_first_sample_ = 0;  // of the step under way
   double seconds_here_ = 0;
   std::string last_checkpoint_;
   std::unique_ptr<checkpoint::Saver> saver_;  // null: training waits for every save

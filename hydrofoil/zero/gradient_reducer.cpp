@@ -6,6 +6,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "hydrofoil/comm/flight_recorder.h"
 #include "hydrofoil/core/error.h"
 
 namespace hydrofoil::zero {
@@ -284,7 +285,10 @@ void GradientReducer::issue(UnitId id) {
 void GradientReducer::complete_oldest() {
   InFlight job = std::move(in_flight_.front());
   in_flight_.pop_front();
-  for (const auto& work : job.works) work.wait();
+  {
+    const comm::Activity wait(cache_.group().flight_ring(), "wait for " + cache_.name(job.id));
+    for (const auto& work : job.works) work.wait();
+  }
   Unit& unit = units_[job.id];
   if (!partition_) return widen_own(job.id);
   if (!job.incoming.empty()) {

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
+#include <thread>
 
 #include "hydrofoil/comm/flight_recorder.h"
 #include "tests/comm/harness.h"
@@ -203,6 +204,23 @@ TEST_P(Failures, ARankThatLeftIsNamedWithItsLastCall) {
     EXPECT_TRUE(contains(caught.line, "its last call was all_reduce 'last' (loss)")) << caught.line;
     EXPECT_TRUE(contains(caught.line, "all_reduce 'layers.3' (gradients)")) << caught.line;
   });
+}
+
+TEST_P(Failures, TheTimeoutSaysWhatAMissingRankIsBusyWith) {
+  run(
+      [](const Communicator& world) {
+        const Activity step(world.flight_ring(), "step 12");
+        if (world.rank() == 1) {
+          const Activity unit(world.flight_ring(), "forward of layers.7");
+          std::this_thread::sleep_for(milliseconds(1000));  // busy for longer than the others wait
+          EXPECT_EQ(error_of([&] { reduce_one(world); }).code, ExitCode::kTimeout);
+          return;
+        }
+        const auto caught = error_of([&] { reduce_one(world); });
+        EXPECT_EQ(caught.code, ExitCode::kTimeout);
+        EXPECT_TRUE(contains(caught.line, "it was last in forward of layers.7")) << caught.line;
+      },
+      milliseconds(300));
 }
 
 TEST_P(Failures, ALeftRankIsNotMissedByThoseWhoNeedNothingOfIt) {

@@ -4,14 +4,17 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <thread>
 
 #include "hydrofoil/checkpoint/folder.h"
 #include "hydrofoil/checkpoint/reader.h"
 #include "hydrofoil/checkpoint/verify.h"
+#include "hydrofoil/io/file.h"
 #include "processes.h"
 #include "train_run.h"
 
@@ -89,7 +92,52 @@ TEST_F(Train, AStoppedRankIsNamedAfterTheTimeout) {
   const Ended ended = run.wait();
   EXPECT_EQ(ended.code, 8) << ended.err;
   EXPECT_THAT(ended.err, HasSubstr("rank 1"));
+  EXPECT_THAT(ended.err, HasSubstr("flight.json"));
   for (const pid_t pid : ranks) EXPECT_FALSE(alive(pid));
+  // What each rank was doing is kept, the stopped one's too: it stood somewhere inside a step.
+  const Json flight = Json::parse(io::read_text(output() / "flight.json"));
+  EXPECT_EQ(flight["code"], 8);
+  ASSERT_EQ(flight["ranks"].size(), 2U);
+  EXPECT_THAT(flight["ranks"][1]["state"].get<std::string>(), HasSubstr("it was last in "));
+  bool in_step = false;
+  for (const Json& call : flight["ranks"][1]["calls"])
+    in_step |= call["phase"] == "under way" && call["what"].get<std::string>().starts_with("step ");
+  EXPECT_TRUE(in_step) << flight["ranks"][1];
+}
+
+TEST_F(Train, ATimelineShowsEveryUnitOfEveryRankInEachTracedStep) {
+  const Ended run = hydrofoil(
+      {"train", run_file({{"recompute", true}, {"trace", {{"steps", 2}}}}), "--ranks", "2"});
+  ASSERT_EQ(run.code, 0) << run.err;
+  struct Span {
+    double begin, end;
+  };
+  std::map<std::pair<int, std::string>, std::vector<Span>> spans;  // by rank and name
+  for (const Json& event : Json::parse(io::read_text(output() / "trace.json")))
+    if (event["ph"] == "X")
+      spans[{event["pid"], event["name"]}].push_back(
+          {event["ts"], event["ts"].get<double>() + event["dur"].get<double>()});
+  for (const int rank : {0, 1})
+    for (const char* step : {"step 3", "step 4"}) {
+      ASSERT_EQ((spans[{rank, step}].size()), 1U) << step;
+      const Span whole = spans[{rank, step}][0];
+      for (const std::string unit : {"embedding", "layers.0", "layers.1", "head"})
+        for (const std::string pass : {"forward of ", "backward of ", "recompute of "}) {
+          const auto& all = spans[{rank, pass + unit}];
+          const auto inside = std::count_if(all.begin(), all.end(), [&](const Span& span) {
+            return span.begin >= whole.begin && span.end <= whole.end;
+          });
+          const bool layer = unit.starts_with("layers");
+          EXPECT_EQ(inside, pass == "recompute of " && !layer ? 0 : 1) << pass << unit;
+        }
+    }
+  EXPECT_EQ(spans.count({0, "step 5"}), 0U);
+  // One clock: the ranks of a step, which end with a common reduction, overlap.
+  const Span zero = spans[{0, "step 3"}][0], one = spans[{1, "step 3"}][0];
+  EXPECT_LT(zero.begin, one.end);
+  EXPECT_LT(one.begin, zero.end);
+  EXPECT_FALSE((spans[{0, "reduce_scatter 'layers.0' (gradients)"}].empty()));
+  EXPECT_FALSE((spans[{0, "read 'layers.0' (parameters)"}].empty()));
 }
 
 TEST_F(Train, NoRankOutlivesItsSupervisor) {
