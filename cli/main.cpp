@@ -13,6 +13,7 @@
 #include "cli/doctor_command.h"
 #include "cli/launch_command.h"
 #include "cli/plan_command.h"
+#include "cli/report_command.h"
 #include "cli/torch_library.h"
 #include "hydrofoil/config/suggest.h"
 #include "hydrofoil/core/error.h"
@@ -24,6 +25,7 @@ void add_commands(CLI::App& app, Action& action) {
   add_torch_commands(app);
   add_launch_command(app, action);
   add_plan_command(app, action);
+  add_report_command(app, action);
   add_checkpoint_command(app, action);
   add_convert_command(app, action);
   add_config_command(app, action);

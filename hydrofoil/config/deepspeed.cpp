@@ -87,6 +87,9 @@ void DeepSpeedConfig::visit(Reader& f) {
       {.name = "tensorboard",
        .help = "the figures of every step as TensorBoard events in <output_path>/<job_name>/"},
       tensorboard);
+  f.section({.name = "flops_profiler",
+             .help = "arithmetic and time of every unit in one step, and the MFU of later ones"},
+            flops_profiler);
   visit_monitors(f);
   f.section({.name = "comms_logger", .help = "times of calls between ranks, in a table at the end"},
             comms_logger);

@@ -126,6 +126,15 @@ struct CommsLogger {
   void visit(Reader& f);
 };
 
+struct FlopsProfilerConfig {
+  bool enabled = false;
+  int64_t profile_step = 1;   // after the start of the program
+  int64_t module_depth = -1;  // 0: the whole model; else every unit
+  bool detailed = true;       // false: the whole model
+  std::string output_file;    // empty: standard error
+  void visit(Reader& f);
+};
+
 // How ranks are laid out. Axes other than data parallelism exist with one rank only.
 struct MeshConfig {
   std::optional<int64_t> dp;  // none: all ranks
@@ -172,6 +181,7 @@ struct DeepSpeedConfig {
   std::optional<int64_t> host_cache_gigabytes;      // datastates_ckpt.host_cache_size
   MonitorConfig csv_monitor, tensorboard;
   CommsLogger comms_logger;
+  FlopsProfilerConfig flops_profiler;
   bool wall_clock_breakdown = false;  // print where the time of a step went
   bool memory_breakdown = false;      // print memory by category
   bool dump_state = false;            // print the resolved configuration

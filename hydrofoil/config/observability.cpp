@@ -35,17 +35,6 @@ void visit_monitors(Reader& f) {
                              {"experiment_key", "null"},
                              {"online", "null"},
                              {"mode", "null"}}});
-  visit_unbuilt(f, {.name = "flops_profiler",
-                    .what = "the flops profiler",
-                    .instead = "step records give tokens per second; remove the section",
-                    .gate = "enabled",
-                    .keys = {{"enabled", "false"},
-                             {"recompute_fwd_factor", "0.0"},
-                             {"profile_step", "1"},
-                             {"module_depth", "-1"},
-                             {"top_modules", "1"},
-                             {"detailed", "true"},
-                             {"output_file", "null"}}});
 }
 
 void CommsLogger::visit(Reader& f) {
@@ -56,6 +45,31 @@ void CommsLogger::visit(Reader& f) {
              "false");
   f.field({.name = "prof_all", .help = "all operations; else those of prof_ops"}, prof_all);
   f.field({.name = "prof_ops", .help = "names of operations, for prof_all false"}, prof_ops);
+}
+
+void FlopsProfilerConfig::visit(Reader& f) {
+  f.field({.name = "enabled", .help = "profile one step"}, enabled);
+  f.field({.name = "profile_step",
+           .help = "which, counted from the start of the program",
+           .unit = "steps",
+           .min = 1},
+          profile_step);
+  f.field({.name = "module_depth", .help = "0: the whole model only; else every unit", .min = -1},
+          module_depth);
+  f.field({.name = "detailed", .help = "false: the whole model only"}, detailed);
+  f.field({.name = "output_file",
+           .help = "where the table goes",
+           .default_text = "standard error",
+           .path = true},
+          output_file);
+  f.unstored({.name = "top_modules",
+              .status = kNoEffect,
+              .why = "every unit has its line: there is nothing to pick the largest from"},
+             "1");
+  f.unstored({.name = "recompute_fwd_factor",
+              .status = kNoEffect,
+              .why = "what is recomputed is measured"},
+             "0.0");
 }
 
 void visit_activation_checkpointing(Reader& f) {

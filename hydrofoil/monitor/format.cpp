@@ -62,24 +62,30 @@ size_t utf8_length(std::string_view text) {
 
 }  // namespace
 
+std::string valid_utf8(std::string_view text) {
+  std::string result;
+  while (!text.empty()) {
+    const size_t length = utf8_length(text);
+    result += length == 0 ? "\xef\xbf\xbd" : text.substr(0, length);
+    text.remove_prefix(std::max<size_t>(length, 1));
+  }
+  return result;
+}
+
 std::string quoted(std::string_view text) {
   constexpr std::string_view kHex = "0123456789abcdef";
   std::string result = "\"";
-  while (!text.empty()) {
-    const auto byte = static_cast<unsigned char>(text[0]);
-    const size_t length = utf8_length(text);
-    if (length == 0) {
-      result += "\xef\xbf\xbd";
-    } else if (byte == '"' || byte == '\\') {
-      result += {'\\', text[0]};
-    } else if (byte == '\n') {
+  for (const char c : valid_utf8(text)) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '"' || c == '\\') {
+      result += {'\\', c};
+    } else if (c == '\n') {
       result += "\\n";
     } else if (byte < 0x20) {
       result += {'\\', 'u', '0', '0', kHex[byte >> 4], kHex[byte & 15]};
     } else {
-      result += text.substr(0, length);
+      result += c;
     }
-    text.remove_prefix(std::max<size_t>(length, 1));
   }
   return result + '"';
 }

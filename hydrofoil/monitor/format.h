@@ -11,7 +11,9 @@ namespace hydrofoil::monitor {
 // The shortest decimal that reads back as the same double; "nan", "inf" and "-inf" otherwise.
 std::string exact(double value);
 
-// As a JSON string. File names are bytes, JSON is UTF-8: what is not becomes U+FFFD.
+// File names are bytes; what is not UTF-8 becomes U+FFFD.
+std::string valid_utf8(std::string_view text);
+// As a JSON string, valid_utf8.
 std::string quoted(std::string_view text);
 
 std::string human_bytes(uint64_t bytes);     // "1023 B", "1.50 KiB", "12.3 GiB"

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hydrofoil/train/forecast.h"
 
+#include "hydrofoil/comm/meter.h"
+#include "hydrofoil/memory/ledger.h"
 #include "hydrofoil/plan/from_config.h"
 #include "hydrofoil/plan/memory_plan.h"
 #include "hydrofoil/plan/model.h"
@@ -20,6 +22,33 @@ monitor::RunFigures forecast(const config::RunConfig& run, const spec::ModelSpec
                            {"peak", memory.state()}},
           .wire_bytes = plan::plan_wire(model, shape).by_operation(),
           .step_seconds = {}};
+}
+
+monitor::NamedBytes wire_bytes(const comm::MeterSnapshot& used) {
+  using comm::Operation;
+  using comm::Purpose;
+  monitor::NamedBytes bytes;
+  // What a save beside training says meanwhile belongs to no step.
+  uint64_t state = used.of({}, Purpose::kCheckpoint).bytes;
+  for (const auto op : {Operation::kAllReduce, Operation::kReduceScatter, Operation::kAllGather,
+                        Operation::kRead}) {
+    const uint64_t sum =
+        used.of(op, Purpose::kParameters).bytes + used.of(op, Purpose::kGradients).bytes;
+    if (sum > 0) bytes.emplace_back(name_of(op), sum);
+    state += sum;
+  }
+  if (const uint64_t rest = used.total().bytes - state; rest > 0)
+    bytes.emplace_back("control", rest);
+  return bytes;
+}
+
+monitor::NamedBytes memory_bytes(const memory::Ledger& ledger) {
+  monitor::NamedBytes bytes;
+  for (const auto category :
+       {memory::Category::kParameters, memory::Category::kGradients, memory::Category::kOptimizer})
+    bytes.emplace_back(name_of(category), ledger.peak_bytes(category));
+  bytes.emplace_back("peak", ledger.peak_bytes());
+  return bytes;
 }
 
 }  // namespace hydrofoil::train

@@ -2,6 +2,7 @@
 // What the planner says of a run: reported at its end beside what was measured.
 #pragma once
 
+#include "hydrofoil/comm/meter.h"
 #include "hydrofoil/config/batch.h"
 #include "hydrofoil/config/run.h"
 #include "hydrofoil/monitor/reporter.h"
@@ -13,5 +14,10 @@ namespace hydrofoil::train {
 // Memory by the ledger's categories and wire bytes by operation, of one rank and one step.
 monitor::RunFigures forecast(const config::RunConfig& run, const spec::ModelSpec& spec,
                              const config::BatchSizes& batch, const EngineOptions& options);
+
+// The same of a step that was measured: what parameters and gradients cost on the wire, by
+// operation, and all the rest (norms, losses, agreements) as "control".
+monitor::NamedBytes wire_bytes(const comm::MeterSnapshot& used);
+monitor::NamedBytes memory_bytes(const memory::Ledger& ledger);
 
 }  // namespace hydrofoil::train

@@ -6,7 +6,10 @@
 #include <utility>
 #include <vector>
 
+#include "hydrofoil/config/batch.h"
+#include "hydrofoil/core/error.h"
 #include "hydrofoil/core/log.h"
+#include "hydrofoil/io/file.h"
 
 namespace hydrofoil::train {
 namespace {
@@ -24,22 +27,68 @@ Observer::Observer(comm::Communicator group, const config::RunConfig& run,
     : group_(std::move(group)),
       run_(run),
       timeline_(group_),
-      watch_(group_.flight_ring(), block_names(spec), [this] { timeline_.poll(); }) {}
+      watch_(group_.flight_ring(), block_names(spec), [this] { timeline_.poll(); }),
+      units_(unit_costs(spec, run.data.sequence_length)) {}
 
 bool Observer::traced() const {
   const auto& [count, first] = run_.trace;
   return steps_here_ >= first && steps_here_ < first + count;
 }
 
+bool Observer::profiled() const {
+  const auto& profiler = run_.deepspeed.flops_profiler;
+  return profiler.enabled && steps_here_ == profiler.profile_step;
+}
+
 void Observer::begin_step(int64_t step) {
   ++steps_here_;
-  if (traced()) timeline_.begin();
+  step_number_ = step;
+  if (traced() || profiled()) timeline_.begin();
   step_.emplace(group_.flight_ring(), "step " + std::to_string(step));
 }
 
-void Observer::end_step() {
+void Observer::end_step(double seconds) {
   step_.reset();
-  if (traced()) write_trace(timeline_.end());
+  if (!traced() && !profiled()) return;
+  const auto events = timeline_.end();
+  if (traced()) write_trace(events);
+  if (profiled()) write_profile(events, seconds);
+}
+
+int64_t Observer::tokens() const {
+  const auto batch = config::resolve_batch(run_.deepspeed, group_.size());
+  return batch.micro_batch_size * batch.accumulation_steps * run_.data.sequence_length;
+}
+
+std::optional<double> Observer::mfu(double seconds) const {
+  if (peak_flops_ == 0) return std::nullopt;
+  double flops = 0;
+  for (const auto& unit : units_) flops += 3 * unit.forward_flops * static_cast<double>(tokens());
+  return flops / seconds / peak_flops_;
+}
+
+// All ranks measure: what one reaches alone is more than what it reaches beside the others.
+void Observer::write_profile(const std::vector<monitor::TraceEvent>& events, double seconds) {
+  group_.barrier();
+  peak_flops_ = measured_peak_flops();
+  group_.barrier();
+  if (group_.rank() != 0) return;
+  const auto& profiler = run_.deepspeed.flops_profiler;
+  const std::string table =
+      profile_table(units_,
+                    {.step = step_number_,
+                     .tokens = tokens(),
+                     .seconds = seconds,
+                     .peak_flops = peak_flops_,
+                     .units = profiler.detailed && profiler.module_depth != 0},
+                    events);
+  if (profiler.output_file.empty())
+    return log::info(std::string_view(table).substr(0, table.size() - 1));
+  try {
+    io::atomic_write(profiler.output_file, table);
+  } catch (const Error& error) {
+    log::warn("the profile is not kept: " + error.line());
+  }
 }
 
 void Observer::write_trace(const std::vector<monitor::TraceEvent>& events) {

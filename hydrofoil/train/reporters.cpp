@@ -3,8 +3,11 @@
 
 #include <filesystem>
 #include <memory>
+#include <nlohmann/json.hpp>
 
+#include "hydrofoil/core/host.h"
 #include "hydrofoil/monitor/csv.h"
+#include "hydrofoil/monitor/format.h"
 #include "hydrofoil/monitor/json_lines.h"
 #include "hydrofoil/monitor/progress.h"
 #include "hydrofoil/monitor/prometheus.h"
@@ -44,6 +47,16 @@ monitor::Reporters open_reporters(const config::RunConfig& run,
   if (!run.prometheus_file.empty())
     all.add(std::make_unique<monitor::Prometheus>(run.prometheus_file, run.output));
   return all;
+}
+
+std::string machine_json(int ranks, int threads, const std::string& program) {
+  const nlohmann::ordered_json json{{"program", program},
+                                    {"processor", host::cpu_model()},
+                                    {"cores", host::usable_cores()},
+                                    {"ranks", ranks},
+                                    {"threads of a rank", threads},
+                                    {"memory", monitor::human_bytes(host::memory().total_bytes)}};
+  return json.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace hydrofoil::train

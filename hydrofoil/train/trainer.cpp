@@ -48,35 +48,6 @@ double seconds_between(Clock::time_point start, Clock::time_point end) {
   return std::chrono::duration<double>(end - start).count();
 }
 
-// What parameters and gradients cost on the wire, by operation, and all the rest as "control":
-// norms, losses, agreements.
-monitor::NamedBytes wire_bytes(const comm::MeterSnapshot& used) {
-  using comm::Operation;
-  using comm::Purpose;
-  monitor::NamedBytes bytes;
-  // What a save beside training says meanwhile belongs to no step.
-  uint64_t state = used.of({}, Purpose::kCheckpoint).bytes;
-  for (const auto op : {Operation::kAllReduce, Operation::kReduceScatter, Operation::kAllGather,
-                        Operation::kRead}) {
-    const uint64_t sum =
-        used.of(op, Purpose::kParameters).bytes + used.of(op, Purpose::kGradients).bytes;
-    if (sum > 0) bytes.emplace_back(name_of(op), sum);
-    state += sum;
-  }
-  if (const uint64_t rest = used.total().bytes - state; rest > 0)
-    bytes.emplace_back("control", rest);
-  return bytes;
-}
-
-monitor::NamedBytes memory_bytes(const memory::Ledger& ledger) {
-  monitor::NamedBytes bytes;
-  for (const auto category :
-       {memory::Category::kParameters, memory::Category::kGradients, memory::Category::kOptimizer})
-    bytes.emplace_back(name_of(category), ledger.peak_bytes(category));
-  bytes.emplace_back("peak", ledger.peak_bytes());
-  return bytes;
-}
-
 // Ready for files of this run, or a line that says why not.
 void make_output(const fs::path& output) {
   std::error_code error;
@@ -141,6 +112,8 @@ Trainer::Trainer(comm::Communicator group, config::RunConfig run, TrainerOptions
                                                  static_cast<size_t>(run_.save_buffer()));
   observer_ = std::make_unique<Observer>(group_, run_, spec_);
   if (group_.rank() != 0) return;
+  io::atomic_write(fs::path(run_.output) / "machine.json",
+                   machine_json(group_.size(), at::get_num_threads(), options_.created_by));
   if (group_.size() > 1)
     log::info(std::to_string(group_.size()) + " ranks over " + group_.carrier());
   if (run_.deepspeed.dump_state) log::info(config::resolved_json(run_));
@@ -254,8 +227,9 @@ ExitCode Trainer::train() {
     observer_->begin_step(progress_.step + 1);
     const StepResult result = train_step();
     wire_ = wire_bytes(group_.meter().snapshot() - before);
-    record(result, seconds_between(start, Clock::now()));
-    observer_->end_step();
+    const double seconds = seconds_between(start, Clock::now());
+    record(result, seconds);
+    observer_->end_step(seconds);
     stop = static_cast<Stop>(maximum(group_, static_cast<int64_t>(request.seen())));
     if (run_.eval_every > 0 && progress_.step % run_.eval_every == 0 &&
         evaluated != progress_.step) {
@@ -344,6 +318,7 @@ void Trainer::record(const StepResult& result, double seconds) {
                              .step_seconds = seconds,
                              .skipped = !result.applied};
   if (run_.deepspeed.fp16.enabled) record.loss_scale = result.loss_scale;
+  record.mfu = observer_->mfu(seconds);
   record.phase_seconds = phases_;
   record.wire_bytes = wire_;
   record.memory_bytes = memory_bytes(model_.engine->ledger());
@@ -361,79 +336,6 @@ void Trainer::evaluate() {
                                           .loss = result.loss,
                                           .tokens = result.tokens});
   }
-}
-
-checkpoint::SaveOptions Trainer::save_options() const {
-  return {.root = checkpoints(),
-          .keep = static_cast<int>(run_.keep),
-          .created_by = options_.created_by};
-}
-
-checkpoint::Snapshot Trainer::state_to_save() {
-  return snapshot(*model_.engine, progress_,
-                  {{"run.json", config::resolved_json(run_)},
-                   {"config.json", spec::hf_config(spec_)},
-                   {"tokenizer.json", io::read_text(corpus_->tokenizer_file)}});
-}
-
-// In the middle of a run: beside training where there is memory for it.
-void Trainer::begin_save() {
-  const comm::Activity activity(group_.flight_ring(), "checkpoint");
-  if (saver_) note_save([&] { return saver_->finish(); });
-  save_failed_ = false;
-  if (saver_) return saver_->start(state_to_save());
-  note_save([&] { return std::optional(save_now()); });
-}
-
-checkpoint::Saved Trainer::save_now() {
-  const comm::Activity activity(group_.flight_ring(), "checkpoint");
-  const auto start = Clock::now();
-  const auto folder = checkpoint::save(group_, state_to_save(), save_options());
-  const double seconds = seconds_between(start, Clock::now());
-  return {.step = progress_.step, .folder = folder, .seconds = seconds, .waited_seconds = seconds};
-}
-
-// A save that fails in the middle of a run costs a warning: the run and the older checkpoints are
-// worth more than the message. Ranks may hear of it at different steps.
-void Trainer::note_save(const std::function<std::optional<checkpoint::Saved>()>& ask) {
-  try {
-    if (const auto saved = ask()) report_save(*saved);
-  } catch (const Error& error) {
-    if (error.code() != ExitCode::kCheckpoint) throw;
-    save_failed_ = true;
-    if (group_.rank() == 0) log::warn("not saved, training goes on: " + error.line());
-  }
-}
-
-void Trainer::report_save(const checkpoint::Saved& saved) {
-  last_checkpoint_ = saved.folder.string();
-  reporters_.report(monitor::SavedRecord{.step = saved.step,
-                                         .checkpoint = last_checkpoint_,
-                                         .seconds = saved.seconds,
-                                         .waited_seconds = saved.waited_seconds});
-}
-
-// All ranks are here with the same cause. Nothing has been updated: the weights are those that
-// gave these numbers.
-void Trainer::explain_failure(const Error& cause) {
-  const data::Sampler sampler(
-      corpus_->train, {.sequence_length = run_.data.sequence_length, .seed = progress_.seed});
-  const FailedStep failed{
-      .step = model_.engine->steps() + 1,
-      .shape = {.micro_batch_size = batch_.micro_batch_size,
-                .accumulation = batch_.accumulation_steps,
-                .ranks = group_.size(),
-                .recompute = run_.recompute},
-      .batch = sample_batch(sampler, step_first_sample_, batch_.train_batch_size)};
-  const auto keep = [&](const fs::path& root) {
-    auto options = save_options();
-    options.root = root;
-    checkpoint::save(group_, state_to_save(), options);
-  };
-  const Error error = explain(model_, failed, run_.output, keep, cause);
-  if (group_.rank() != 0)
-    throw EchoedError(error.code(), error.what(), error.where(), error.hint());
-  throw error;
 }
 
 void Trainer::finish(const std::string& checkpoint) {

@@ -140,6 +140,25 @@ TEST_F(Train, ATimelineShowsEveryUnitOfEveryRankInEachTracedStep) {
   EXPECT_FALSE((spans[{0, "read 'layers.0' (parameters)"}].empty()));
 }
 
+TEST_F(Train, AReportShowsTheRunAndAProfileItsUnits) {
+  const Json change{{"trace", {{"steps", 1}}},
+                    {"deepspeed", {{"flops_profiler", {{"enabled", true}, {"profile_step", 2}}}}}};
+  const Ended run = hydrofoil({"train", run_file(change), "--ranks", "2", "--json"});
+  ASSERT_EQ(run.code, 0) << run.err;
+  EXPECT_THAT(run.err, HasSubstr("profile of step 2, rank 0, 34 tokens"));
+  EXPECT_THAT(run.err, HasSubstr("\n  layers.1 "));
+  const auto all = events(run.out);
+  EXPECT_FALSE(all[1].contains("mfu"));
+  EXPECT_GT(all[2]["mfu"].get<double>(), 0) << "known once a step was profiled";
+  const Ended report = hydrofoil({"report", output().string(), "--json"});
+  ASSERT_EQ(report.code, 0) << report.err;
+  EXPECT_EQ(Json::parse(report.out)["loss"]["last"], losses(all).back());
+  const std::string page = io::read_text(output() / "report.html");
+  EXPECT_THAT(page, HasSubstr("Timeline of step 3"));
+  EXPECT_THAT(page, HasSubstr("rank 1 compute"));
+  EXPECT_EQ(hydrofoil({"report", (output() / "none").string()}).code, 5);
+}
+
 TEST_F(Train, NoRankOutlivesItsSupervisor) {
   Process run({"train", run_file({{"steps", 100000}}), "--ranks", "2"});
   ASSERT_TRUE(run.wait_for("step 1/")) << run.err_so_far();
