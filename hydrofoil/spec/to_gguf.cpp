@@ -65,7 +65,7 @@ const GgufRule& rule_of(const text::TokenizerSpec& tokenizer, const std::string&
   auto split = tokenizer.split;
   if (!split.empty()) split.back().add_prefix_space = false;
   for (const GgufRule& rule : gguf_rules())
-    if (rule.split == split && rule.nfc == tokenizer.nfc &&
+    if (!tokenizer.word_piece && rule.split == split && rule.nfc == tokenizer.nfc &&
         rule.ignore_merges == tokenizer.bpe.ignore_merges)
       return rule;
   throw Error(ExitCode::kData, "no splitting rule of GGUF files cuts texts as this tokenizer does",

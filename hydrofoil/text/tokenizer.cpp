@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hydrofoil/text/tokenizer.h"
 
-#include <utf8proc.h>
-
 #include <algorithm>
-#include <cstdlib>
 #include <mutex>
 #include <unordered_map>
+#include <utility>
 
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/text/added_tokens.h"
+#include "hydrofoil/text/unicode.h"
 #include "hydrofoil/text/utf8.h"
 
 namespace hydrofoil::text {
@@ -30,19 +29,6 @@ bool is_surely_nfc(std::string_view text) {
                      [](char c) { return static_cast<unsigned char>(c) < 0xCC; });
 }
 
-std::string to_nfc(std::string_view text) {
-  utf8proc_uint8_t* result = nullptr;
-  const auto length =
-      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
-                   static_cast<utf8proc_ssize_t>(text.size()), &result,
-                   static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
-  const std::unique_ptr<utf8proc_uint8_t, void (*)(void*)> owner(result, std::free);
-  if (length < 0)
-    throw Error(ExitCode::kData,
-                std::string("Unicode normalisation failed: ") + utf8proc_errmsg(length));
-  return {reinterpret_cast<const char*>(result), static_cast<size_t>(length)};
-}
-
 std::vector<int32_t> special_ids(const TokenizerSpec& spec) {
   std::vector<int32_t> ids;
   for (const auto& token : spec.added_tokens)
@@ -55,7 +41,10 @@ std::vector<int32_t> special_ids(const TokenizerSpec& spec) {
 struct Tokenizer::State {
   explicit State(TokenizerSpec from)
       : spec(std::move(from)), bpe(spec.bpe, special_ids(spec)), pre_tokenizer(spec.split) {
+    if (spec.word_piece) word_piece.emplace(*spec.word_piece);
     index_added_tokens();
+    for (int32_t id = 0; word_piece && id < std::ssize(spec.word_piece->tokens); ++id)
+      decode_piece(id, spec.word_piece->tokens[static_cast<size_t>(id)]);
     for (const auto* ids : {&spec.prefix, &spec.suffix})
       for (const int32_t id : *ids)
         if (bytes_of(id).empty())
@@ -71,10 +60,22 @@ struct Tokenizer::State {
       if (!added.emplace(token.id, &token).second)
         throw Error(ExitCode::kData, "two added tokens have the id " + std::to_string(token.id));
       (token.normalized ? after_normalizing : before_normalizing).add(token);
+      if (word_piece) decode_piece(token.id, token.content);
     }
   }
 
-  std::string_view bytes_of(int32_t id) const {
+  void decode_piece(int32_t id, const std::string& token) {
+    if (token.empty()) return;
+    first_pieces.emplace(id, word_piece->decoded(token, true));
+    pieces.emplace(id, word_piece->decoded(token, false));
+  }
+
+  std::string_view bytes_of(int32_t id, bool first = false) const {
+    if (word_piece) {
+      const auto& decoded = first ? first_pieces : pieces;
+      const auto found = decoded.find(id);
+      return found == decoded.end() ? std::string_view() : found->second;
+    }
     if (const auto found = added.find(id); found != added.end()) return found->second->content;
     if (id < 0 || id >= static_cast<int64_t>(spec.bpe.tokens.size())) return {};
     return spec.bpe.tokens[id];
@@ -101,6 +102,8 @@ struct Tokenizer::State {
   const TokenizerSpec spec;
   const ByteBpe bpe;
   const PreTokenizer pre_tokenizer;
+  std::optional<WordPiece> word_piece;
+  std::unordered_map<int32_t, std::string> pieces, first_pieces;  // of word_piece, as they decode
   std::unordered_map<int32_t, const AddedToken*> added;
   AddedTokenFinder before_normalizing, after_normalizing;
 
@@ -146,11 +149,14 @@ void Tokenizer::encode_stream(std::string_view text, const EncodeOptions& option
   };
   const auto on_token = [&](int32_t id) { ids.push_back(id); };
   const auto on_words = [&](std::string_view piece) {
+    if (state.word_piece) return state.word_piece->encode(piece, ids, [&] { flush(kPortionIds); });
     state.pre_tokenizer.split(piece, scratch->split, on_word);
   };
   const auto on_piece = [&](std::string_view piece) {
-    const bool normalise = state.spec.nfc && !is_surely_nfc(piece);
-    const std::string normal = normalise ? to_nfc(piece) : std::string();
+    const bool normalise = state.word_piece || (state.spec.nfc && !is_surely_nfc(piece));
+    const std::string normal = state.word_piece ? state.word_piece->normalize(piece)
+                               : normalise      ? normalized(piece, NormalForm::kC)
+                                                : std::string();
     cut(state.after_normalizing, normalise ? normal : piece, options.parse_special, on_token,
         on_words);
   };
@@ -170,21 +176,23 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, const EncodeOption
   return all;
 }
 
-std::string_view Tokenizer::token_bytes(int32_t id) const {
-  return state_->bytes_of(id);
+std::string_view Tokenizer::token_bytes(int32_t id, bool first) const {
+  return state_->bytes_of(id, first);
 }
 
 std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special) const {
   std::string bytes, text;
+  bool first = true;
   for (const int32_t id : ids)
-    if (!skip_special || !is_special(id)) bytes += token_bytes(id);
+    if (!skip_special || !is_special(id)) bytes += token_bytes(id, std::exchange(first, false));
   append_valid_utf8(bytes, true, text);
   return text;
 }
 
 int64_t Tokenizer::vocab_size() const {
-  auto size = static_cast<int64_t>(state_->spec.bpe.tokens.size());
-  for (const auto& token : state_->spec.added_tokens) size = std::max(size, token.id + int64_t{1});
+  const auto& spec = state_->spec;
+  auto size = std::ssize(spec.word_piece ? spec.word_piece->tokens : spec.bpe.tokens);
+  for (const auto& token : spec.added_tokens) size = std::max<int64_t>(size, token.id + int64_t{1});
   return size;
 }
 
@@ -196,7 +204,7 @@ bool Tokenizer::is_special(int32_t id) const {
 std::optional<int32_t> Tokenizer::id_of(std::string_view token) const {
   for (const auto& added : state_->spec.added_tokens)
     if (added.content == token) return added.id;
-  return state_->bpe.find(token);
+  return state_->word_piece ? state_->word_piece->find(token) : state_->bpe.find(token);
 }
 
 const TokenizerSpec& Tokenizer::spec() const {
@@ -205,7 +213,7 @@ const TokenizerSpec& Tokenizer::spec() const {
 
 std::string Detokenizer::push(int32_t id) {
   if (skip_special_ && tokenizer_->is_special(id)) return {};
-  pending_ += tokenizer_->token_bytes(id);
+  pending_ += tokenizer_->token_bytes(id, std::exchange(first_, false));
   std::string text;
   pending_.erase(0, append_valid_utf8(pending_, false, text));
   return text;
@@ -215,6 +223,7 @@ std::string Detokenizer::finish() {
   std::string text;
   append_valid_utf8(pending_, true, text);
   pending_.clear();
+  first_ = true;
   return text;
 }
 

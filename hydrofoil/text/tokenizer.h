@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A complete byte-level BPE tokenizer: added tokens, normalisation, words, merges, and back.
+// A complete tokenizer, byte-level BPE or WordPiece: added tokens, normalisation, words, merges or
+// pieces, and back.
 //
 //   const auto tokenizer = text::load_tokenizer("model/tokenizer.json");
 //   std::vector<int32_t> ids = tokenizer.encode("Hello");
@@ -20,6 +21,7 @@
 
 #include "hydrofoil/text/byte_bpe.h"
 #include "hydrofoil/text/pre_tokenizer.h"
+#include "hydrofoil/text/word_piece.h"
 
 namespace hydrofoil::text {
 
@@ -40,6 +42,7 @@ struct TokenizerSpec {
   bool nfc = false;                               // Unicode normalisation form C
   std::vector<SplitStep> split = {};              // the last one is kByteLevel
   std::vector<int32_t> prefix = {}, suffix = {};  // the post-processor's template around a text
+  std::optional<WordPieceSpec> word_piece = {};   // instead of `bpe`, `nfc` and `split`
 
   bool operator==(const TokenizerSpec&) const = default;
 };
@@ -66,8 +69,9 @@ class Tokenizer {
   using Sink = std::function<void(std::span<const int32_t>)>;
   void encode_stream(std::string_view text, const EncodeOptions& options, const Sink& sink) const;
 
-  // The bytes of one token; empty for an id that is no token.
-  std::string_view token_bytes(int32_t id) const;
+  // The bytes of one token; empty for an id that is no token. WordPiece: those it adds to a text,
+  // a space among them unless it is the first.
+  std::string_view token_bytes(int32_t id, bool first = false) const;
   // All bytes in a row; ill-formed UTF-8 becomes U+FFFD. Unknown ids add nothing.
   std::string decode(std::span<const int32_t> ids, bool skip_special = false) const;
 
@@ -93,7 +97,7 @@ class Detokenizer {
 
  private:
   const Tokenizer* tokenizer_;
-  bool skip_special_;
+  bool skip_special_, first_ = true;
   std::string pending_;  // at most 3 bytes between calls
 };
 

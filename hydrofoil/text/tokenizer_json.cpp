@@ -141,7 +141,7 @@ std::pair<int32_t, int32_t> read_merge(const Json& merge, const Json& vocab, siz
 BpeSpec read_model(const Json& model, const std::vector<AddedToken>& added) {
   // Files of the first versions name no type.
   const std::string type = child(model, "type").is_null() ? "BPE" : string_at(model, "type");
-  if (type != "BPE") refuse("a tokenizer model of type " + type, "byte-level BPE");
+  if (type != "BPE") refuse("a tokenizer model of type " + type, "byte-level BPE, WordPiece");
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"})
     if (!child(model, key).is_null() && !string_at(model, key).empty())
       refuse(std::string("\"") + key + "\"", "an empty one");
@@ -161,6 +161,52 @@ BpeSpec read_model(const Json& model, const std::vector<AddedToken>& added) {
   }
   spec.fuse_unknown = bool_at(model, "fuse_unk", false);
   spec.ignore_merges = bool_at(model, "ignore_merges", false);
+  return spec;
+}
+
+std::vector<std::string> read_plain_vocab(const Json& vocab) {
+  std::vector<std::string> tokens;
+  for (const auto& [text, value] : vocab.items()) {
+    const int32_t id = id_from(value, "the token \"" + text + "\"");
+    if (text.empty() || static_cast<size_t>(id) >= 4 * vocab.size() + 65536)
+      fail("the token \"" + text + "\" cannot have the id " + std::to_string(id));
+    if (tokens.size() <= static_cast<size_t>(id)) tokens.resize(id + 1);
+    if (!tokens[id].empty()) fail("two tokens have the id " + std::to_string(id));
+    tokens[id] = text;
+  }
+  return tokens;
+}
+
+// A component that WordPiece needs: the file must have it, alone and of this type.
+const Json& only_component(const Json& root, const char* key, const char* type) {
+  const Json& component = object_at(root, key);
+  if (string_at(component, "type") != type)
+    refuse(std::string("WordPiece with a ") + key + " of type " + string_at(component, "type"),
+           type);
+  return component;
+}
+
+WordPieceSpec read_word_piece(const Json& root) {
+  const Json& model = object_at(root, "model");
+  WordPieceSpec spec;
+  const Json& vocab = object_at(model, "vocab");
+  spec.tokens = read_plain_vocab(vocab);
+  const auto unknown = string_at(model, "unk_token");
+  if (!vocab.contains(unknown)) fail("\"unk_token\" is not in the vocabulary");
+  spec.unknown = id_from(vocab.at(unknown), "\"" + unknown + "\"");
+  spec.prefix = string_at(model, "continuing_subword_prefix");
+  if (const Json& longest = child(model, "max_input_chars_per_word"); !longest.is_null())
+    spec.longest_word = id_from(longest, "max_input_chars_per_word");
+  const Json& normalizer = only_component(root, "normalizer", "BertNormalizer");
+  spec.clean_text = bool_at(normalizer, "clean_text", true);
+  spec.split_chinese = bool_at(normalizer, "handle_chinese_chars", true);
+  spec.lowercase = bool_at(normalizer, "lowercase", true);
+  if (!child(normalizer, "strip_accents").is_null())
+    spec.strip_accents = bool_at(normalizer, "strip_accents", false);
+  only_component(root, "pre_tokenizer", "BertPreTokenizer");
+  const Json& decoder = only_component(root, "decoder", "WordPiece");
+  if (string_at(decoder, "prefix") != spec.prefix) refuse("a decoder of another prefix", "one");
+  spec.clean_up = bool_at(decoder, "cleanup", true);
   return spec;
 }
 
@@ -248,14 +294,26 @@ void read_template(const Json& processor, TokenizerSpec& spec) {
   if (before) fail("the template has no place for the text");
 }
 
+// ["[SEP]", 102]
+int32_t read_named_id(const Json& processor, const char* key) {
+  const Json& pair = array_at(processor, key);
+  if (pair.size() != 2) fail(std::string("\"") + key + "\" must be a token and its id");
+  return id_from(pair[1], key);
+}
+
 // ByteLevel only moves offsets, which are not kept.
 void read_post_processor(const Json& root, TokenizerSpec& spec) {
   for (const Json& step : steps_of(child(root, "post_processor"), "post-processor", "processors")) {
     const std::string type = string_at(step, "type");
-    if (type == "TemplateProcessing")
+    if (type == "TemplateProcessing") {
       read_template(step, spec);
-    else if (type != "ByteLevel")
-      refuse("a post-processor of type " + type, "ByteLevel, TemplateProcessing");
+    } else if (type == "BertProcessing" || type == "RobertaProcessing") {
+      spec.prefix = {read_named_id(step, "cls")};
+      spec.suffix = {read_named_id(step, "sep")};
+    } else if (type != "ByteLevel") {
+      refuse("a post-processor of type " + type,
+             "ByteLevel, TemplateProcessing, BertProcessing, RobertaProcessing");
+    }
   }
 }
 
@@ -275,10 +333,15 @@ TokenizerSpec read_tokenizer(std::string_view text) {
   if (!root.is_object()) fail("tokenizer.json must hold an object");
   TokenizerSpec spec;
   spec.added_tokens = read_added_tokens(root);
-  spec.bpe = read_model(object_at(root, "model"), spec.added_tokens);
-  spec.nfc = read_nfc(root);
-  spec.split = read_pre_tokenizers(root);
-  check_decoder(root);
+  const Json& model = object_at(root, "model");
+  if (child(model, "type") == "WordPiece") {
+    spec.word_piece = read_word_piece(root);
+  } else {
+    spec.bpe = read_model(model, spec.added_tokens);
+    spec.nfc = read_nfc(root);
+    spec.split = read_pre_tokenizers(root);
+    check_decoder(root);
+  }
   read_post_processor(root, spec);
   return spec;
 }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads and writes tokenizer.json of the HF `tokenizers` package, for byte-level BPE models.
+// Reads and writes tokenizer.json of the HF `tokenizers` package, for byte-level BPE and WordPiece.
 //
 // Read: model BPE (merges as "a b" or as pairs); normalizer null or NFC; pre-tokenizer ByteLevel,
 // or a Sequence of Split (Isolated or Removed) and Digits that ends in ByteLevel; decoder
-// ByteLevel; post-processor ByteLevel, TemplateProcessing, or a Sequence of these. What is not
-// supported is refused by name. Truncation, padding and the pair template are not part of a
-// TokenizerSpec.
+// ByteLevel; post-processor ByteLevel, TemplateProcessing, BertProcessing, RobertaProcessing, or a
+// Sequence of these. Model WordPiece: with BertNormalizer, BertPreTokenizer and decoder WordPiece.
+// What is not supported is refused by name. Truncation, padding and the pair template are not part
+// of a TokenizerSpec.
 #pragma once
 
 #include <filesystem>

@@ -40,7 +40,9 @@ Json split_json(const SplitStep& step) {
   return {};
 }
 
-Json pre_tokenizer_json(const std::vector<SplitStep>& steps) {
+Json pre_tokenizer_json(const TokenizerSpec& spec) {
+  if (spec.word_piece) return {{"type", "BertPreTokenizer"}};
+  const auto& steps = spec.split;
   if (steps.size() == 1) return split_json(steps.front());
   Json list = Json::array();
   for (const auto& step : steps) list.push_back(split_json(step));
@@ -49,6 +51,7 @@ Json pre_tokenizer_json(const std::vector<SplitStep>& steps) {
 
 // Names by id, as tokenizer.json writes them.
 std::vector<std::string> names_of(const TokenizerSpec& spec) {
+  if (spec.word_piece) return spec.word_piece->tokens;
   std::vector<std::string> names(spec.bpe.tokens.size());
   for (size_t id = 0; id < names.size(); ++id) names[id] = to_byte_level(spec.bpe.tokens[id]);
   for (const auto& token : spec.added_tokens)
@@ -108,7 +111,33 @@ std::string merges_text(const BpeSpec& bpe, const std::vector<std::string>& name
   return text + "\n    ]";
 }
 
+std::string word_piece_text(const WordPieceSpec& spec) {
+  return "{\n    \"type\": \"WordPiece\",\n    \"unk_token\": " +
+         Json(spec.tokens.at(static_cast<size_t>(spec.unknown))).dump() +
+         ",\n    \"continuing_subword_prefix\": " + Json(spec.prefix).dump() +
+         ",\n    \"max_input_chars_per_word\": " + std::to_string(spec.longest_word) +
+         ",\n    \"vocab\": " + vocab_text(spec.tokens) + "\n  }";
+}
+
+Json normalizer_json(const TokenizerSpec& spec) {
+  if (!spec.word_piece) return spec.nfc ? Json{{"type", "NFC"}} : Json();
+  const auto& bert = *spec.word_piece;
+  return {{"type", "BertNormalizer"},
+          {"clean_text", bert.clean_text},
+          {"handle_chinese_chars", bert.split_chinese},
+          {"strip_accents", bert.strip_accents ? Json(*bert.strip_accents) : Json()},
+          {"lowercase", bert.lowercase}};
+}
+
+Json decoder_json(const TokenizerSpec& spec) {
+  if (!spec.word_piece) return split_json({});
+  return {{"type", "WordPiece"},
+          {"prefix", spec.word_piece->prefix},
+          {"cleanup", spec.word_piece->clean_up}};
+}
+
 std::string model_text(const TokenizerSpec& spec) {
+  if (spec.word_piece) return word_piece_text(*spec.word_piece);
   const auto names = names_of(spec);
   const Json unknown = spec.bpe.unknown ? Json(names.at(*spec.bpe.unknown)) : Json();
   return "{\n    \"type\": \"BPE\",\n    \"dropout\": null,\n    \"unk_token\": " + unknown.dump() +
@@ -125,17 +154,17 @@ std::string model_text(const TokenizerSpec& spec) {
 std::string to_tokenizer_json(const TokenizerSpec& spec) {
   Json added = Json::array();
   for (const auto& token : spec.added_tokens) added.push_back(added_token_json(token));
-  const Json byte_level = split_json({});
+  const Json no_template = spec.word_piece ? Json() : split_json({});
   const bool has_template = !spec.prefix.empty() || !spec.suffix.empty();
   std::string text = "{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null";
   const auto add = [&](const char* key, const std::string& value) {
     text += std::string(",\n  \"") + key + "\": " + value;
   };
   add("added_tokens", added.dump());
-  add("normalizer", spec.nfc ? R"({"type": "NFC"})" : "null");
-  add("pre_tokenizer", pre_tokenizer_json(spec.split).dump());
-  add("post_processor", (has_template ? template_json(spec) : byte_level).dump());
-  add("decoder", byte_level.dump());
+  add("normalizer", normalizer_json(spec).dump());
+  add("pre_tokenizer", pre_tokenizer_json(spec).dump());
+  add("post_processor", (has_template ? template_json(spec) : no_template).dump());
+  add("decoder", decoder_json(spec).dump());
   add("model", model_text(spec));
   return text + "\n}\n";
 }

@@ -133,6 +133,16 @@ def roberta(corpus):
     return Tokenizer.from_str(json.dumps(spec))
 
 
+def bert(corpus):
+    t = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    t.normalizer, t.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    t.decoder = decoders.WordPiece()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    t.train_from_iterator([corpus], trainers.WordPieceTrainer(vocab_size=700, special_tokens=special, show_progress=False))
+    t.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    return t
+
+
 def word_bytes(tokenizer, text):
     """The bytes of each word, where normalisation leaves the text alone: a small vocabulary would hide a wrong border."""
     if tokenizer.normalizer and tokenizer.normalizer.normalize_str(text) != text:
@@ -148,7 +158,7 @@ def main(folder):
     (folder / "corpus.txt").write_bytes(corpus.encode())
     texts = make_texts(rng, corpus)
     cases = {"texts": texts, "tokenizers": {}}
-    for make in (gpt2, smollm, llama3, qwen2, roberta):
+    for make in (gpt2, smollm, llama3, qwen2, roberta, bert):
         tokenizer = make(corpus)
         (folder / f"{make.__name__}.json").write_text(tokenizer.to_str(pretty=False), encoding="utf-8")
         size = tokenizer.get_vocab_size()

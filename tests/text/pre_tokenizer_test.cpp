@@ -25,6 +25,7 @@ std::vector<std::string> split(const std::vector<SplitStep>& steps, std::string_
 TEST(PreTokenizer, CutsAsTheTokenizersPackage) {
   for (const auto& name : kGoldenTokenizers) {
     const auto spec = parse_tokenizer_json(golden_text(name + ".json"), name);
+    if (spec.word_piece) continue;  // cuts words of its own
     const auto& expected = golden_cases()["tokenizers"][name]["word_bytes"];
     ASSERT_EQ(expected.size(), golden_cases()["texts"].size());
     for (size_t i = 0; i < expected.size(); ++i) {

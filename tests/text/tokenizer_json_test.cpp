@@ -81,8 +81,21 @@ TEST(TokenizerJson, SavesAndLoadsFilesAndFolders) {
   std::filesystem::remove_all(folder);
 }
 
+TEST(TokenizerJson, RefusesWordPieceWithOtherParts) {
+  const auto bert = [](const char* pointer, const Json& value) {
+    Json json = Json::parse(golden_text("bert.json"));
+    json[Json::json_pointer(pointer)] = value;
+    return refusal(json);
+  };
+  EXPECT_THAT(bert("/normalizer/type", "Lowercase"), HasSubstr("BertNormalizer"));
+  EXPECT_THAT(bert("/pre_tokenizer/type", "Whitespace"), HasSubstr("BertPreTokenizer"));
+  EXPECT_THAT(bert("/decoder/prefix", "@@"), HasSubstr("prefix"));
+  EXPECT_THAT(bert("/model/unk_token", "nowhere"), HasSubstr("not in the vocabulary"));
+  EXPECT_THAT(bert("/model/vocab/other", 7), HasSubstr("two tokens have the id 7"));
+}
+
 TEST(TokenizerJson, RefusesByNameWhatIsNotSupported) {
-  for (const char* type : {"WordPiece", "Unigram", "WordLevel"})
+  for (const char* type : {"Unigram", "WordLevel"})
     EXPECT_THAT(refusal(with("/model/type", type)),
                 testing::AllOf(HasSubstr(type), HasSubstr("supported: byte-level BPE")));
   const auto typed = [](const char* type) { return Json{{"type", type}}; };
@@ -91,8 +104,8 @@ TEST(TokenizerJson, RefusesByNameWhatIsNotSupported) {
   EXPECT_THAT(refusal(with("/pre_tokenizer", nullptr)), HasSubstr("ByteLevel"));
   EXPECT_THAT(refusal(with("/pre_tokenizer", typed("Digits"))), HasSubstr("ByteLevel"));
   EXPECT_THAT(refusal(with("/decoder", typed("WordPiece"))), HasSubstr("WordPiece"));
-  EXPECT_THAT(refusal(with("/post_processor", typed("BertProcessing"))),
-              HasSubstr("BertProcessing"));
+  EXPECT_THAT(refusal(with("/post_processor", typed("Other"))), HasSubstr("Other"));
+  EXPECT_THAT(refusal(with("/post_processor", typed("BertProcessing"))), HasSubstr("\"cls\""));
   EXPECT_THAT(refusal(with("/model/byte_fallback", true)), HasSubstr("byte_fallback"));
   EXPECT_THAT(refusal(with("/model/dropout", 0.1)), HasSubstr("dropout"));
   EXPECT_THAT(refusal(with("/model/end_of_word_suffix", "</w>")), HasSubstr("end_of_word_suffix"));
