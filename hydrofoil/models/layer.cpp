@@ -82,12 +82,15 @@ LayerTables::LayerTables(const spec::ModelSpec& spec)
     : all(std::make_unique<Visibility>(spec, 0)),
       windowed(std::make_unique<Visibility>(spec, spec.sliding_window)) {
   if (spec.positions == spec::Positions::kRotary) rotary = std::make_unique<RotaryTable>(spec);
+  if (spec.window_rope_theta != 0)
+    windowed_rotary = std::make_unique<RotaryTable>(spec, spec.window_rope_theta);
 }
 
 namespace {
 
 Attention bind_attention(const Parts& parts, int64_t layer, const LayerTables& tables) {
   const auto& s = parts.spec();
+  const bool windowed = s.window_of(layer) != 0;
   return {.qkv = parts.linear(Part::kQkv),
           .by_group = s.qkv_by_group,
           .q = parts.linear(Part::kQuery),
@@ -101,10 +104,11 @@ Attention bind_attention(const Parts& parts, int64_t layer, const LayerTables& t
           .head_dim = s.head_dim,
           .scale = s.attention_scale,
           .softcap = s.attention_softcap,
-          .rotary = tables.rotary.get(),
+          .rotary = windowed && tables.windowed_rotary ? tables.windowed_rotary.get()
+                                                       : tables.rotary.get(),
           .interleaved = s.rotary_interleaved,
           .causal = s.causal,
-          .visibility = s.window_of(layer) ? tables.windowed.get() : tables.all.get()};
+          .visibility = windowed ? tables.windowed.get() : tables.all.get()};
 }
 
 at::Tensor normalize_if(const at::Tensor& x, const Norm& norm) {

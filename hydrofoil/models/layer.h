@@ -52,8 +52,9 @@ class Parts {
 // What layers share.
 struct LayerTables {
   explicit LayerTables(const spec::ModelSpec& spec);
-  std::unique_ptr<RotaryTable> rotary;        // null: no turned positions
-  std::unique_ptr<Visibility> all, windowed;  // of layers without and with the sliding window
+  std::unique_ptr<RotaryTable> rotary;           // null: no turned positions
+  std::unique_ptr<RotaryTable> windowed_rotary;  // of layers with the window; null: as all
+  std::unique_ptr<Visibility> all, windowed;     // of layers without and with the sliding window
 };
 
 struct Layer {

@@ -93,6 +93,9 @@ RotaryTable::RotaryTable(const spec::ModelSpec& spec)
       positions_(spec.max_positions),
       scaling_(spec.rope_scaling) {}
 
+RotaryTable::RotaryTable(const spec::ModelSpec& spec, double theta)
+    : dim_(spec.turning_dim()), theta_(theta), positions_(spec.max_positions) {}
+
 at::Tensor RotaryTable::frequencies(int64_t length, const at::Tensor& like) const {
   // In fp32 and in this order, as Hugging Face does: at position 1000 the last bit of a frequency
   // is worth 1e-4 of an angle.

@@ -19,6 +19,8 @@ namespace hydrofoil::models {
 class RotaryTable {
  public:
   explicit RotaryTable(const spec::ModelSpec& spec);
+  // Of another base, unscaled.
+  RotaryTable(const spec::ModelSpec& spec, double theta);
 
   // Of positions [begin, begin + count): two tensors [count, 1, D/2], fp32, on the device of
   // `like`. Dynamic scaling: as the length begin + count asks for.

@@ -157,6 +157,20 @@ Family gemma2() {
           .write_more = write_gemma2};
 }
 
+Family gemma3() {
+  Family family = gemma2();
+  family.name = "gemma3_text";
+  family.architecture = "Gemma3ForCausalLM";
+  family.base.max_positions = 131072;
+  family.base.qk_norm = true;
+  family.base.rope_theta = 1e6;
+  family.base.window_rope_theta = 1e4;
+  family.rotary.window_theta = "rope_local_base_freq";
+  family.windows = Windows::kPattern;
+  family.read_more = read_gemma3;
+  return family;
+}
+
 Family phi() {
   return {
       .name = "phi",
@@ -265,7 +279,7 @@ Family glm4() {
 }  // namespace
 
 std::vector<Family> llama_like_families() {
-  return {llama(), mistral(), qwen2(),    qwen3(),      gemma(), gemma2(),
+  return {llama(), mistral(), qwen2(),    qwen3(),      gemma(), gemma2(), gemma3(),
           phi(),   phi3(),    stablelm(), starcoder2(), glm(),   glm4()};
 }
 

@@ -31,16 +31,18 @@ struct RotaryKeys {
   const char* theta = nullptr;    // null: nothing is read
   const char* partial = nullptr;  // share of a head that turns; null: all, and nothing else is read
   double default_partial = 1;
-  bool scales = true;  // rope_scaling is read
+  bool scales = true;                  // rope_scaling is read
+  const char* window_theta = nullptr;  // of layers with the window; null: one base for all
 };
 
 // Which layers have the sliding window when there is no layer_types.
 enum class Windows : uint8_t {
   kNone,
   kAll,
-  kLast,
-  kAlternate
-};  // kLast: from max_window_layers on
+  kLast,       // from max_window_layers on
+  kAlternate,  // every second, from the first on
+  kPattern,    // all but every sliding_window_pattern-th
+};
 
 // Names that hold instead of others in some models of a family.
 struct SpecialNames {

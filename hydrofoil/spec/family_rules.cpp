@@ -92,14 +92,28 @@ void read_gemma(const Fields& fields, ModelSpec& spec) {
   if (spec.activation == Activation::kGelu) spec.activation = Activation::kGeluTanh;
 }
 
-void read_gemma2(const Fields& fields, ModelSpec& spec) {
+namespace {
+
+void read_gemma_attention(const Fields& fields, ModelSpec& spec, double attention_cap,
+                          double logit_cap) {
   spec.embedding_scale = std::sqrt(static_cast<double>(spec.hidden_size));
   const auto cap = [&](const char* key, double fallback) {
-    return fields.is_null(key) ? 0 : fields.positive(key, fallback);
+    const bool none = fields.is_null(key) || (fallback == 0 && !fields.find(key));
+    return none ? 0 : fields.positive(key, fallback);
   };
-  spec.attention_softcap = cap("attn_logit_softcapping", 50);
-  spec.logit_softcap = cap("final_logit_softcapping", 30);
+  spec.attention_softcap = cap("attn_logit_softcapping", attention_cap);
+  spec.logit_softcap = cap("final_logit_softcapping", logit_cap);
   spec.attention_scale = std::pow(fields.positive("query_pre_attn_scalar", 256), -0.5);
+}
+
+}  // namespace
+
+void read_gemma2(const Fields& fields, ModelSpec& spec) {
+  read_gemma_attention(fields, spec, 50, 30);
+}
+
+void read_gemma3(const Fields& fields, ModelSpec& spec) {
+  read_gemma_attention(fields, spec, 0, 0);
 }
 
 void write_gemma2(const ModelSpec& spec, Json& json) {

@@ -25,6 +25,7 @@ void write_falcon(const ModelSpec& spec, nlohmann::ordered_json& json);
 
 void read_gemma(const Fields& fields, ModelSpec& spec);
 void read_gemma2(const Fields& fields, ModelSpec& spec);
+void read_gemma3(const Fields& fields, ModelSpec& spec);
 void write_gemma2(const ModelSpec& spec, nlohmann::ordered_json& json);
 
 // The head is that of architectures: ..ForMaskedLM or ..ForSequenceClassification.

@@ -52,6 +52,7 @@ struct ModelSpec {
   double norm_epsilon = 1e-5;
   Positions positions = Positions::kLearned;
   double rope_theta = 10000.0;
+  double window_rope_theta = 0;  // of layers with the window, unscaled (Gemma 3); 0: as all
   Activation activation = Activation::kGeluTanh;
   bool gated_mlp = false;          // down(act(gate(x)) * up(x)) instead of down(act(up(x)))
   bool fused_qkv = false;          // one weight for q, k, v

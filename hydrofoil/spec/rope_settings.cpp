@@ -10,6 +10,10 @@ namespace {
 
 using Json = nlohmann::json;
 
+// Kinds of layers.
+constexpr const char* kSliding = "sliding_attention";
+constexpr const char* kFull = "full_attention";
+
 struct KindName {
   const char* name;
   RopeKind kind;
@@ -104,11 +108,21 @@ void read_rotary(const Fields& fields, const Family& family, ModelSpec& spec) {
   const auto& keys = family.rotary;
   Agreeing theta, partial;
   theta.take(fields, keys.theta);
+  if (keys.window_theta)
+    spec.window_rope_theta = fields.positive(keys.window_theta, spec.window_rope_theta);
   partial.take(fields, keys.partial);
   for (const char* key : {"rope_scaling", "rope_parameters"}) {
     const Json* value = fields.find(key);
     if (!value) continue;
     if (!value->is_object()) refuse(fields.where(), std::string(key) + " must be an object");
+    if (keys.window_theta && value->contains(kSliding)) {  // one object for each kind of layer
+      const Fields sliding(value->at(kSliding), fields.where() + ": " + key);
+      spec.window_rope_theta = sliding.positive("rope_theta", spec.window_rope_theta);
+      if (kind_from(sliding) != RopeKind::kPlain)
+        refuse(sliding.where(), "rotary scaling of layers with a window is not supported");
+      if (!value->contains(kFull)) continue;
+      value = &value->at(kFull);
+    }
     const Fields rope(*value, fields.where() + ": " + key);
     spec.rope_scaling = scaling_from(rope, fields, spec);
     if (spec.rope_scaling.kind != RopeKind::kPlain && !keys.scales)
@@ -130,6 +144,7 @@ void read_rotary(const Fields& fields, const Family& family, ModelSpec& spec) {
 void write_rotary(const ModelSpec& spec, const Family& family, nlohmann::ordered_json& json) {
   const auto& keys = family.rotary;
   json[keys.theta] = spec.rope_theta;
+  if (keys.window_theta) json[keys.window_theta] = spec.window_rope_theta;
   if (keys.partial) json[keys.partial] = share_of(spec.turning_dim(), spec.head_dim);
   const auto& scaling = spec.rope_scaling;
   if (scaling.kind == RopeKind::kPlain) return;
@@ -152,9 +167,6 @@ void write_rotary(const ModelSpec& spec, const Family& family, nlohmann::ordered
 
 namespace {
 
-constexpr const char* kSliding = "sliding_attention";
-constexpr const char* kFull = "full_attention";
-
 std::vector<bool> layers_from(const Fields& fields, const Json& types, const ModelSpec& spec) {
   std::vector<bool> layers;
   for (const Json& type : types) {
@@ -171,8 +183,12 @@ std::vector<bool> layers_from(const Fields& fields, const Json& types, const Mod
 std::vector<bool> default_layers(const Fields& fields, Windows windows, const ModelSpec& spec) {
   std::vector<bool> layers(static_cast<size_t>(spec.layers), true);
   const double first = windows == Windows::kLast ? fields.number("max_window_layers", 28) : 0;
+  const auto pattern = static_cast<size_t>(
+      fields.size({"sliding_window_pattern", "_sliding_window_pattern"}).value_or(6));
   for (size_t i = 0; i < layers.size(); ++i)
-    layers[i] = windows == Windows::kAlternate ? i % 2 == 0 : static_cast<double>(i) >= first;
+    layers[i] = windows == Windows::kAlternate ? i % 2 == 0
+                : windows == Windows::kPattern ? (i + 1) % pattern != 0
+                                               : static_cast<double>(i) >= first;
   return layers;
 }
 

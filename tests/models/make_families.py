@@ -115,6 +115,15 @@ def gemma2(rng, i):
                 attn_logit_softcapping=caps[0], final_logit_softcapping=caps[1], pad_token_id=None)
 
 
+def gemma3(rng, i):
+    c, d = base(rng)
+    full = dict(rope_type="linear", factor=2.0, rope_theta=500.0) if i % 2 else dict(rope_type="default", rope_theta=500.0)
+    kinds = ["sliding_attention", "full_attention", "sliding_attention"]
+    return dict(c, head_dim=d + 2 * i, query_pre_attn_scalar=rng.choice([7, 16]), sliding_window=5, tie_word_embeddings=True,
+                layer_types=kinds[:c["num_hidden_layers"]], pad_token_id=None,
+                rope_parameters={"full_attention": full, "sliding_attention": dict(rope_type="default", rope_theta=30.0)})
+
+
 def phi(rng, i):
     c, d = base(rng)
     return dict(c, hidden_size=c["num_attention_heads"] * 8, tie_word_embeddings=False,
@@ -184,7 +193,8 @@ def glm(rng, i):
 
 
 MODELS = {"llama": (llama, "Llama"), "mistral": (mistral, "Mistral"), "qwen2": (qwen2, "Qwen2"), "qwen3": (qwen3, "Qwen3"),
-          "gemma": (gemma, "Gemma"), "gemma2": (gemma2, "Gemma2"), "phi": (phi, "Phi"), "phi3": (phi3, "Phi3"),
+          "gemma": (gemma, "Gemma"), "gemma2": (gemma2, "Gemma2"),
+          "gemma3_text": (gemma3, "Gemma3Text"), "phi": (phi, "Phi"), "phi3": (phi3, "Phi3"),
           "gptj": (gptj, "GPTJ"), "gpt_neox": (gpt_neox, "GPTNeoX"), "stablelm": (stablelm, "StableLm"),
           "starcoder2": (starcoder2, "Starcoder2"), "opt": (opt, "OPT"), "bloom": (bloom, "Bloom"),
           "falcon": (falcon, "Falcon"), "glm": (glm, "Glm"), "glm4": (glm, "Glm4")}
@@ -282,7 +292,7 @@ def build(name, index):
     rng = random.Random(f"{name} {index}")
     config = getattr(transformers, stem + "Config")(**make(rng, index), bos_token_id=None, eos_token_id=None)
     config._attn_implementation = "sdpa" if name == "falcon" else "eager"
-    model = getattr(transformers, stem + "ForCausalLM")(config).float().eval()
+    model = getattr(transformers, stem.removesuffix("Text") + "ForCausalLM")(config).float().eval()
     named = {SAVED_AS.get((name, key), key): tensor for key, tensor in model.named_parameters()}
     make_weights(named)
     return rng, config, model, named

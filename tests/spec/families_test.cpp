@@ -122,6 +122,8 @@ TEST(Families, WindowsStandInTheLayersThatHaveThem) {
   EXPECT_EQ(read("qwen2", use).window_of(2), 0);
   EXPECT_EQ(read("qwen2", use).window_of(3), 7);
   EXPECT_THAT(read("gemma2").window_layers, ElementsAre(true, false, true, false));
+  EXPECT_THAT(read("gemma3_text", R"({"num_hidden_layers":7})").window_layers,
+              ElementsAre(true, true, true, true, true, false, true));
   EXPECT_THAT(read("qwen3", R"({"use_sliding_window":true,"layer_types":["full_attention",
       "sliding_attention","full_attention","full_attention"]})")
                   .window_layers,
@@ -212,6 +214,21 @@ TEST(FlopsPerToken, CountsTheKeysOfWindowsAndProjections) {
   const auto plain = read("opt");
   EXPECT_DOUBLE_EQ(flops_per_token(projected, 64) - flops_per_token(plain, 64),
                    6.0 * (97 * 10 + 2 * 10 * 48 - 97 * 48));
+}
+
+// Layers with the window turn by a base of their own, which is never scaled.
+TEST(Families, Gemma3HasTwoRotaryBasesInEitherForm) {
+  const auto spec = read("gemma3_text", R"({"rope_theta":500,"rope_local_base_freq":30,
+      "rope_scaling":{"rope_type":"linear","factor":8}})");
+  EXPECT_EQ(spec.rope_theta, 500);
+  EXPECT_EQ(spec.window_rope_theta, 30);
+  EXPECT_EQ(spec.rope_scaling.factor, 8);
+  EXPECT_EQ(spec, read("gemma3_text", R"({"rope_parameters":{
+      "full_attention":{"rope_type":"linear","factor":8,"rope_theta":500},
+      "sliding_attention":{"rope_type":"default","rope_theta":30}}})"));
+  EXPECT_THAT(refusal("gemma3_text", R"({"rope_parameters":{
+      "sliding_attention":{"rope_type":"linear","factor":8}}})"),
+              HasSubstr("layers with a window"));
 }
 
 }  // namespace
