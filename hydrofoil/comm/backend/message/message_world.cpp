@@ -159,6 +159,8 @@ bool MessageWorld::note_failure(const Error& error) {
 
 void MessageWorld::link(LinkedWorld linked) {
   const std::lock_guard lock(link_mutex_);
+  if (!linked.calls)  // peers may still ask what this rank did
+    for (const CallRecord& call : calls().recent()) own_calls_.put(call);
   calls_.store(linked.calls ? linked.calls : &own_calls_);
   linked_ = std::move(linked);
   if (!linked_.on_failure || !failure_.present()) return;
