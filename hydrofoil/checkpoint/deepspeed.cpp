@@ -56,6 +56,7 @@ void DeepSpeedWeights::read(const std::string& name, size_t begin, std::span<flo
                   out.subspan(from - begin, to - from),
                   [&, flat = flat](uint64_t first_byte, std::span<std::byte> bytes) {
                     io::read_strided(flat->file->bytes(), flat->tensor, first_byte, bytes);
+                    flat->file->let_go();
                   });
     at += count;
   }

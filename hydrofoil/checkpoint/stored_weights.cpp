@@ -9,6 +9,7 @@
 
 #include "hydrofoil/checkpoint/floats.h"
 #include "hydrofoil/core/error.h"
+#include "hydrofoil/core/ggml_type.h"
 #include "hydrofoil/io/safetensors_set.h"
 #include "hydrofoil/io/torch_zip.h"
 #include "hydrofoil/io/weight_index.h"
@@ -113,21 +114,42 @@ class GgufFileWeights final : public Weights {
 
   std::vector<int64_t> shape(const std::string& name) const override { return find(name).shape; }
   void read(const std::string& name, size_t begin, std::span<float> out) const override {
+    const auto& weight = find(name);
+    const auto& tensor = file_->at(weight.stored_name);
+    if (weight.order == spec::GgufOrder::kSame) return read_stored(tensor, begin, out);
     whole_.read(name, begin, out, [&] {
-      const auto& weight = find(name);
-      const auto& tensor = file_->at(weight.stored_name);
       size_t count = 1;
       for (const int64_t extent : weight.shape) count *= static_cast<size_t>(extent);
-      std::vector<float> stored(count);
-      kernels::dequantize(tensor.type, file_->mapped(tensor), stored);
-      if (weight.order == spec::GgufOrder::kSame) return stored;
-      std::vector<float> values(count);
+      std::vector<float> stored(count), values(count);
+      read_stored(tensor, 0, stored);
       spec::to_hf_order(weight, stored, values);
       return values;
     });
   }
 
  private:
+  // Elements in the file's order, in parts that begin at blocks. Not from the mapping, whose pages
+  // would add up to the whole file.
+  void read_stored(const io::GgufTensor& tensor, size_t begin, std::span<float> out) const {
+    constexpr size_t kPart = size_t{1} << 18;  // elements
+    const GgmlLayout& layout = layout_of(tensor.type);
+    const size_t block = layout.block_elements;
+    std::vector<std::byte> bytes;
+    std::vector<float> values;
+    while (!out.empty()) {
+      const size_t first = begin / block, skip = begin % block;
+      const size_t blocks = std::min(kPart / block, (skip + out.size() + block - 1) / block);
+      bytes.resize(blocks * layout.block_bytes);
+      values.resize(blocks * block);
+      file_->read(tensor, first * layout.block_bytes, bytes);
+      kernels::dequantize(tensor.type, bytes, values);
+      const size_t count = std::min(out.size(), values.size() - skip);
+      std::copy_n(values.begin() + static_cast<std::ptrdiff_t>(skip), count, out.begin());
+      begin += count;
+      out = out.subspan(count);
+    }
+  }
+
   const spec::GgufWeight& find(const std::string& name) const {
     const auto it = weights_.find(name);
     if (it != weights_.end()) return it->second;

@@ -152,6 +152,11 @@ MappedFile::MappedFile(const File& file) {
   bytes_ = {static_cast<const std::byte*>(start), size};
 }
 
+void MappedFile::let_go() const {
+  if (!bytes_.empty())
+    ::madvise(const_cast<std::byte*>(bytes_.data()), bytes_.size(), MADV_DONTNEED);
+}
+
 MappedFile::MappedFile(MappedFile&& other) noexcept : bytes_(std::exchange(other.bytes_, {})) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {

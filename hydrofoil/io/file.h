@@ -74,6 +74,9 @@ class MappedFile {
   ~MappedFile();
 
   std::span<const std::byte> bytes() const { return bytes_; }
+  // Its pages leave this process (not the page cache) until they are touched again: what was read
+  // once does not count as memory of whoever goes on.
+  void let_go() const;
 
  private:
   std::span<const std::byte> bytes_;

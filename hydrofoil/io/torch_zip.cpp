@@ -335,6 +335,7 @@ const TorchTensor& TorchZipFile::at(std::string_view name) const {
 
 void TorchZipFile::read(const TorchTensor& tensor, uint64_t begin, std::span<std::byte> out) const {
   read_strided(map_.bytes(), tensor, begin, out);
+  map_.let_go();
 }
 
 }  // namespace hydrofoil::io

@@ -86,7 +86,8 @@ void GradientReducer::lay_out(UnitId id, Unit& unit) {
   }
   if (!partition_) return;
   ledger_.remove(Category::kGradients, unit.slice.size());
-  unit.slice.assign(unit.slice_numel * size_of(accumulate_), std::byte{0});
+  unit.slice = {};  // never two at a time
+  unit.slice = memory::ZeroedBytes(unit.slice_numel * size_of(accumulate_));
   ledger_.add(Category::kGradients, unit.slice.size());
 }
 
@@ -166,8 +167,8 @@ memory::Values GradientReducer::own(UnitId id, size_t segment) const {
   if (!partition_) return full(id, segment).part(range.begin, range.size());
   const Unit& unit = units_[id];
   // A view of what the reducer may write, handed out for reading.
-  auto* slice = const_cast<std::byte*>(unit.slice.data());
-  return {slice + unit.slice_offset[segment] * size_of(accumulate_), range.size(), accumulate_};
+  return {unit.slice.data() + unit.slice_offset[segment] * size_of(accumulate_), range.size(),
+          accumulate_};
 }
 
 void GradientReducer::clear() {

@@ -26,6 +26,7 @@
 #include "hydrofoil/memory/ledger.h"
 #include "hydrofoil/memory/parameter_cache.h"
 #include "hydrofoil/memory/values.h"
+#include "hydrofoil/memory/zeroed_bytes.h"
 
 namespace hydrofoil::zero {
 
@@ -88,9 +89,9 @@ class GradientReducer {
     size_t full_numel = 0, slice_numel = 0;
     size_t trainable = 0, missing = 0;
     bool held_back = false, issued = false;
-    comm::SharedBytes full;        // whole unit, peer-readable
-    std::vector<std::byte> slice;  // accumulated own slices (partition_gradients)
-    bool reduced_before = false;   // the slice holds earlier micro-batches of this step
+    comm::SharedBytes full;       // whole unit, peer-readable
+    memory::ZeroedBytes slice;    // accumulated own slices (partition_gradients)
+    bool reduced_before = false;  // the slice holds earlier micro-batches of this step
   };
   struct InFlight {
     memory::UnitId id;
