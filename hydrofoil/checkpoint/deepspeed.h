@@ -37,6 +37,7 @@ class DeepSpeedWeights final : public Weights {
  public:
   explicit DeepSpeedWeights(const std::filesystem::path& folder);
 
+  const std::filesystem::path& folder() const { return folder_; }
   // Moments stand under "exp_avg.<name>" and "exp_avg_sq.<name>".
   bool has(const std::string& name) const;
   std::vector<int64_t> shape(const std::string& name) const override;

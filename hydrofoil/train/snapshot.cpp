@@ -2,6 +2,7 @@
 #include "hydrofoil/train/snapshot.h"
 
 #include <algorithm>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "hydrofoil/core/error.h"
+#include "hydrofoil/train/source.h"
 
 namespace hydrofoil::train {
 namespace {
@@ -141,8 +143,14 @@ void restore_parameters(Engine& engine, const checkpoint::Reader& reader) {
 
 namespace {
 
+// Where states come from, by "exp_avg.<name>".
+struct StateSource {
+  std::function<bool(const std::string& name)> has;
+  std::function<void(const std::string& name, size_t begin, std::span<float> out)> read;
+};
+
 // The rule's states of one chunk, tensor by tensor.
-void restore_chunk(Engine& engine, const checkpoint::Reader& reader, UnitId unit, size_t segment,
+void restore_chunk(Engine& engine, const StateSource& source, UnitId unit, size_t segment,
                    const zero::StateStore::Chunk& chunk) {
   const auto names = engine.optimizer().rule().state_names();
   const SegmentLayout& layout = engine.cache().segments(unit)[segment].layout;
@@ -150,27 +158,31 @@ void restore_chunk(Engine& engine, const checkpoint::Reader& reader, UnitId unit
   for (const auto& piece : layout.pieces({first, first + chunk.range.size()}))
     for (size_t i = 0; i < names.size(); ++i) {
       const std::string name = std::string(names[i]) + "." + layout.tensors()[piece.tensor].name;
-      if (!reader.has(kOptimizerFile, name)) continue;
+      if (!source.has(name)) continue;
       memory::Wide values(chunk.arrays[i].part(piece.flat_offset - first, piece.count));
-      reader.read_floats(kOptimizerFile, name, piece.tensor_offset, values.floats());
+      source.read(name, piece.tensor_offset, values.floats());
       values.store();
     }
 }
 
-void restore_states(Engine& engine, const checkpoint::Reader& reader) {
+// Whether any tensor had states.
+bool restore_states(Engine& engine, const StateSource& source) {
+  bool found = false;
   const auto names = engine.optimizer().rule().state_names();
   auto& cache = engine.cache();
   for (UnitId unit = 0; unit < cache.units() && !names.empty(); ++unit)
     for (size_t s = 0; s < cache.segments(unit).size(); ++s) {
       const auto trained = [&](const memory::TensorInfo& tensor) {
-        return reader.has(kOptimizerFile, std::string(names[0]) + "." + tensor.name);
+        return source.has(std::string(names[0]) + "." + tensor.name);
       };
       if (std::ranges::none_of(cache.segments(unit)[s].layout.tensors(), trained)) continue;
+      found = true;
       const auto id = engine.optimizer().keep(unit, s).id;
       engine.optimizer().store().visit(
           {&id, 1}, zero::StateStore::Use::kUpdate,
-          [&](const auto& chunk) { restore_chunk(engine, reader, unit, s, chunk); });
+          [&](const auto& chunk) { restore_chunk(engine, source, unit, s, chunk); });
     }
+  return found;
 }
 
 }  // namespace
@@ -192,13 +204,42 @@ Progress restore(Engine& engine, const checkpoint::Reader& reader) {
     engine.optimizer().updates(place.unit, place.segment, place.index) =
         updates.value(info.name, progress.step);
   });
-  restore_states(engine, reader);
+  restore_states(engine, {[&](const std::string& name) { return reader.has(kOptimizerFile, name); },
+                          [&](const std::string& name, size_t begin, std::span<float> out) {
+                            reader.read_floats(kOptimizerFile, name, begin, out);
+                          }});
   engine.set_steps(progress.step);
   if (const auto scaler = state.find("loss_scaler"); scaler != state.end())
     engine.loss_scaler().restore({.scale = scaler->at("scale"),
                                   .iteration = scaler->at("iteration"),
                                   .last_overflow = scaler->at("last_overflow"),
                                   .hysteresis = scaler->at("hysteresis")});
+  return progress;
+}
+
+Progress restore(Engine& engine, const checkpoint::DeepSpeedWeights& weights, uint64_t seed) {
+  const auto& done = weights.progress();
+  const Progress progress{.step = done.steps - done.skipped,
+                          .attempts = done.steps,
+                          .samples = done.samples,
+                          .seed = seed};
+  load_weights(engine, weights);
+  const StateSource source{[&](const std::string& name) { return weights.has(name); },
+                           [&](const std::string& name, size_t begin, std::span<float> out) {
+                             weights.read(name, begin, out);
+                           }};
+  const auto names = engine.optimizer().rule().state_names();
+  if (!restore_states(engine, source) && !names.empty())
+    throw Error(ExitCode::kCheckpoint,
+                "holds no '" + std::string(names[0]) + "', which optimizer '" +
+                    engine.options().optimizer + "' goes on with",
+                weights.folder().string(), "start from the model only: model.path");
+  engine.for_each_parameter([&](const memory::TensorInfo& info, Engine::Place place) {
+    const bool updated = names.empty() || source.has(std::string(names[0]) + "." + info.name);
+    engine.optimizer().updates(place.unit, place.segment, place.index) =
+        updated ? progress.step : 0;
+  });
+  engine.set_steps(progress.step);
   return progress;
 }
 

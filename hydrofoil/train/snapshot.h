@@ -7,6 +7,7 @@
 #include <map>
 #include <string>
 
+#include "hydrofoil/checkpoint/deepspeed.h"
 #include "hydrofoil/checkpoint/reader.h"
 #include "hydrofoil/checkpoint/snapshot.h"
 #include "hydrofoil/train/engine.h"
@@ -32,6 +33,9 @@ checkpoint::Snapshot snapshot(Engine& engine, const Progress& progress,
 // Loads a checkpoint made on any number of ranks and at any stage. Each rank reads its own ranges.
 // Error(kCheckpoint) for another model (names the tensor and both shapes) or another optimizer.
 Progress restore(Engine& engine, const checkpoint::Reader& reader);
+// The same from a checkpoint of DeepSpeed: weights, moments, steps and samples; its order of the
+// data is another. Error(kCheckpoint) also where it holds no state of the engine's optimizer.
+Progress restore(Engine& engine, const checkpoint::DeepSpeedWeights& weights, uint64_t seed);
 // The parameters only: fine-tuning starts from them.
 void restore_parameters(Engine& engine, const checkpoint::Reader& reader);
 

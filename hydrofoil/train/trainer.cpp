@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "hydrofoil/checkpoint/deepspeed.h"
 #include "hydrofoil/checkpoint/folder.h"
 #include "hydrofoil/checkpoint/save.h"
 #include "hydrofoil/checkpoint/verify.h"
@@ -131,7 +132,9 @@ void Trainer::open_output() {
                   "choose another output");
     if (options_.resume) {
       if (!options_.resume->empty()) {
-        found = checkpoint::resolve(*options_.resume).string();
+        found = checkpoint::deepspeed_folder(*options_.resume)
+                    ? options_.resume->string()
+                    : checkpoint::resolve(*options_.resume).string();
       } else if (const auto latest = checkpoint::latest_complete(checkpoints())) {
         found = latest->string();
       }
@@ -188,10 +191,14 @@ EngineOptions Trainer::planned_options() const {
 void Trainer::load_state() {
   progress_.seed = static_cast<uint64_t>(run_.seed);
   if (resume_from_) {
-    const checkpoint::Reader reader(*resume_from_);
-    for (const char* file : {"model.safetensors", "optimizer.safetensors"})
-      if (reader.has(file)) checkpoint::require_intact(group_, reader, file);
-    progress_ = restore(*model_.engine, reader);
+    if (const auto folder = checkpoint::deepspeed_folder(*resume_from_)) {
+      progress_ = restore(*model_.engine, checkpoint::DeepSpeedWeights(*folder), progress_.seed);
+    } else {
+      const checkpoint::Reader reader(*resume_from_);
+      for (const char* file : {"model.safetensors", "optimizer.safetensors"})
+        if (reader.has(file)) checkpoint::require_intact(group_, reader, file);
+      progress_ = restore(*model_.engine, reader);
+    }
     last_checkpoint_ = resume_from_->string();
     if (group_.rank() == 0)
       log::info("resumed from " + last_checkpoint_ + " at step " + std::to_string(progress_.step));

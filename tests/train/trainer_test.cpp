@@ -14,6 +14,7 @@
 #include "hydrofoil/checkpoint/verify.h"
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/core/random.h"
+#include "hydrofoil/io/safetensors.h"
 #include "tests/data/scratch.h"
 #include "tests/support/ranks.h"
 
@@ -220,6 +221,48 @@ TEST(Trainer, UnequalConfigurationsAreRefusedWithTheDifference) {
         });
       },
       ExitCode::kConfig, "steps");
+}
+
+// What DeepSpeed's own tools find in its checkpoint is what this one goes on with, on other ranks.
+TEST(Restore, GoesOnFromACheckpointOfDeepSpeed) {
+  for (const std::string name : {"stage1_fp32", "stage2_bf16", "stage3_bf16", "stage3_fp32"}) {
+    const fs::path path = fs::path(HYDROFOIL_DEEPSPEED_DIR) / name;
+    const io::SafetensorsFile expected(path / "expected.safetensors");
+    const auto spec = checkpoint::ModelSource(path).spec();
+    test::run_ranks(3, [&](const comm::Communicator& group) {
+      Model model = make_model(group, spec, {.stage = 3});
+      const checkpoint::DeepSpeedWeights weights(*checkpoint::deepspeed_folder(path));
+      const Progress progress = restore(*model.engine, weights, 7);
+      EXPECT_EQ(progress.step, 2);
+      EXPECT_EQ(progress.samples, 4);
+      EXPECT_EQ(model.engine->steps(), 2);
+      const auto state = snapshot(*model.engine, progress, {});
+      for (const auto& file : state.files)
+        for (const auto& tensor : file.tensors)
+          for (const auto& fragment : tensor.mine) {
+            const auto* whole = expected.find(tensor.name);
+            if (!whole) continue;  // moments of what was frozen there
+            const auto bytes =
+                expected.mapped(*whole).subspan(4 * fragment.begin, fragment.bytes.size());
+            EXPECT_TRUE(std::equal(bytes.begin(), bytes.end(), fragment.bytes.begin()))
+                << name << " " << tensor.name;
+          }
+    });
+  }
+}
+
+TEST(Restore, SaysWhenDeepSpeedKeptNoMoments) {
+  const fs::path path = fs::path(HYDROFOIL_DEEPSPEED_DIR) / "stage0_bf16";
+  test::run_ranks(1, [&](const comm::Communicator& group) {
+    Model model = make_model(group, checkpoint::ModelSource(path).spec(), {});
+    const checkpoint::DeepSpeedWeights weights(*checkpoint::deepspeed_folder(path));
+    try {
+      restore(*model.engine, weights, 7);
+      ADD_FAILURE() << "went on without moments";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::kCheckpoint);
+    }
+  });
 }
 
 }  // namespace
