@@ -156,7 +156,8 @@ TEST(Saver, ASnapshotThatIsNoneIsTold) {
   const Scratch root;
   run_ranks(2, [&](const comm::Communicator& group) {
     Saver saver(group, {root.path()}, 100);
-    Snapshot snapshot = Model(1, kSmall).snapshot(group.rank(), group.size());
+    const Model saved(1, kSmall);  // its memory outlives the copy
+    Snapshot snapshot = saved.snapshot(group.rank(), group.size());
     if (group.rank() == 1) snapshot.files[0].tensors[0].mine.clear();
     saver.start(std::move(snapshot));
     EXPECT_THROW(saver.start({}), std::logic_error);
