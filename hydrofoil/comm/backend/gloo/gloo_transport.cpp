@@ -56,6 +56,18 @@ class GlooTransfer final : public Transfer {
   c10::intrusive_ptr<c10d::Work> work_;
 };
 
+// Gloo refuses a message over a connection that is known to be broken.
+class RefusedTransfer final : public Transfer {
+ public:
+  explicit RefusedTransfer(std::string why) : why_(std::move(why)) {}
+
+  bool wait() override { throw std::runtime_error(why_); }
+  void cancel() noexcept override {}
+
+ private:
+  std::string why_;
+};
+
 class GlooTransport final : public Transport {
  public:
   GlooTransport(const TransportRequest& request, c10::intrusive_ptr<Gloo> gloo, StorePointer store)
@@ -85,7 +97,7 @@ class GlooTransport final : public Transport {
     try {
       return std::make_unique<GlooTransfer>(issue());
     } catch (const std::exception& error) {
-      throw std::runtime_error(reason(error));
+      return std::make_unique<RefusedTransfer>(reason(error));
     }
   }
 

@@ -27,7 +27,8 @@ class Transfer {
 };
 
 // Messages of one source, destination and channel arrive in the order of the calls, and a receive
-// names their exact size. Every function may be called from several threads.
+// names their exact size. Every function may be called from several threads. A peer that cannot be
+// reached is told by the transfer, not by send or receive: others may be under way beside it.
 class Transport {
  public:
   static constexpr int kAny = -1;
