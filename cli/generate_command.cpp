@@ -47,6 +47,15 @@ nlohmann::ordered_json to_json(const GenerateArguments& arguments,
   return result;
 }
 
+const models::Decoder& decoder_of(const LocalModel& local) {
+  if (const auto* decoder = dynamic_cast<const models::Decoder*>(local.model.program.get()))
+    return *decoder;
+  throw Error(
+      ExitCode::kConfig,
+      "the " + local.model.program->spec().family + " model is an encoder: it writes no text", {},
+      "take a decoder, such as gpt2 or llama");
+}
+
 int generate(GenerateArguments arguments) {
   const at::NoGradGuard no_grad;
   const LocalModel local = load_local_model(arguments.model, arguments.threads);
@@ -56,7 +65,7 @@ int generate(GenerateArguments arguments) {
   if (prompt.empty() && !arguments.options.stop_tokens.empty())
     prompt.push_back(arguments.options.stop_tokens.front());  // the start of a document
   if (arguments.greedy) arguments.options.temperature = 0;
-  const auto out = models::generate(*local.model.program, prompt, arguments.options);
+  const auto out = models::generate(decoder_of(local), prompt, arguments.options);
   const std::vector<int32_t> ids(out.tokens.begin(), out.tokens.end());
   const std::string text = local.tokenizer.decode(ids, /*skip_special=*/true);
   if (arguments.json) {

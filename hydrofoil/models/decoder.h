@@ -10,25 +10,17 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <span>
 #include <vector>
 
-#include "hydrofoil/models/layer.h"
-#include "hydrofoil/models/program.h"
+#include "hydrofoil/models/transformer.h"
 #include "hydrofoil/spec/model_spec.h"
 
 namespace hydrofoil::models {
 
-class Decoder final : public Program {
+class Decoder final : public Transformer {
  public:
   // Error(kConfig) for what this decoder cannot run.
   explicit Decoder(const spec::ModelSpec& spec, const Allocate& allocate = with_memory);
-
-  const spec::ModelSpec& spec() const { return spec_; }
-  int blocks() const override { return static_cast<int>(parameters_.size()); }
-  std::span<const NamedTensor> parameters(int block) const override {
-    return parameters_.at(block);
-  }
 
   at::Tensor forward(int block, const at::Tensor& input, const Batch& batch) const override;
   LossSum loss(const at::Tensor& hidden, const Batch& batch) const override;
@@ -41,20 +33,9 @@ class Decoder final : public Program {
   at::Tensor embed(const at::Tensor& tokens, int64_t first_position) const;
   at::Tensor before_head(const at::Tensor& hidden) const;
 
-  spec::ModelSpec spec_;
-  std::vector<std::vector<NamedTensor>> parameters_;  // by block
-  LayerTables tables_;
-  at::Tensor token_embedding_, position_embedding_;
-  Norm embedding_norm_, final_norm_;  // weights undefined: none
-  Linear project_in_, project_out_;   // where tokens are smaller than hidden states
-  std::vector<Layer> layers_;
-  Linear head_;  // its weight is the token embedding when tied
+  Norm final_norm_;                  // weight undefined: none
+  Linear project_in_, project_out_;  // where tokens are smaller than hidden states
+  Linear head_;                      // its weight is the token embedding when tied
 };
-
-// Fills every parameter from `seed` (see initialize.h), in place.
-void initialize(const Program& program, const spec::ModelSpec& spec, uint64_t seed);
-inline void initialize(const Decoder& model, uint64_t seed) {
-  initialize(model, model.spec(), seed);
-}
 
 }  // namespace hydrofoil::models

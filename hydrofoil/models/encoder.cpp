@@ -19,24 +19,19 @@ at::Tensor seen_by_all(const Batch& batch) {
   return (position.unsqueeze(0) < batch.lengths.unsqueeze(1)).unsqueeze(1).unsqueeze(1);
 }
 
+const spec::ModelSpec& require_encoder(const spec::ModelSpec& spec) {
+  if (spec.causal || spec.head == spec::HeadKind::kNextToken)
+    throw Error(ExitCode::kConfig, "the " + spec.family + " model is not an encoder");
+  return spec;
+}
+
 }  // namespace
 
 Encoder::Encoder(const spec::ModelSpec& spec, const Allocate& allocate)
-    : spec_(spec), tables_(spec) {
+    : Transformer(require_encoder(spec), allocate) {
   using spec::Part;
-  if (spec_.causal || spec_.head == spec::HeadKind::kNextToken)
-    throw Error(ExitCode::kConfig, "the " + spec_.family + " model is not an encoder");
-  check_sizes(spec_);
-  const auto blocks = spec::blocks(spec_);
-  parameters_ = make_parameters(blocks, allocate);
-  const Parts first(blocks.front(), parameters_.front(), spec_);
-  token_embedding_ = first.weight(Part::kTokens);
-  position_embedding_ = first.weight(Part::kPositions);
-  type_embedding_ = first.weight(Part::kTokenTypes);
-  embedding_norm_ = first.norm(Part::kEmbeddingNorm);
-  for (int64_t i = 0; i < spec_.layers; ++i)
-    layers_.push_back(bind_layer({blocks[i + 1], parameters_[i + 1], spec_}, i, tables_));
-  const Parts last(blocks.back(), parameters_.back(), spec_);
+  type_embedding_ = parts(0).weight(Part::kTokenTypes);
+  const Parts last = parts(parameters_.size() - 1);
   head_dense_ = last.linear(Part::kHeadDense);
   head_norm_ = last.norm(Part::kHeadNorm);
   head_ = last.linear(Part::kHead);

@@ -4,7 +4,6 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
@@ -15,11 +14,6 @@
 #include "hydrofoil/spec/model_spec.h"
 
 namespace hydrofoil::models {
-
-// Makes the tensor of one parameter: full shape, contiguous, a leaf. Called once each, in order.
-// Whoever shards parameters passes its own: memory may come as late as the first operator.
-using Allocate = std::function<at::Tensor(int block, const spec::ParameterSpec&)>;
-at::Tensor with_memory(int block, const spec::ParameterSpec&);  // fp32, uninitialised
 
 std::vector<std::vector<NamedTensor>> make_parameters(const std::vector<spec::BlockSpec>& blocks,
                                                       const Allocate& allocate);

@@ -14,8 +14,12 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <span>
 #include <string>
+
+#include "hydrofoil/spec/model_spec.h"
 
 namespace hydrofoil::models {
 
@@ -43,6 +47,7 @@ struct NamedTensor {
 class Program {
  public:
   virtual ~Program() = default;
+  virtual const spec::ModelSpec& spec() const = 0;
 
   // Blocks in forward order; the last is the head, which turns hidden states into a loss.
   virtual int blocks() const = 0;
@@ -56,7 +61,19 @@ class Program {
   virtual at::Tensor logits(const at::Tensor& hidden) const = 0;
 };
 
-// All blocks in turn, without recompute.
+// Makes the tensor of one parameter: full shape, contiguous, a leaf. Called once each, in order.
+// Whoever shards parameters passes its own: memory may come as late as the first operator.
+using Allocate = std::function<at::Tensor(int block, const spec::ParameterSpec&)>;
+at::Tensor with_memory(int block, const spec::ParameterSpec&);  // fp32, uninitialised
+
+// A Decoder, or an Encoder where the model is none. Error(kConfig) for what cannot be run.
+std::unique_ptr<Program> make_program(const spec::ModelSpec& spec,
+                                      const Allocate& allocate = with_memory);
+// Fills every parameter from `seed` (see initialize.h), in place.
+void initialize(const Program& program, uint64_t seed);
+
+// All blocks in turn, without recompute: the states the head takes, [B, T, H], and its loss.
+at::Tensor hidden_states(const Program& program, const Batch& batch);
 LossSum forward_loss(const Program& program, const Batch& batch);
 
 }  // namespace hydrofoil::models

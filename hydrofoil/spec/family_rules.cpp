@@ -4,6 +4,8 @@
 #include <cmath>
 #include <string>
 
+#include "hydrofoil/core/error.h"
+
 namespace hydrofoil::spec {
 
 using Json = nlohmann::ordered_json;
@@ -144,6 +146,18 @@ void read_bert(const Fields& fields, ModelSpec& spec) {
     refuse(fields.where(), "one label means regression, which is not supported");
   if (fields.text("problem_type", "single_label_classification") != "single_label_classification")
     fields.refuse_key("problem_type");
+}
+
+ModelSpec with_classes(ModelSpec spec, int64_t classes) {
+  if (spec.causal)
+    throw Error(ExitCode::kConfig,
+                "the " + spec.family + " model is a decoder: it names no classes", "model.classes",
+                "take an encoder, such as bert or roberta");
+  if (classes < 2)
+    throw Error(ExitCode::kConfig, "a classifier has at least two classes", "model.classes");
+  spec.head = HeadKind::kClasses;
+  spec.classes = classes;
+  return spec;
 }
 
 void write_bert(const ModelSpec& spec, Json& json) {

@@ -153,6 +153,8 @@ struct BlockSpec {
 // setting that would change the model's results and is not implemented is refused by name.
 ModelSpec model_spec_from_hf(const std::string& json_text, const std::string& where);
 std::vector<std::string> known_families();  // model types
+// The same encoder with a head for classes. Error(kConfig) for a decoder, or fewer than two.
+ModelSpec with_classes(ModelSpec spec, int64_t classes);
 // Settings of the same text that are read over and change training only (dropout), one line each,
 // for the log.
 std::vector<std::string> settings_not_applied(const std::string& json_text,

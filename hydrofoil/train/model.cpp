@@ -26,10 +26,9 @@ Model make_model(comm::Communicator group, const spec::ModelSpec& spec, EngineOp
   Model model;
   model.engine =
       std::make_unique<Engine>(std::move(group), units_of(spec, compute), std::move(options));
-  model.program =
-      std::make_unique<models::Decoder>(spec, [&](int, const spec::ParameterSpec& parameter) {
-        return model.engine->tensor(parameter.name);
-      });
+  model.program = models::make_program(spec, [&](int, const spec::ParameterSpec& parameter) {
+    return model.engine->tensor(parameter.name);
+  });
   return model;
 }
 

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "hydrofoil/core/dtype.h"
-#include "hydrofoil/models/decoder.h"
 #include "hydrofoil/models/program.h"
 #include "hydrofoil/spec/model_spec.h"
 #include "hydrofoil/train/engine.h"
@@ -18,7 +17,7 @@ std::vector<UnitDeclaration> units_of(const spec::ModelSpec& spec, DType dtype =
 
 struct Model {
   std::unique_ptr<Engine> engine;  // declared first: the program's tensors refer to it
-  std::unique_ptr<models::Decoder> program;
+  std::unique_ptr<models::Program> program;
 };
 
 // Values are zeros until initialize or restore. Never holds more than the slices and one unit.

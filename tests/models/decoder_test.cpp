@@ -23,12 +23,6 @@ using test::GoldenModel;
 class Golden : public testing::TestWithParam<const char*> {};
 INSTANTIATE_TEST_SUITE_P(Families, Golden, testing::Values("gpt2", "llama"));
 
-at::Tensor hidden_states(const Program& program, const Batch& batch) {
-  auto x = batch.tokens;
-  for (int b = 0; b + 1 < program.blocks(); ++b) x = program.forward(b, x, batch);
-  return x;
-}
-
 TEST_P(Golden, LogitsAndLossMatchHuggingFace) {
   const GoldenModel golden = golden_model(GetParam());
   const Batch batch = golden.batch(0);

@@ -27,12 +27,6 @@ const Json& cases() {
   return all;
 }
 
-at::Tensor hidden_of(const Encoder& model, const Batch& batch) {
-  auto x = batch.tokens;
-  for (int b = 0; b + 1 < model.blocks(); ++b) x = model.forward(b, x, batch);
-  return x;
-}
-
 class EncoderCase : public testing::TestWithParam<size_t> {
  protected:
   const Json& golden_ = cases()[GetParam()];
@@ -53,7 +47,7 @@ std::string name_of(const testing::TestParamInfo<size_t>& info) {
 INSTANTIATE_TEST_SUITE_P(All, EncoderCase, testing::Range<size_t>(0, cases().size()), name_of);
 
 TEST_P(EncoderCase, LogitsAndLossMatchTransformers) {
-  const auto hidden = hidden_of(model_, batch_);
+  const auto hidden = hidden_states(model_, batch_);
   auto logits = model_.logits(hidden);
   if (logits.dim() == 3) logits = logits.select(1, 0);
   test::expect_made_rows(logits, golden_["logits"]);
@@ -68,12 +62,12 @@ TEST_P(EncoderCase, GradientsMatchTransformers) {
 
 TEST_P(EncoderCase, PaddingChangesNothing) {
   at::NoGradGuard no_grad;
-  const auto before = hidden_of(model_, batch_);
+  const auto before = hidden_states(model_, batch_);
   const int64_t length = golden_["lengths"][1];
   auto other = batch_;
   other.tokens = batch_.tokens.clone();
   other.tokens[1].slice(0, length).fill_(7);
-  const auto after = hidden_of(model_, other);
+  const auto after = hidden_states(model_, other);
   EXPECT_TRUE(test::same_bits(after[0], before[0]));
   EXPECT_TRUE(test::same_bits(after[1].narrow(0, 0, length), before[1].narrow(0, 0, length)));
 }

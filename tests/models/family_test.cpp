@@ -30,12 +30,6 @@ class Family : public testing::TestWithParam<size_t> {
   const Json& golden_ = cases()[GetParam()];
   Decoder model_{spec::model_spec_from_hf(golden_["config"].dump(), "config"), test::made_weight};
   Batch batch_{test::made_matrix(golden_["tokens"]), test::made_matrix(golden_["labels"])};
-
-  at::Tensor hidden() const {
-    auto x = batch_.tokens;
-    for (int b = 0; b + 1 < model_.blocks(); ++b) x = model_.forward(b, x, batch_);
-    return x;
-  }
 };
 
 std::string name_of(const testing::TestParamInfo<size_t>& info) {
@@ -44,7 +38,7 @@ std::string name_of(const testing::TestParamInfo<size_t>& info) {
 INSTANTIATE_TEST_SUITE_P(All, Family, testing::Range<size_t>(0, cases().size()), name_of);
 
 TEST_P(Family, LogitsAndLossMatchTransformers) {
-  const auto x = hidden();
+  const auto x = hidden_states(model_, batch_);
   const auto last = model_.logits(x.select(1, x.size(1) - 1));
   test::expect_made_rows(last, golden_["logits"]);
   const double loss = golden_["loss"];

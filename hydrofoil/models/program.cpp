@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/models/program.h"
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/from_blob.h>
+
+#include <vector>
+
+#include "hydrofoil/models/decoder.h"
+#include "hydrofoil/models/encoder.h"
+#include "hydrofoil/models/initialize.h"
+
+namespace hydrofoil::models {
+
+std::unique_ptr<Program> make_program(const spec::ModelSpec& spec, const Allocate& allocate) {
+  if (spec.causal) return std::make_unique<Decoder>(spec, allocate);
+  return std::make_unique<Encoder>(spec, allocate);
+}
+
+at::Tensor hidden_states(const Program& program, const Batch& batch) {
+  auto x = batch.tokens;
+  for (int b = 0; b + 1 < program.blocks(); ++b) x = program.forward(b, x, batch);
+  return x;
+}
+
+LossSum forward_loss(const Program& program, const Batch& batch) {
+  return program.loss(hidden_states(program, batch), batch);
+}
+
+void initialize(const Program& program, uint64_t seed) {
+  at::NoGradGuard no_grad;
+  std::vector<float> values;
+  const auto specs = spec::blocks(program.spec());
+  for (int b = 0; b < program.blocks(); ++b)
+    for (size_t i = 0; i < specs[b].parameters.size(); ++i) {
+      auto tensor = program.parameters(b)[i].tensor;
+      values.resize(static_cast<size_t>(tensor.numel()));
+      initialize(specs[b].parameters[i], seed, 0, values);
+      tensor.copy_(
+          at::from_blob(values.data(), tensor.sizes(), at::TensorOptions().dtype(at::kFloat)));
+    }
+}
+
+}  // namespace hydrofoil::models

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// What encoders and decoders have in common: parameters by block, embeddings, layers.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <span>
+#include <vector>
+
+#include "hydrofoil/models/layer.h"
+#include "hydrofoil/models/program.h"
+#include "hydrofoil/spec/model_spec.h"
+
+namespace hydrofoil::models {
+
+class Transformer : public Program {
+ public:
+  const spec::ModelSpec& spec() const final { return spec_; }
+  int blocks() const final { return static_cast<int>(parameters_.size()); }
+  std::span<const NamedTensor> parameters(int block) const final { return parameters_.at(block); }
+
+ protected:
+  Transformer(const spec::ModelSpec& spec, const Allocate& allocate);
+  // Valid while the program is not moved.
+  Parts parts(size_t block) const { return {block_specs_[block], parameters_[block], spec_}; }
+
+  spec::ModelSpec spec_;
+  std::vector<spec::BlockSpec> block_specs_;
+  std::vector<std::vector<NamedTensor>> parameters_;  // by block
+  LayerTables tables_;
+  at::Tensor token_embedding_, position_embedding_;  // the latter undefined: none
+  Norm embedding_norm_;                              // weight undefined: none
+  std::vector<Layer> layers_;
+};
+
+}  // namespace hydrofoil::models
