@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "hydrofoil/config/batch.h"
+#include "hydrofoil/config/elastic.h"
 #include "hydrofoil/config/explain.h"
 #include "hydrofoil/config/json.h"
 #include "hydrofoil/config/run.h"
@@ -48,7 +49,7 @@ std::optional<BatchSizes> batch_of(const Reading& reading, const Options& option
                              c.gradient_accumulation_steps};
   const bool template_file = reading.kind == FileKind::kDeepSpeed && !c.train_batch_size &&
                              !c.train_micro_batch_size_per_gpu;
-  if (options.ranks == 0 && template_file) return std::nullopt;
+  if (options.ranks == 0 && (template_file || c.elasticity.enabled)) return std::nullopt;
   if (options.ranks > 0) return resolve_batch(c, options.ranks);
   return resolve_batch(request, ranks_for(request, 1).value_or(1), c.batch_place);
 }
@@ -58,6 +59,11 @@ std::string batch_text(const BatchSizes& b) {
          " sequences = " + std::to_string(b.micro_batch_size) + " x " +
          std::to_string(b.accumulation_steps) + " micro-batches x " + std::to_string(b.ranks) +
          (b.ranks == 1 ? " rank\n" : " ranks\n");
+}
+
+std::string elastic_text(const ElasticTable& table) {
+  return "elastic: " + std::to_string(table.train_batch_size) + " sequences on " +
+         table.ranks_text() + "\n";
 }
 
 // Every problem as an error of its own, in the form of docs/errors.md; 3 when there is one.
@@ -85,6 +91,8 @@ int check(const Options& options) {
   }
   std::cout << options.file << ": ok, " << summary(reading.report);
   if (batch) std::cout << batch_text(*batch);
+  if (const auto& elasticity = reading.deepspeed.elasticity; elasticity.enabled)
+    std::cout << elastic_text(elastic_table(elasticity));
   return 0;
 }
 

@@ -26,12 +26,43 @@ struct EvalArguments {
   int threads = 0;
 };
 
-// A token file that is gone from its folder at once; the mapping keeps it.
-data::TokenFile tokens_of(const std::string& text, const text::Tokenizer& tokenizer) {
+// The text as what the model's head is judged on. A token file is gone from its folder at once; the
+// mapping keeps it.
+std::unique_ptr<train::Samples> samples_of(const std::string& text, const LocalModel& local,
+                                           int64_t length) {
+  const auto& spec = local.model.program->spec();
+  const std::span sources(&text, 1);
+  if (spec.head == spec::HeadKind::kClasses)
+    return train::labelled_samples({sources, local.tokenizer, length, spec.classes});
   const auto path = std::filesystem::temp_directory_path() / ("hydrofoil-eval-" + io::unique_id());
-  auto tokens = data::pack_documents(std::span(&text, 1), tokenizer, path, 2, data::Ends::kBetween);
+  auto tokens = data::pack_documents(sources, local.tokenizer, path, 2, data::Ends::kBetween);
   std::filesystem::remove(path);
-  return tokens;
+  return train::text_samples(spec, local.tokenizer, std::move(tokens), length);
+}
+
+nlohmann::ordered_json json_of(const train::Evaluation& result, const spec::ModelSpec& spec,
+                               double bytes) {
+  nlohmann::ordered_json object{{"loss", result.loss}, {"tokens", result.tokens}};
+  if (result.accuracy) {
+    object["accuracy"] = *result.accuracy;
+  } else {
+    object["perplexity"] = std::exp(result.loss);
+  }
+  if (spec.causal) object["bits_per_byte"] = result.total / std::numbers::ln2 / bytes;
+  object["bytes"] = bytes;
+  return object;
+}
+
+void print(const train::Evaluation& result, const spec::ModelSpec& spec, double bytes) {
+  const auto labels = static_cast<long long>(result.tokens);
+  if (result.accuracy) {
+    std::printf("accuracy %.4f, loss %.4f; %lld texts\n", *result.accuracy, result.loss, labels);
+  } else if (spec.causal) {
+    std::printf("perplexity %.4f a token, %.4f bits a byte; %lld tokens, %.0f bytes\n",
+                std::exp(result.loss), result.total / std::numbers::ln2 / bytes, labels, bytes);
+  } else {
+    std::printf("perplexity %.4f a masked token; %lld of them\n", std::exp(result.loss), labels);
+  }
 }
 
 int eval(const EvalArguments& arguments) {
@@ -39,22 +70,15 @@ int eval(const EvalArguments& arguments) {
   const auto& spec = local.model.program->spec();
   const int64_t length =
       arguments.length > 0 ? std::min(arguments.length, spec.position_limit()) : spec.max_positions;
-  const auto tokens = tokens_of(arguments.text, local.tokenizer);
+  const auto samples = samples_of(arguments.text, local, length);
   const auto bytes = static_cast<double>(std::filesystem::file_size(arguments.text));
-  const auto result = train::evaluate(local.model, tokens, length, arguments.sequences);
-  const double perplexity = std::exp(result.loss), bits = result.total / std::numbers::ln2 / bytes;
+  const auto result = train::evaluate(local.model, *samples, arguments.sequences);
   if (arguments.json) {
-    std::cout << nlohmann::ordered_json{{"perplexity", perplexity}, {"tokens", result.tokens},
-                                        {"loss", result.loss},      {"bits_per_byte", bits},
-                                        {"bytes", bytes},           {"sequence_length", length}}
-                     .dump()
-              << "\n";
+    auto object = json_of(result, spec, bytes);
+    object["sequence_length"] = length;
+    std::cout << object.dump() << "\n";
   } else {
-    std::printf(
-        "perplexity %.4f a token, %.4f bits a byte; %lld tokens, %.0f bytes, windows of %lld "
-        "tokens\n",
-        perplexity, bits, static_cast<long long>(result.tokens), bytes,
-        static_cast<long long>(length));
+    print(result, spec, bytes);
   }
   return 0;
 }
@@ -62,12 +86,16 @@ int eval(const EvalArguments& arguments) {
 }  // namespace
 
 void add_eval_command(CLI::App& app, Action& action) {
-  auto* command = app.add_subcommand("eval", "Measure the perplexity of a text");
+  auto* command = app.add_subcommand(
+      "eval", "Measure the perplexity of a text, or the accuracy of a classifier");
   auto arguments = std::make_shared<EvalArguments>();
   command
       ->add_option("MODEL", arguments->model, "Hugging Face folder, checkpoint, or output of a run")
       ->required();
-  command->add_option("--text", arguments->text, "a UTF-8 text file")->required();
+  command
+      ->add_option("--text", arguments->text,
+                   "a UTF-8 text file; for a classifier a .jsonl or .tsv file with labels")
+      ->required();
   command->add_option("--length", arguments->length, "tokens of a window; 0: the model's positions")
       ->check(CLI::NonNegativeNumber);
   command->add_option("--sequences", arguments->sequences, "windows at a time")

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cli/local_model.h"
+#include "hydrofoil/core/error.h"
 #include "hydrofoil/models/generate.h"
 
 namespace hydrofoil::cli {

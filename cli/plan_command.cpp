@@ -62,7 +62,8 @@ int verdict(const plan::Report& report) {
 
 int plan_run(const PlanArguments& a) {
   const auto run = load(a);
-  const auto spec = load_spec(run.model);
+  auto spec = load_spec(run.model);
+  if (run.model.classes > 0) spec = spec::with_classes(std::move(spec), run.model.classes);
   const auto batch = config::resolve_batch(run.deepspeed, a.ranks);
   const auto shape = plan::shape_of(run, batch, spec);
   const plan::Machine machine{.flops_per_second = a.gflops * 1e9,

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "hydrofoil/config/elastic.h"
 #include "hydrofoil/core/error.h"
 
 namespace hydrofoil::config {
@@ -187,6 +188,7 @@ BatchSizes resolve_batch(const DeepSpeedConfig& config, int64_t ranks) {
                     std::to_string(ranks) + (ranks == 1 ? " rank" : " ranks"),
                 "mesh.dp", "remove it: all ranks are data-parallel");
   }
+  if (config.elasticity.enabled) return elastic_batch(config.elasticity, ranks);
   return resolve_batch({config.train_batch_size, config.train_micro_batch_size_per_gpu,
                         config.gradient_accumulation_steps},
                        ranks, config.batch_place);

@@ -16,6 +16,7 @@ class Rules {
     check_precision();
     check_schedule();
     check_files();
+    check_elasticity();
   }
 
  private:
@@ -47,6 +48,16 @@ class Rules {
           path_ + "communication_data_type: gradients that add up in 16 bits travel as they are",
           "remove it, or let them add up in fp32: data_types.grad_accum_dtype");
     }
+  }
+
+  void check_elasticity() {
+    const auto& e = config_.elasticity;
+    if (!e.enabled || e.ignore_non_elastic_batch_info) return;
+    for (const char* key :
+         {"train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps"})
+      if (is_set(key))
+        problem(key, path_ + std::string(key) + ": elasticity chooses the batch",
+                "remove it, or set elasticity.ignore_non_elastic_batch_info");
   }
 
   void check_schedule() {

@@ -94,6 +94,7 @@ void DeepSpeedConfig::visit(Reader& f) {
   f.section({.name = "comms_logger", .help = "times of calls between ranks, in a table at the end"},
             comms_logger);
   f.section({.name = "mesh", .help = "axes of the ranks; may stand in the run file instead"}, mesh);
+  f.section({.name = "elasticity", .help = "one batch for many numbers of ranks"}, elasticity);
   visit_unbuilt_sections(f);
 }
 

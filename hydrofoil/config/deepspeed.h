@@ -135,6 +135,22 @@ struct FlopsProfilerConfig {
   void visit(Reader& f);
 };
 
+// One batch for many numbers of ranks: elastic.h.
+struct ElasticityConfig {
+  bool enabled = false;
+  int64_t max_train_batch_size = 2000;                 // sequences
+  std::vector<int64_t> micro_batch_sizes = {2, 4, 6};  // sequences; not empty
+  int64_t min_gpus = 1, max_gpus = 10000;              // ranks
+  double version = 0.2;
+  bool prefer_larger_batch = true;
+  bool ignore_non_elastic_batch_info = false;
+  int64_t num_gpus_per_node = 1, model_parallel_size = 1;  // version 0.2
+  void visit(Reader& f);
+
+ private:
+  void visit_nodes(Reader& f, const std::string& off);
+};
+
 // How ranks are laid out. Axes other than data parallelism exist with one rank only.
 struct MeshConfig {
   std::optional<int64_t> dp;  // none: all ranks
@@ -186,6 +202,7 @@ struct DeepSpeedConfig {
   bool memory_breakdown = false;      // print memory by category
   bool dump_state = false;            // print the resolved configuration
   MeshConfig mesh;
+  ElasticityConfig elasticity;
 
   // What parameters rest and travel in.
   DType parameter_dtype() const {

@@ -121,9 +121,10 @@ struct Unstored {  // a key whose value nothing reads
   Type type = Type::kAny;
   Value standard;
 };
-using Slot = std::variant<bool*, int64_t*, double*, std::string*, std::optional<bool>*,
-                          std::optional<int64_t>*, std::optional<double>*, std::array<double, 2>*,
-                          std::vector<std::string>*, Value*, EnumSlot, Unstored>;
+using Slot =
+    std::variant<bool*, int64_t*, double*, std::string*, std::optional<bool>*,
+                 std::optional<int64_t>*, std::optional<double>*, std::array<double, 2>*,
+                 std::vector<std::string>*, std::vector<int64_t>*, Value*, EnumSlot, Unstored>;
 
 class Reader {
  public:

@@ -102,11 +102,21 @@ void ModelConfig::visit(Reader& f) {
   f.field({.name = "config",
            .help = "a Hugging Face config, inline or a file name: start from scratch"},
           config);
+  f.field({.name = "classes",
+           .help = "give an encoder a new head that names one of so many classes; data are .jsonl "
+                   "or .tsv files with labels. 0: the head it has",
+           .unit = "classes",
+           .min = 0,
+           .max = 1 << 20},
+          classes);
 }
 
 void DataConfig::visit(Reader& f) {
-  f.field({.name = "train", .help = "text files to train on", .path = true}, train);
-  f.field({.name = "eval", .help = "text files to evaluate on", .path = true}, eval);
+  f.field({.name = "train",
+           .help = "text files to train on; for classifiers .jsonl (text, label) or .tsv",
+           .path = true},
+          train);
+  f.field({.name = "eval", .help = "such files to evaluate on", .path = true}, eval);
   f.field({.name = "sequence_length",
            .help = "length of one packed sequence",
            .unit = "tokens",

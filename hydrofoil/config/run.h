@@ -24,6 +24,7 @@ struct ModelConfig {
   std::string
       path;      // a Hugging Face folder, a GGUF file or a checkpoint; empty: start from `config`
   Value config;  // a Hugging Face config.json, inline; null: from `path`
+  int64_t classes = 0;  // an encoder gets a new head for so many classes; 0: its own head
   bool from_scratch() const { return path.empty(); }
   // The text for spec::model_spec_from_hf, and where it was written. from_scratch() only.
   std::string config_text() const { return dump_json(config, 0); }

@@ -37,7 +37,10 @@ Value bounded(Value out, const Key& key) {
 Value list_of(const Row& row) {
   Value out = typed("array");
   if (row.key.path) out.set("items", typed("string"));
-  if (!row.key.path && row.stored) {  // a pair of numbers
+  if (!row.key.path && row.stored && !row.key.unit.empty()) {  // whole numbers of something
+    out.set("items", bounded(typed("integer"), row.key));
+    out.set("minItems", plain(int64_t{1}));
+  } else if (!row.key.path && row.stored) {  // a pair of numbers
     out.set("items", bounded(typed("number"), row.key));
     out.set("minItems", plain(int64_t{2}));
     out.set("maxItems", plain(int64_t{2}));

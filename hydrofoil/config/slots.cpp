@@ -109,6 +109,15 @@ bool put(std::vector<std::string>& out, const Value& value, const Key& key) {
   return true;
 }
 
+bool put(std::vector<int64_t>& out, const Value& value, const Key& key) {
+  if (!value.is_array() || value.array().empty()) return false;
+  std::vector<int64_t> items(value.array().size());
+  for (size_t i = 0; i < items.size(); ++i)
+    if (!put(items[i], value.array()[i], key)) return false;
+  out = std::move(items);
+  return true;
+}
+
 bool put(std::array<double, 2>& out, const Value& value, const Key& key) {
   std::array<double, 2> pair{};
   if (!value.is_array() || value.array().size() != 2) return false;
@@ -218,7 +227,8 @@ Type type_of(const Slot& slot, const Key& key) {
                [](std::optional<double>*) { return Type::kNumber; },
                [](std::string*) { return Type::kString; }, [](Value*) { return Type::kAny; },
                [](std::array<double, 2>*) { return Type::kList; },
-               [](std::vector<std::string>*) { return Type::kList; }},
+               [](std::vector<std::string>*) { return Type::kList; },
+               [](std::vector<int64_t>*) { return Type::kList; }},
       slot);
 }
 
@@ -228,6 +238,7 @@ Value value_of(const Slot& slot, const Key& key) {
                [&](const EnumSlot& e) { return make_string(key.choices.at(e.get()).name); },
                [](Value* v) { return *v; }, [](std::array<double, 2>* a) { return list(*a); },
                [](std::vector<std::string>* v) { return list(*v); },
+               [](std::vector<int64_t>* v) { return list(*v); },
                []<class T>(std::optional<T>* o) { return *o ? scalar(**o) : Value{}; },
                [](auto* plain) { return scalar(*plain); }},
       slot);

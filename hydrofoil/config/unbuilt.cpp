@@ -62,24 +62,6 @@ UnbuiltSection sparse_attention() {
                    {"num_sliding_window_blocks", "3"}}};
 }
 
-UnbuiltSection elasticity() {
-  return {.name = "elasticity",
-          .what = "elastic training",
-          .instead = "any checkpoint resumes on another number of ranks",
-          .gate = "enabled",
-          .keys = {{"enabled", "false"},
-                   {"max_train_batch_size", "2000", "sequences"},
-                   {"micro_batch_sizes", "[2, 4, 6]", "sequences"},
-                   {"min_gpus", "1"},
-                   {"max_gpus", "10000"},
-                   {"min_time", "0", "minutes"},
-                   {"version", "0.2"},
-                   {"prefer_larger_batch", "true"},
-                   {"ignore_non_elastic_batch_info", "false"},
-                   {"num_gpus_per_node", "1"},
-                   {"model_parallel_size", "1"}}};
-}
-
 UnbuiltSection pipeline() {
   return {.name = "pipeline",
           .what = "pipeline parallelism",
@@ -363,7 +345,7 @@ void visit_unbuilt(Reader& f, const UnbuiltSection& section) {
 
 void visit_unbuilt_sections(Reader& f) {
   for (const UnbuiltSection& section :
-       {amp(), torch_autocast(), sparse_attention(), elasticity(), pipeline(), tensor_parallel(),
+       {amp(), torch_autocast(), sparse_attention(), pipeline(), tensor_parallel(),
         expert_parallel(), layer_drop(), curriculum(), data_efficiency(), eigenvalue(),
         autotuning(), nebula(), hybrid_engine(), compile()}) {
     visit_unbuilt(f, section);

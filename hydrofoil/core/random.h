@@ -11,7 +11,14 @@
 namespace hydrofoil {
 
 // What a stream of numbers is for; part of the key, so that streams never meet.
-enum class RandomUse : uint32_t { kInit = 1, kShuffle = 2, kDropout = 3, kSample = 4, kTest = 5 };
+enum class RandomUse : uint32_t {
+  kInit = 1,
+  kShuffle = 2,
+  kDropout = 3,
+  kSample = 4,
+  kTest = 5,
+  kMask = 6
+};
 
 // The generator itself: ten rounds on a counter under a key.
 std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, std::array<uint32_t, 2> key);

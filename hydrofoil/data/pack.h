@@ -15,10 +15,10 @@
 namespace hydrofoil::data {
 
 // Packs UTF-8 text files, one document each (a .jsonl file: one document a line, its "text"), and
-// an end-of-text token after each document (<|endoftext|>, <|end_of_text|> or </s>, whichever is
-// the tokenizer's first special one; none where it has none of them). A file at `out` that was made
-// from the same bytes with the same tokenizer is kept. `needed`: tokens that must come out at
-// least.
+// an end-of-text token after each document (<|endoftext|>, <|end_of_text|>, </s> or [SEP],
+// whichever is the tokenizer's first special one; none where it has none of them). A file at `out`
+// that was made from the same bytes with the same tokenizer is kept. `needed`: tokens that must
+// come out at least.
 //
 // Error(kData) for a source that is missing, a directory, empty, no UTF-8 (with the byte offset) or
 // shortened by another program meanwhile, and for too few tokens (with both counts).

@@ -69,6 +69,7 @@ struct Writer {
     Object object;
     object.text("event", "eval").whole("step", r.step).text("name", r.name);
     object.number("loss", r.loss).number("perplexity", std::exp(r.loss));
+    if (r.accuracy) object.number("accuracy", *r.accuracy);
     return object.whole("tokens", r.tokens).take();
   }
   std::string operator()(const SavedRecord& r) const {

@@ -66,8 +66,9 @@ void Progress::report(const Event& event) {
   if (const auto* record = std::get_if<StepRecord>(&event)) return step(*record);
   if (const auto* record = std::get_if<EvalRecord>(&event))
     return line("step " + std::to_string(record->step) + "  " + record->name + ": loss " +
-                fixed(record->loss, "%.4f") + ", perplexity " +
-                fixed(std::exp(record->loss), "%.2f"));
+                fixed(record->loss, "%.4f") +
+                (record->accuracy ? ", accuracy " + fixed(*record->accuracy, "%.4f")
+                                  : ", perplexity " + fixed(std::exp(record->loss), "%.2f")));
   if (const auto* record = std::get_if<SavedRecord>(&event))
     return line("step " + std::to_string(record->step) + "  saved " + record->checkpoint + " in " +
                 fixed(record->seconds, "%.2f") + " s, training waited " +

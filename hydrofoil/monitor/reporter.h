@@ -44,9 +44,10 @@ struct StepRecord {
 
 struct EvalRecord {
   int64_t step = 0, samples = 0;
-  std::string name = {};  // the data file
-  double loss = 0;        // mean over tokens
-  int64_t tokens = 0;
+  std::string name = {};                // the data file
+  double loss = 0;                      // mean over tokens
+  int64_t tokens = 0;                   // of classifiers: texts
+  std::optional<double> accuracy = {};  // of classifiers
 };
 
 struct SavedRecord {

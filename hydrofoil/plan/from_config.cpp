@@ -22,14 +22,18 @@ DType compute_dtype(const config::RunConfig& run) {
   return host::multiplies_bf16() ? DType::kBF16 : DType::kF32;
 }
 
-RunShape shape_of(const config::RunConfig& run, const config::BatchSizes& batch,
-                  const spec::ModelSpec& spec) {
+void check_positions(const config::RunConfig& run, const spec::ModelSpec& spec) {
   if (run.data.sequence_length > spec.position_limit())
     throw Error(ExitCode::kConfig,
-                "a sequence of " + std::to_string(run.data.sequence_length) +
-                    " tokens is longer than the model's " + std::to_string(spec.position_limit()) +
+                "sequences of " + std::to_string(run.data.sequence_length) +
+                    " tokens are longer than the model's " + std::to_string(spec.position_limit()) +
                     " positions",
-                "data.sequence_length", "shorten the sequences");
+                "data.sequence_length", "lower it, or take a model with more positions");
+}
+
+RunShape shape_of(const config::RunConfig& run, const config::BatchSizes& batch,
+                  const spec::ModelSpec& spec) {
+  check_positions(run, spec);
   const bool sgd = run.deepspeed.optimizer.type == config::OptimizerType::kSgd;
   RunShape shape{.ranks = static_cast<int>(batch.ranks),
                  .stage = static_cast<int>(run.deepspeed.zero.stage),

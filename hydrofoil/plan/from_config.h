@@ -11,7 +11,9 @@ namespace hydrofoil::plan {
 // What operators compute in on this processor: kF32 or kBF16.
 DType compute_dtype(const config::RunConfig& run);
 
-// A sequence longer than the model's positions is Error(kConfig).
+// Error(kConfig) for sequences longer than the model's positions.
+void check_positions(const config::RunConfig& run, const spec::ModelSpec& spec);
+// After that check.
 RunShape shape_of(const config::RunConfig& run, const config::BatchSizes& batch,
                   const spec::ModelSpec& spec);
 

@@ -57,7 +57,7 @@ Model model_of(const spec::ModelSpec& spec) {
 
   const size_t head = model.units.size() - 1;
   for (size_t unit = 0; unit <= head; ++unit) model.uses.push_back(unit);
-  if (spec.tied_head) {
+  if (spec.tied_head && spec.head != spec::HeadKind::kClasses) {
     model.uses.push_back(0);
     model.uses.push_back(head);  // its norm, in backward
   }

@@ -1,23 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// Loss of a model on held-out tokens.
+// How a model does on held-out data.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
-#include "hydrofoil/data/token_file.h"
 #include "hydrofoil/train/model.h"
+#include "hydrofoil/train/samples.h"
 
 namespace hydrofoil::train {
 
 struct Evaluation {
-  double loss = 0;     // mean negative log-likelihood a token, nats
-  int64_t tokens = 0;  // predicted
-  double total = 0;    // loss * tokens
+  double loss = 0;                      // mean negative log-likelihood of a label, nats
+  int64_t tokens = 0;                   // labels: tokens, masked tokens or classes
+  double total = 0;                     // loss * tokens
+  std::optional<double> accuracy = {};  // of classes: how often the likeliest is right
 };
 
-// Every window of `length` tokens once, in order, shared among the ranks; the last one is shorter.
-// Parameters are not changed. Collective.
-Evaluation evaluate(const Model& model, const data::TokenFile& tokens, int64_t length,
-                    int64_t sequences);
+// Every row once, in order, `rows` at a time, shared among the ranks. Parameters are not changed.
+// Collective.
+Evaluation evaluate(const Model& model, const Samples& samples, int64_t rows);
 
 }  // namespace hydrofoil::train

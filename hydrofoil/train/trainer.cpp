@@ -98,14 +98,9 @@ Trainer::Trainer(comm::Communicator group, config::RunConfig run, TrainerOptions
   watch_comm(group_, run_.deepspeed.comms_logger);
   open_output();
   spec_ = load_spec();
-  if (run_.data.sequence_length > spec_.position_limit())
-    throw Error(ExitCode::kConfig,
-                "sequences of " + std::to_string(run_.data.sequence_length) +
-                    " tokens are longer than the model's " +
-                    std::to_string(spec_.position_limit()) + " positions",
-                "data.sequence_length", "lower it, or take a model with more positions");
+  plan::check_positions(run_, spec_);
   require_disk();
-  corpus_ = std::make_unique<Corpus>(prepare_corpus(group_, run_, spec_.vocab_size));
+  corpus_ = std::make_unique<Corpus>(prepare_corpus(group_, run_, spec_));
   model_ = make_model(group_, spec_, planned_options(), plan::compute_dtype(run_));
   load_state();
   if (run_.save_every > 0 && run_.save_buffer() > 0)
@@ -153,8 +148,10 @@ void Trainer::open_output() {
 // only.
 spec::ModelSpec Trainer::load_spec() {
   if (resume_from_) return checkpoint::ModelSource(*resume_from_).spec();
-  if (!run_.model.from_scratch()) return source_.emplace(run_.model.path).spec();
-  return spec::model_spec_from_hf(run_.model.config_text(), run_.model.config_place());
+  auto spec = run_.model.from_scratch()
+                  ? spec::model_spec_from_hf(run_.model.config_text(), run_.model.config_place())
+                  : source_.emplace(run_.model.path).spec();
+  return run_.model.classes > 0 ? spec::with_classes(std::move(spec), run_.model.classes) : spec;
 }
 
 // What all ranks keep in files must fit on the disk before anything is trained.
@@ -203,7 +200,11 @@ void Trainer::load_state() {
     if (group_.rank() == 0)
       log::info("resumed from " + last_checkpoint_ + " at step " + std::to_string(progress_.step));
   } else if (source_) {
-    load_weights(*model_.engine, *source_->weights());
+    if (run_.model.classes > 0) {
+      load_body(model_, *source_->weights(), progress_.seed);
+    } else {
+      load_weights(*model_.engine, *source_->weights());
+    }
     source_.reset();
   } else {
     initialize(model_, progress_.seed);
@@ -264,8 +265,6 @@ ExitCode Trainer::train() {
 }
 
 StepResult Trainer::train_step() {
-  const data::Sampler sampler(
-      corpus_->train, {.sequence_length = run_.data.sequence_length, .seed = progress_.seed});
   step_first_sample_ = progress_.samples;
   StepResult result;
   double forward_seconds = 0, backward_seconds = 0, update_seconds = 0;
@@ -274,7 +273,7 @@ StepResult Trainer::train_step() {
     const int64_t first =
         progress_.samples + (micro * group_.size() + group_.rank()) * batch_.micro_batch_size;
     std::optional<comm::Activity> doing(std::in_place, group_.flight_ring(), "data");
-    const auto batch = sample_batch(sampler, first, batch_.micro_batch_size);
+    const auto batch = corpus_->train->shuffled(progress_.seed, first, batch_.micro_batch_size);
     doing.reset();
     const auto start = Clock::now();
     const auto loss = batch_loss(*model_.program, batch, run_.recompute, &observer_->watch());
@@ -335,13 +334,13 @@ void Trainer::record(const StepResult& result, double seconds) {
 void Trainer::evaluate() {
   const comm::Activity activity(group_.flight_ring(), "evaluation");
   for (const auto& held : corpus_->eval) {
-    const auto result =
-        train::evaluate(model_, held.tokens, run_.data.sequence_length, batch_.micro_batch_size);
+    const auto result = train::evaluate(model_, *held.samples, batch_.micro_batch_size);
     reporters_.report(monitor::EvalRecord{.step = progress_.step,
                                           .samples = progress_.samples,
                                           .name = held.name,
                                           .loss = result.loss,
-                                          .tokens = result.tokens});
+                                          .tokens = result.tokens,
+                                          .accuracy = result.accuracy});
   }
 }
 

@@ -70,15 +70,13 @@ void Trainer::report_save(const checkpoint::Saved& saved) {
 // All ranks are here with the same cause. Nothing has been updated: the weights are those that
 // gave these numbers.
 void Trainer::explain_failure(const Error& cause) {
-  const data::Sampler sampler(
-      corpus_->train, {.sequence_length = run_.data.sequence_length, .seed = progress_.seed});
-  const FailedStep failed{
-      .step = model_.engine->steps() + 1,
-      .shape = {.micro_batch_size = batch_.micro_batch_size,
-                .accumulation = batch_.accumulation_steps,
-                .ranks = group_.size(),
-                .recompute = run_.recompute},
-      .batch = sample_batch(sampler, step_first_sample_, batch_.train_batch_size)};
+  const FailedStep failed{.step = model_.engine->steps() + 1,
+                          .shape = {.micro_batch_size = batch_.micro_batch_size,
+                                    .accumulation = batch_.accumulation_steps,
+                                    .ranks = group_.size(),
+                                    .recompute = run_.recompute},
+                          .batch = corpus_->train->shuffled(progress_.seed, step_first_sample_,
+                                                            batch_.train_batch_size)};
   const auto keep = [&](const fs::path& root) {
     auto options = save_options();
     options.root = root;

@@ -96,7 +96,7 @@ TEST_F(Plan, RefusesWhatCouldNotRun) {
   const Result longer =
       hydrofoil("plan " + path("run.json") + " --set data.sequence_length=129 2>&1");
   EXPECT_EQ(longer.code, 3);
-  EXPECT_THAT(longer.out, HasSubstr("129 tokens is longer than the model's 128"));
+  EXPECT_THAT(longer.out, HasSubstr("129 tokens are longer than the model's 128"));
   const Result folder = hydrofoil("plan --model " + path("nothing") + " --data none.txt 2>&1");
   EXPECT_EQ(folder.code, 3);
 }

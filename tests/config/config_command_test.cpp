@@ -99,6 +99,16 @@ TEST_F(ConfigCommand, ReadsABareDeepSpeedFileAndATemplate) {
   EXPECT_THAT(result.out, HasSubstr("no effect: zero_optimization.overlap_comm"));
 }
 
+TEST_F(ConfigCommand, CheckShowsTheTableOfAnElasticBatch) {
+  write(R"({"elasticity": {"enabled": true, "max_train_batch_size": 12, "micro_batch_sizes": [2, 3],
+            "version": 0.1}})");
+  EXPECT_THAT(run({"check", "FILE"}).out,
+              HasSubstr("elastic: 12 sequences on 1, 2, 3, 4, 6 ranks\n"));
+  EXPECT_THAT(run({"check", "FILE", "--ranks", "4"}).out,
+              HasSubstr("batch: 12 sequences = 3 x 1 micro-batches x 4 ranks"));
+  EXPECT_THAT(run({"check", "FILE", "--ranks", "5"}).err, HasSubstr("legal: 1, 2, 3, 4, 6 ranks"));
+}
+
 TEST_F(ConfigCommand, ExplainShowsOverridesAndOrigins) {
   write(kRun);
   const Result result = run({"explain", "FILE", "--set", "steps=7", "--set", "keep=3"});

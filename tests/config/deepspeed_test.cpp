@@ -140,7 +140,6 @@ TEST(DeepSpeed, UnsupportedFeaturesAreRefusedByName) {
       R"({"torch_autocast": {"enabled": true}})",
       R"({"wandb": {"enabled": true}})",
       R"({"comet": {"enabled": true}})",
-      R"({"elasticity": {"enabled": true}})",
       R"({"autotuning": {"enabled": true}})",
       R"({"sparse_attention": {"mode": "fixed"}})",
       R"({"pipeline": {"stages": 2}})",

@@ -80,6 +80,7 @@ Value flipped(const Row& row) {
       }
       return {};
     case Type::kList:
+      if (row.key.unit == "sequences") return parse_json("[3, 5]", "flip");
       return parse_json(
           row.key.path || row.path.ends_with("_ops") ? "[\"other.txt\"]" : "[0.5, 0.75]", "flip");
     case Type::kAny:

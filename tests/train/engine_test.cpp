@@ -66,18 +66,6 @@ struct Outcome {
   std::vector<std::vector<float>> weights;
 };
 
-std::vector<float> values_of(Engine& engine, const Engine::Place& place,
-                             const memory::TensorInfo& info) {
-  const std::byte* base = engine.cache().pin(place.unit);
-  const auto& layout = engine.cache().segments(place.unit)[place.segment].layout;
-  const auto* from = reinterpret_cast<const float*>(
-      base + engine.cache().segment_offset_bytes(place.unit, place.segment));
-  std::vector<float> values(from + layout.offset(place.index),
-                            from + layout.offset(place.index) + info.numel());
-  engine.cache().unpin(place.unit);
-  return values;
-}
-
 Outcome train(const spec::ModelSpec& spec, const Run& run) {
   Outcome outcome;
   test::run_ranks(run.ranks, [&](const comm::Communicator& group) {

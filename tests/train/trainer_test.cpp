@@ -36,21 +36,22 @@ struct Settings {
   int ranks = 1, stage = 0;
   int64_t micro_batch = 2, accumulation = 1, steps = 20;
   std::string extra = "";  // more keys of the run file, with a comma in front
+  std::string batch = "";  // keys in place of the two of the batch
   std::string optimizer = R"("AdamW","params":{"lr":0.01,"weight_decay":0.1})";
 };
 
 config::RunConfig run_config(const test::Scratch& scratch, const std::string& output,
                              const Settings& s) {
   scratch.write("corpus.txt", corpus());
+  const std::string batch = R"("train_micro_batch_size_per_gpu":)" + std::to_string(s.micro_batch) +
+                            R"(,"gradient_accumulation_steps":)" + std::to_string(s.accumulation);
   const std::string text =
       R"({"version":1,"model":{"config":{"model_type":"gpt2","vocab_size":300,"n_embd":36,
     "n_layer":2,"n_head":3,"n_positions":24}},"data":{"train":["corpus.txt"],"eval":["corpus.txt"],"sequence_length":17},
     "steps":)" +
       std::to_string(s.steps) + R"(,"seed":5,"output":")" + (scratch.path() / output).string() +
-      R"(","save_every":9,"keep":9,"threads":1)" + s.extra +
-      R"(,"deepspeed":{"train_micro_batch_size_per_gpu":)" + std::to_string(s.micro_batch) +
-      R"(,"gradient_accumulation_steps":)" + std::to_string(s.accumulation) +
-      R"(,"optimizer":{"type":)" + s.optimizer + R"(},
+      R"(","save_every":9,"keep":9,"threads":1)" + s.extra + R"(,"deepspeed":{)" +
+      (s.batch.empty() ? batch : s.batch) + R"(,"optimizer":{"type":)" + s.optimizer + R"(},
     "scheduler":{"type":"WarmupLR","params":{"warmup_num_steps":12,"warmup_max_lr":0.01}},
     "zero_optimization":{"stage":)" +
       std::to_string(s.stage) + "}}}";
@@ -143,6 +144,24 @@ TEST(Trainer, AResumeOnOtherRanksAndStageGoesOnWithTheSameNumbers) {
     for (const auto& [step, loss] : whole.losses)
       EXPECT_NEAR(resumed.losses.at(step), loss, 1e-6 * loss) << step;
   }
+}
+
+// Four ranks, then three, then two: the batch stays, and so do the numbers.
+TEST(Trainer, AnElasticRunGoesOnOnOtherNumbersOfRanks) {
+  const test::Scratch scratch;
+  Settings settings{.ranks = 4, .stage = 2, .batch = R"("elasticity":{"enabled":true,"version":0.1,
+      "max_train_batch_size":12,"micro_batch_sizes":[1,2,3]})"};
+  const Outcome whole = train_run(scratch, "run", settings);
+  for (const int ranks : {3, 2}) {
+    forget_after(scratch.path() / "run", 9);
+    settings.ranks = ranks;
+    const Outcome resumed = train_run(scratch, "run", settings, fs::path());
+    ASSERT_EQ(resumed.losses.size(), 20U);
+    for (const auto& [step, loss] : whole.losses)
+      EXPECT_NEAR(resumed.losses.at(step), loss, 1e-5 * loss) << ranks << " ranks, step " << step;
+  }
+  settings.ranks = 5;
+  EXPECT_THROW(train_run(scratch, "five", settings), Error);
 }
 
 TEST(Trainer, AResumeWithoutOptimizerStateIsTheSameRun) {
