@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hydrofoil/zero/sharded_optimizer.h"
 
+#include <algorithm>
 #include <cmath>
 #include <stdexcept>
 #include <utility>
 
 #include "hydrofoil/core/parallel.h"
 #include "hydrofoil/kernels/convert.h"
+#include "hydrofoil/kernels/grain.h"
 #include "hydrofoil/kernels/norm.h"
 #include "hydrofoil/optim/clip.h"
 
@@ -45,14 +47,20 @@ ShardedOptimizer::Kept ShardedOptimizer::keep(UnitId unit, size_t segment) {
   auto& kept = states_[unit][segment].kept;
   if (kept) return *kept;
   std::vector<DType> arrays(rule_->state_names().size(), options_.states);
-  const bool has_master = options_.master && cache_.segments(unit)[segment].dtype != DType::kF32;
-  if (has_master) arrays.push_back(DType::kF32);
+  const auto beside = [&](bool wanted) -> std::optional<size_t> {
+    if (!wanted) return std::nullopt;
+    arrays.push_back(DType::kF32);
+    return arrays.size() - 1;
+  };
+  const auto master =
+      beside(options_.master && cache_.segments(unit)[segment].dtype != DType::kF32);
+  const auto average = beside(options_.average_decay > 0);
   const bool in_file = !arrays.empty() && lies_in_file(unit);
-  const size_t last = arrays.size() - 1;
-  kept = Kept{store_.add(cache_.own_range(unit, segment).size(), std::move(arrays), in_file),
-              has_master ? std::optional(last) : std::nullopt};
+  const auto id = store_.add(cache_.own_range(unit, segment).size(), std::move(arrays), in_file);
+  kept = Kept{id, master, average};
   places_.push_back({unit, segment});
-  if (has_master) load_master(unit, segment);
+  if (master) load_master(unit, segment);
+  start_average(unit, segment);
   return *kept;
 }
 
@@ -63,12 +71,23 @@ bool ShardedOptimizer::lies_in_file(UnitId unit) const {
 }
 
 void ShardedOptimizer::load_master(UnitId unit, size_t segment) {
-  const auto [id, master] = *states_[unit][segment].kept;
+  const auto kept = *states_[unit][segment].kept;
   const auto resting = own(unit, segment);
-  store_.visit({&id, 1}, Use::kUpdate, [&, array = *master](const StateStore::Chunk& chunk) {
+  store_.visit({&kept.id, 1}, Use::kUpdate, [&, array = *kept.master](const auto& chunk) {
     const auto narrow = resting.part(chunk.range.begin, chunk.range.size());
     kernels::widen({reinterpret_cast<const uint16_t*>(narrow.data), narrow.count},
                    chunk.arrays[array].floats(), narrow.dtype);
+  });
+}
+
+void ShardedOptimizer::start_average(UnitId unit, size_t segment) {
+  const auto kept = states_[unit][segment].kept;
+  if (!kept || !kept->average) return;
+  const auto resting = own(unit, segment);
+  store_.visit({&kept->id, 1}, Use::kUpdate, [&](const StateStore::Chunk& chunk) {
+    memory::Wide now(kept->master ? chunk.arrays[*kept->master]
+                                  : resting.part(chunk.range.begin, chunk.range.size()));
+    std::ranges::copy(now.floats(), chunk.arrays[*kept->average].floats().begin());
   });
 }
 
@@ -203,7 +222,7 @@ void ShardedOptimizer::update_run(const memory::Values& gradient, const StateSto
                                   Range run, const Update& update) {
   using memory::Wide;
   const auto [unit, segment] = places_[chunk.id];
-  const auto master = states_[unit][segment].kept->master;
+  const auto& [id, master, average] = *states_[unit][segment].kept;
   const auto parameters = own(unit, segment).part(run.begin, run.size());
   const size_t states = rule_->state_names().size(), offset = run.begin - chunk.range.begin;
   const bool narrow = !parameters.is_wide();
@@ -223,6 +242,16 @@ void ShardedOptimizer::update_run(const memory::Values& gradient, const StateSto
                    .low = {low, resting.dtype}},
                   *update.group, update.count, update.gradient_scale);
     for (const auto& values : wide) values.store();
+    if (average)
+      average_in(parameter.floats(), chunk.arrays[*average].part(offset + at, count).floats());
+  });
+}
+
+void ShardedOptimizer::average_in(std::span<const float> parameters,
+                                  std::span<float> average) const {
+  const auto gain = static_cast<float>(1 - options_.average_decay);
+  parallel_for(average.size(), kernels::kGrain, [&](size_t begin, size_t end) {
+    for (size_t i = begin; i < end; ++i) average[i] += gain * (parameters[i] - average[i]);
   });
 }
 
