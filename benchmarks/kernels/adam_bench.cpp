@@ -5,8 +5,7 @@
 #include <span>
 
 #include "benchmarks/kernels/bench.h"
-#include "hydrofoil/kernels/adam.h"
-#include "hydrofoil/kernels/sgd.h"
+#include "hydrofoil/kernels/update.h"
 
 using namespace hydrofoil;
 
@@ -18,10 +17,23 @@ int main(int argc, char** argv) {
   const bench::Floats memory(n / 2 + 1);
   const std::span<uint16_t> low(reinterpret_cast<uint16_t*>(memory.data()), n);
   const kernels::AdamScalars scalars{
-      .weight_decay = 0.1, .bias_correction1 = 0.5, .bias_correction2 = 0.1, .grad_scale = 0.5f};
-  const auto adam = [&](kernels::LowPrecisionCopy copy) {
-    kernels::adam_step({param.span(), grad.span(), first.span(), second.span(), copy}, scalars);
+      .weight_decay = 0.1, .bias_correction1 = 0.5, .bias_correction2 = 0.1};
+  const auto arrays = [&](Values copy) {
+    return kernels::UpdateArrays{.param = values_of(param.span()),
+                                 .grad = values_of(grad.span()),
+                                 .states = {values_of(first.span()), values_of(second.span())},
+                                 .low = copy,
+                                 .grad_scale = 0.5f};
   };
+  const auto adam = [&](Values copy) { kernels::adam_step(arrays(copy), scalars); };
+  const auto as_bf16 = [](const bench::Floats& floats) {
+    return values_of(std::span(reinterpret_cast<uint16_t*>(floats.data()), floats.span().size()),
+                     DType::kBF16);
+  };
+  const kernels::UpdateArrays narrow{.param = as_bf16(param),
+                                     .grad = as_bf16(grad),
+                                     .states = {as_bf16(first), as_bf16(second)},
+                                     .grad_scale = 0.5f};
   const std::string limit = "update loop";
   bench::run(
       options,
@@ -29,9 +41,11 @@ int main(int argc, char** argv) {
        {limit, 28 * count, count, "",
         [&] { bench::update_limit(param.span(), first.span(), second.span(), grad.span()); }},
        {"adamw", 28 * count, count, limit, [&] { adam({}); }},
-       {"adamw, bf16 copy", 30 * count, count, limit, [&] { adam({low, DType::kBF16}); }},
-       {"adamw, f16 copy", 30 * count, count, limit, [&] { adam({low, DType::kF16}); }},
-       {"sgd, momentum", 20 * count, count, limit, [&] {
-          kernels::sgd_step({param.span(), grad.span(), first.span(), {}}, {.momentum = 0.9});
-        }}});
+       {"adamw, bf16 copy", 30 * count, count, limit, [&] { adam(values_of(low, DType::kBF16)); }},
+       {"adamw, f16 copy", 30 * count, count, limit, [&] { adam(values_of(low, DType::kF16)); }},
+       {"adamw, all bf16", 14 * count, count, limit, [&] { kernels::adam_step(narrow, scalars); }},
+       {"sgd, momentum", 20 * count, count, limit,
+        [&] { kernels::sgd_step(arrays({}), {.momentum = 0.9}); }},
+       {"lion", 20 * count, count, limit, [&] { kernels::lion_step(arrays({}), {}); }},
+       {"adagrad", 20 * count, count, limit, [&] { kernels::adagrad_step(arrays({}), {}); }}});
 }

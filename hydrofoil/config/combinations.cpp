@@ -15,6 +15,7 @@ class Rules {
   void check() {
     check_precision();
     check_schedule();
+    check_optimizer();
     check_files();
     check_elasticity();
   }
@@ -70,14 +71,23 @@ class Rules {
               "make total_num_steps at least warmup_num_steps");
     }
     if (s.type == SchedulerType::kOneCycle && s.one_cycle.cycle_momentum &&
-        config_.optimizer.type == OptimizerType::kSgd) {
-      problem("scheduler.type", path_ + "scheduler: OneCycle moves beta 1, which SGD does not have",
+        !config_.optimizer.has("betas")) {
+      problem("scheduler.type",
+              path_ + "scheduler: OneCycle moves beta 1, which " + config_.optimizer.rule() +
+                  " does not have",
               "set scheduler.params.cycle_momentum to false, or use AdamW");
     }
     if (s.type == SchedulerType::kOneCycle && s.one_cycle.max_lr < s.one_cycle.min_lr) {
       problem("scheduler.type", path_ + "scheduler: cycle_max_lr is below cycle_min_lr",
               "swap them");
     }
+  }
+
+  void check_optimizer() {
+    const OptimizerConfig& o = config_.optimizer;
+    if (o.min_coeff > o.max_coeff)
+      problem("optimizer.params.min_coeff",
+              path_ + "optimizer.params: min_coeff is above max_coeff", "swap them");
   }
 
   void check_files() {

@@ -42,7 +42,7 @@ struct ZeroConfig {
   void visit(Reader& f);
 };
 
-enum class OptimizerType : uint8_t { kAdamW, kAdam, kSgd };
+enum class OptimizerType : uint8_t { kAdamW, kAdam, kSgd, kLamb, kLion, kAdagrad };
 
 struct OptimizerConfig {
   OptimizerType type = OptimizerType::kAdamW;
@@ -51,15 +51,26 @@ struct OptimizerConfig {
   double eps = 1e-8;
   double weight_decay = 0.0;
   bool bias_correction = true;
-  bool adam_w_mode = true;  // Adam: decoupled weight decay, as DeepSpeed has it
-  double momentum = 0.0;    // SGD
-  bool nesterov = false;    // SGD
+  bool adam_w_mode = true;                  // Adam: decoupled weight decay, as DeepSpeed has it
+  double momentum = 0.0;                    // SGD
+  bool nesterov = false;                    // SGD
+  double min_coeff = 0.01, max_coeff = 10;  // Lamb: bounds of the trust ratio
+  bool eps_inside_sqrt = false;             // Lamb
+  double lr_decay = 0.0;                    // Adagrad
+  double initial_accumulator_value = 0.0;   // Adagrad
+  // What optim::make_rule knows the type as.
+  std::string rule() const;
+  // Whether the type has that key among its params.
+  bool has(std::string_view param) const;
   // Weight decay is applied to the parameter itself, not added to its gradient.
   bool decoupled_weight_decay() const {
     return type == OptimizerType::kAdamW || (type == OptimizerType::kAdam && adam_w_mode);
   }
   void visit(Reader& f);
   void visit_parameters(Reader& f);
+  void visit_adam(Reader& f);
+  void visit_others(Reader& f);
+  std::string unless_has(std::string_view param) const;
 };
 
 enum class SchedulerType : uint8_t {

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // optimizer and scheduler.
+#include <functional>
 #include <initializer_list>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "hydrofoil/config/deepspeed.h"
 
@@ -10,17 +15,39 @@ namespace {
 constexpr Status kNoEffect = Status::kNoEffect;
 constexpr Status kRefused = Status::kRefused;
 
+// The types in the order of OptimizerType, and the params that not all of them have.
+struct Optimizer {
+  Choice choice;
+  std::set<std::string, std::less<>> params;
+};
+
+const std::vector<Optimizer>& optimizers() {
+  static const std::vector<Optimizer> all = {
+      {{"AdamW"},
+       {"betas", "eps", "bias_correction", "adam_w_mode", "torch_adam", "amsgrad",
+        "fp32_optimizer_states"}},
+      {{.name = "Adam", .spellings = {"FusedAdam", "DeepSpeedCPUAdam"}},
+       {"betas", "eps", "bias_correction", "adam_w_mode", "torch_adam", "amsgrad",
+        "fp32_optimizer_states"}},
+      {{"SGD"}, {"momentum", "nesterov", "dampening"}},
+      {{.name = "Lamb", .spellings = {"FusedLamb"}},
+       {"betas", "eps", "bias_correction", "amsgrad", "min_coeff", "max_coeff", "eps_inside_sqrt"}},
+      {{.name = "Lion", .spellings = {"FusedLion", "DeepSpeedCPULion"}},
+       {"betas", "fp32_optimizer_states"}},
+      {{.name = "Adagrad", .spellings = {"DeepSpeedCPUAdagrad"}},
+       {"eps", "amsgrad", "lr_decay", "initial_accumulator_value", "fp32_optimizer_states"}}};
+  return all;
+}
+
 std::vector<Choice> optimizer_choices() {
-  std::vector<Choice> choices = {{"AdamW"}, {"Adam"}, {"SGD"}};
+  std::vector<Choice> choices;
+  for (const Optimizer& optimizer : optimizers()) choices.push_back(optimizer.choice);
   const auto refused = [&](const char* name, const std::string& instead) {
     choices.push_back({name, kRefused, "not built yet; use " + instead});
   };
-  for (const char* name : {"Lamb", "Lion", "Adagrad", "Muon", "RMSprop", "LBFGS"}) {
-    refused(name, "AdamW");
-  }
-  for (const char* name : {"OneBitAdam", "ZeroOneAdam", "OneBitLamb"}) {
-    refused(name, "AdamW (uncompressed)");
-  }
+  for (const char* name : {"Muon", "RMSprop", "LBFGS"}) refused(name, "AdamW");
+  for (const char* name : {"OneBitAdam", "ZeroOneAdam"}) refused(name, "AdamW (uncompressed)");
+  refused("OneBitLamb", "Lamb (uncompressed)");
   for (const char* name : {"MuAdam", "MuAdamW"}) refused(name, "AdamW");
   refused("MuSGD", "SGD");
   return choices;
@@ -44,10 +71,29 @@ std::string unless_one_of(SchedulerType type, std::initializer_list<SchedulerTyp
 
 }  // namespace
 
+std::string OptimizerConfig::rule() const {
+  return optimizers()[static_cast<size_t>(type)].choice.name;
+}
+
+bool OptimizerConfig::has(std::string_view param) const {
+  return optimizers()[static_cast<size_t>(type)].params.contains(param);
+}
+
+// Empty, or the words of the error.
+std::string OptimizerConfig::unless_has(std::string_view param) const {
+  if (has(param)) return {};
+  std::string owners;
+  for (const Optimizer& optimizer : optimizers())
+    if (optimizer.params.contains(param))
+      owners += (owners.empty() ? "" : ", ") + optimizer.choice.name;
+  return "it belongs to " + owners + "; the optimizer is " + rule();
+}
+
 void OptimizerConfig::visit(Reader& f) {
   if (f.given("optimizer")) lr = 1e-3;  // DeepSpeed's default of a section without lr
   f.enter({.name = "optimizer", .help = "the update rule; without the section: AdamW, lr 3e-4"});
   f.field({.name = "type", .help = "the rule", .choices = optimizer_choices()}, type);
+  if (f.given("type") && type == OptimizerType::kAdagrad) lr = 1e-2, eps = 1e-10;
   const bool foreign = f.refused_last();
   f.unstored({.name = "legacy_fusion", .status = kNoEffect, .why = "kernels are always fused"},
              "false");
@@ -62,62 +108,102 @@ void OptimizerConfig::visit(Reader& f) {
 }
 
 void OptimizerConfig::visit_parameters(Reader& f) {
-  const bool sgd = type == OptimizerType::kSgd;
-  const std::string adam_only = sgd ? "it belongs to AdamW and Adam, the optimizer is SGD" : "";
-  const std::string sgd_only = sgd ? "" : "it belongs to SGD";
-  const std::string pure_adam =
-      type == OptimizerType::kAdam ? "" : "only Adam has two modes; see weight_decay";
   f.field({.name = "lr",
            .help = "learning rate; a scheduler may change it",
            .min = 0,
-           .default_text = "0.0003; 0.001 where there is an optimizer section"},
+           .default_text = "0.0003; 0.001 where there is an optimizer section, 0.01 for Adagrad"},
           lr);
   f.field({.name = "betas",
            .help = "two decay rates of the moments, each of 0 to 1",
            .min = 0,
            .max = 1,
-           .not_here = adam_only},
+           .not_here = unless_has("betas")},
           betas);
-  f.field({.name = "eps", .help = "added to the denominator", .min = 0, .not_here = adam_only},
+  f.field({.name = "eps",
+           .help = "added to the denominator",
+           .min = 0,
+           .not_here = unless_has("eps"),
+           .default_text = "1e-08; 1e-10 for Adagrad"},
           eps);
   f.field({.name = "weight_decay", .help = "decay of matrices; not of norms and biases", .min = 0},
           weight_decay);
   f.field({.name = "bias_correction",
            .help = "correct the moments of the first steps",
-           .not_here = adam_only},
+           .not_here = unless_has("bias_correction")},
           bias_correction);
+  visit_adam(f);
+  visit_others(f);
+  f.unstored({.name = "fp32_optimizer_states",
+              .status = kNoEffect,
+              .why = "bf16.bf16_optimizer_states decides what states rest in",
+              .not_here = unless_has("fp32_optimizer_states")},
+             "true");
+  f.unstored({.name = "max_grad_norm",
+              .status = kRefused,
+              .why = "clipping is not the optimizer's; set gradient_clipping instead"},
+             "0.0");
+}
+
+void OptimizerConfig::visit_adam(Reader& f) {
+  const std::string pure_adam =
+      type == OptimizerType::kAdam ? "" : "only Adam has two modes; see weight_decay";
   f.field({.name = "adam_w_mode",
            .help = "Adam: decoupled weight decay (AdamW); false adds it to the gradient",
-           .not_here = adam_only,
+           .not_here = unless_has("adam_w_mode"),
            .idle = pure_adam},
           adam_w_mode);
   f.unstored({.name = "torch_adam",
               .status = kNoEffect,
               .why = "there is one implementation",
-              .not_here = adam_only},
+              .not_here = unless_has("torch_adam")},
              "false");
   f.unstored({.name = "amsgrad",
               .status = kRefused,
               .why = "AMSGrad is not built; remove it",
-              .not_here = adam_only},
+              .not_here = unless_has("amsgrad")},
              "false");
+}
+
+void OptimizerConfig::visit_others(Reader& f) {
   f.field({.name = "momentum",
            .help = "SGD: decay of the velocity",
            .min = 0,
            .max = 1,
-           .not_here = sgd_only},
+           .not_here = unless_has("momentum")},
           momentum);
-  f.field({.name = "nesterov", .help = "SGD: look ahead along the velocity", .not_here = sgd_only},
+  f.field({.name = "nesterov",
+           .help = "SGD: look ahead along the velocity",
+           .not_here = unless_has("nesterov")},
           nesterov);
   f.unstored({.name = "dampening",
               .status = kRefused,
               .why = "it is not built; remove it",
-              .not_here = sgd_only},
+              .not_here = unless_has("dampening")},
              "0.0");
-  f.unstored({.name = "max_grad_norm",
-              .status = kRefused,
-              .why = "clipping is not the optimizer's; set gradient_clipping instead"},
-             "0.0");
+  f.field({.name = "min_coeff",
+           .help = "Lamb: smallest ratio of a tensor's norm to that of its direction",
+           .min = 0,
+           .not_here = unless_has("min_coeff")},
+          min_coeff);
+  f.field({.name = "max_coeff",
+           .help = "Lamb: largest ratio of a tensor's norm to that of its direction",
+           .min = 0,
+           .not_here = unless_has("max_coeff")},
+          max_coeff);
+  f.field({.name = "eps_inside_sqrt",
+           .help = "Lamb: eps is added to the second moment, not to its root",
+           .not_here = unless_has("eps_inside_sqrt")},
+          eps_inside_sqrt);
+  f.field({.name = "lr_decay",
+           .help = "Adagrad: step t has lr / (1 + lr_decay (t - 1))",
+           .min = 0,
+           .not_here = unless_has("lr_decay")},
+          lr_decay);
+  f.field({.name = "initial_accumulator_value",
+           .help = "Adagrad: what the sums of squares begin with",
+           .min = 0,
+           .not_here = unless_has("initial_accumulator_value")},
+          initial_accumulator_value);
 }
 
 void SchedulerConfig::visit(Reader& f) {

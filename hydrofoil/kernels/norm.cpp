@@ -45,6 +45,11 @@ void SumOfSquares::add_block(double sum) {
   limbs_[digit + 2] += static_cast<int64_t>(mantissa >> (kDigitBits - shift) >> kDigitBits);
 }
 
+void SumOfSquares::add_blocks(std::span<const double> sums) {
+  for (const double sum : sums) add_block(sum);
+  carry();
+}
+
 void SumOfSquares::carry() {
   for (size_t d = 0; d + 1 < kDigits; ++d) {
     limbs_[d + 1] += limbs_[d] >> kDigitBits;
@@ -64,9 +69,8 @@ void SumOfSquares::add(std::span<const float> data) {
     for (size_t i = begin; i < end; i += kBatch * kNormBlock) {
       const size_t blocks = std::min(kBatch, (end - i) / kNormBlock);
       kernel(data.data() + i, blocks, sums);
-      for (size_t b = 0; b < blocks; ++b) part.add_block(sums[b]);
+      part.add_blocks({sums, blocks});
     }
-    part.carry();
     const std::lock_guard lock(mutex);
     merge(part);
   });

@@ -30,6 +30,8 @@ class SumOfSquares {
   // A multiple of 256 elements, which begins at a multiple of 256 elements of the flat buffer.
   // Else std::logic_error. Threaded.
   void add(std::span<const float> data);
+  // What a kernel has summed: the squares of whole blocks, each in that fixed order.
+  void add_blocks(std::span<const double> sums);
   void merge(const SumOfSquares& other);
 
   // Non-negative and below 2^32, so that the limbs of 2^31 ranks add up in 64 bits, element by

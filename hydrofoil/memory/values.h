@@ -13,25 +13,11 @@
 #include <span>
 #include <vector>
 
-#include "hydrofoil/core/dtype.h"
+#include "hydrofoil/core/values.h"
 
 namespace hydrofoil::memory {
 
-// A view.
-struct Values {
-  std::byte* data = nullptr;
-  size_t count = 0;
-  DType dtype = DType::kF32;
-
-  bool empty() const { return count == 0; }
-  bool is_wide() const { return dtype == DType::kF32; }
-  std::span<std::byte> bytes() const { return {data, count * size_of(dtype)}; }
-  Values part(size_t begin, size_t size) const {
-    return {data + begin * size_of(dtype), size, dtype};
-  }
-  // Of fp32 only.
-  std::span<float> floats() const { return {reinterpret_cast<float*>(data), count}; }
-};
+using hydrofoil::Values;
 
 // Values as fp32: themselves where they rest in it, else a copy.
 class Wide {

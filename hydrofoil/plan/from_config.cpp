@@ -34,7 +34,6 @@ void check_positions(const config::RunConfig& run, const spec::ModelSpec& spec) 
 RunShape shape_of(const config::RunConfig& run, const config::BatchSizes& batch,
                   const spec::ModelSpec& spec) {
   check_positions(run, spec);
-  const bool sgd = run.deepspeed.optimizer.type == config::OptimizerType::kSgd;
   RunShape shape{.ranks = static_cast<int>(batch.ranks),
                  .stage = static_cast<int>(run.deepspeed.zero.stage),
                  .micro_batch = batch.micro_batch_size,
@@ -46,11 +45,10 @@ RunShape shape_of(const config::RunConfig& run, const config::BatchSizes& batch,
                  .gradient_bytes = size_of(run.deepspeed.gradient_dtype()),
                  .gradient_wire_bytes = size_of(run.deepspeed.wire_dtype())};
   const optim::Hyperparameters group{.momentum = run.deepspeed.optimizer.momentum};
-  const auto rule = optim::make_rule(sgd ? "sgd" : "adamw", std::span(&group, 1));
+  const auto rule = optim::make_rule(run.deepspeed.optimizer.rule(), std::span(&group, 1));
   const auto& ds = run.deepspeed;
-  shape.optimizer_bytes = rule->state_names().size() * size_of(ds.state_dtype()) +
-                          (ds.keeps_master() ? sizeof(float) : 0) +
-                          (run.average_decay > 0 ? sizeof(float) : 0);
+  shape.optimizer_bytes =
+      rule.states.size() * size_of(ds.state_dtype()) + (ds.keeps_master() ? sizeof(float) : 0);
   if (const auto& offload = ds.zero.offload_optimizer; offload.device == config::Device::kNvme)
     shape.state_files =
         StateFiles{.buffers = static_cast<size_t>(offload.buffer_count), .share = offload.ratio};

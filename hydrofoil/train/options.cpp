@@ -83,7 +83,12 @@ EngineOptions engine_options(const config::RunConfig& run, const config::BatchSi
                                      .momentum = o.momentum,
                                      .adam_w = o.decoupled_weight_decay(),
                                      .bias_correction = o.bias_correction,
-                                     .nesterov = o.nesterov};
+                                     .nesterov = o.nesterov,
+                                     .lr_decay = o.lr_decay,
+                                     .initial_sum = o.initial_accumulator_value,
+                                     .min_coeff = o.min_coeff,
+                                     .max_coeff = o.max_coeff,
+                                     .eps_inside_sqrt = o.eps_inside_sqrt};
   const auto& fp16 = ds.fp16;
   const bool dynamic = fp16.enabled && fp16.loss_scale == 0;
   // Nothing is prefetched unless asked for: between processes of one host a fetch is a copy, which
@@ -97,7 +102,6 @@ EngineOptions engine_options(const config::RunConfig& run, const config::BatchSi
           .states = ds.state_dtype(),
           .master = ds.keeps_master(),
           .state_files = state_files_of(ds),
-          .average_decay = run.average_decay,
           .loss_scale = {.dynamic = dynamic,
                          .initial =
                              dynamic ? std::ldexp(1.0, static_cast<int>(fp16.initial_scale_power))
@@ -107,7 +111,7 @@ EngineOptions engine_options(const config::RunConfig& run, const config::BatchSi
                          .window = fp16.loss_scale_window,
                          .hysteresis = fp16.hysteresis,
                          .consecutive_hysteresis = fp16.consecutive_hysteresis},
-          .optimizer = o.type == config::OptimizerType::kSgd ? "sgd" : "adamw",
+          .optimizer = o.rule(),
           .groups = {group},
           .schedule = schedule_of(ds.scheduler, run.steps),
           .resident_bytes = static_cast<size_t>(run.resident_bytes()),

@@ -10,19 +10,17 @@
 #include <utility>
 #include <vector>
 
-#include "hydrofoil/checkpoint/folder.h"
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/train/source.h"
 
 namespace hydrofoil::train {
 namespace {
 
+constexpr const char* kModelFile = "model.safetensors";
+constexpr const char* kOptimizerFile = "optimizer.safetensors";
 constexpr const char* kStateFile = "state.json";
 constexpr std::string_view kMaster = "master";
 
-using checkpoint::kAverageKind;
-using checkpoint::kModelFile;
-using checkpoint::kOptimizerFile;
 using memory::SegmentLayout;
 using memory::UnitId;
 
@@ -78,7 +76,7 @@ checkpoint::TensorState kept_state(const std::string& name, Engine& engine, Engi
 checkpoint::FileState optimizer_state(Engine& engine) {
   checkpoint::FileState file{.name = kOptimizerFile, .tensors = {}};
   const auto& optimizer = engine.optimizer();
-  const auto names = optimizer.rule().state_names();
+  const auto names = optimizer.rule().states;
   const auto add_all = [&](std::string_view kind, const auto& array_of) {
     engine.for_each_parameter([&](const memory::TensorInfo& info, Engine::Place place) {
       const auto kept = optimizer.kept(place.unit, place.segment);
@@ -89,7 +87,6 @@ checkpoint::FileState optimizer_state(Engine& engine) {
     });
   };
   add_all(kMaster, [](const auto& kept) { return kept.master; });
-  add_all(kAverageKind, [](const auto& kept) { return kept.average; });
   for (size_t i = 0; i < names.size(); ++i)
     add_all(names[i], [&](const auto&) { return std::optional(i); });
   return file;
@@ -106,7 +103,7 @@ std::string state_json(Engine& engine, const Progress& progress) {
                                      {"attempts", progress.attempts},
                                      {"samples", progress.samples},
                                      {"seed", progress.seed},
-                                     {"optimizer", engine.options().optimizer},
+                                     {"optimizer", engine.optimizer().rule().name},
                                      {"updates_unlike_step", updates},
                                      {"loss_scaler",
                                       {{"scale", scaler.scale},
@@ -152,37 +149,31 @@ struct StateSource {
   std::function<void(const std::string& name, size_t begin, std::span<float> out)> read;
 };
 
-// The rule's states and the average of one chunk, tensor by tensor. Master copies have come with
-// the parameters.
+// The rule's states of one chunk, tensor by tensor.
 void restore_chunk(Engine& engine, const StateSource& source, UnitId unit, size_t segment,
                    const zero::StateStore::Chunk& chunk) {
+  const auto names = engine.optimizer().rule().states;
   const SegmentLayout& layout = engine.cache().segments(unit)[segment].layout;
   const size_t first = engine.cache().own_range(unit, segment).begin + chunk.range.begin;
-  const auto names = engine.optimizer().rule().state_names();
-  for (const auto& piece : layout.pieces({first, first + chunk.range.size()})) {
-    const auto take = [&](std::string_view kind, const memory::Values& array) {
-      const std::string name = std::string(kind) + "." + layout.tensors()[piece.tensor].name;
-      if (!source.has(name)) return;
-      memory::Wide values(array.part(piece.flat_offset - first, piece.count));
+  for (const auto& piece : layout.pieces({first, first + chunk.range.size()}))
+    for (size_t i = 0; i < names.size(); ++i) {
+      const std::string name = std::string(names[i]) + "." + layout.tensors()[piece.tensor].name;
+      if (!source.has(name)) continue;
+      memory::Wide values(chunk.arrays[i].part(piece.flat_offset - first, piece.count));
       source.read(name, piece.tensor_offset, values.floats());
       values.store();
-    };
-    for (size_t i = 0; i < names.size(); ++i) take(names[i], chunk.arrays[i]);
-    if (const auto average = engine.optimizer().kept(unit, segment)->average)
-      take(kAverageKind, chunk.arrays[*average]);
-  }
+    }
 }
 
 // Whether any tensor had states.
 bool restore_states(Engine& engine, const StateSource& source) {
   bool found = false;
-  const auto names = engine.optimizer().rule().state_names();
-  const std::string kind(names.empty() ? kAverageKind : names[0]);  // tells what was trained
+  const auto names = engine.optimizer().rule().states;
   auto& cache = engine.cache();
-  for (UnitId unit = 0; unit < cache.units(); ++unit)
+  for (UnitId unit = 0; unit < cache.units() && !names.empty(); ++unit)
     for (size_t s = 0; s < cache.segments(unit).size(); ++s) {
       const auto trained = [&](const memory::TensorInfo& tensor) {
-        return source.has(kind + "." + tensor.name);
+        return source.has(std::string(names[0]) + "." + tensor.name);
       };
       if (std::ranges::none_of(cache.segments(unit)[s].layout.tensors(), trained)) continue;
       found = true;
@@ -202,11 +193,12 @@ Progress restore(Engine& engine, const checkpoint::Reader& reader) {
                           .attempts = state.at("attempts"),
                           .samples = state.at("samples"),
                           .seed = state.at("seed")};
-  if (const std::string made_with = state.at("optimizer"); made_with != engine.options().optimizer)
-    throw Error(ExitCode::kCheckpoint,
-                "the checkpoint was made with optimizer '" + made_with + "', the run uses '" +
-                    engine.options().optimizer + "'",
-                {}, "use the same optimizer, or start from the model only: model.path");
+  const std::string made_with = state.at("optimizer"), rule(engine.optimizer().rule().name);
+  if (made_with != rule)
+    throw Error(
+        ExitCode::kCheckpoint,
+        "the checkpoint was made with optimizer '" + made_with + "', the run uses '" + rule + "'",
+        {}, "use the same optimizer, or start from the model only: model.path");
   restore_parameters(engine, reader);
   const auto& updates = state.at("updates_unlike_step");
   engine.for_each_parameter([&](const memory::TensorInfo& info, Engine::Place place) {
@@ -237,11 +229,11 @@ Progress restore(Engine& engine, const checkpoint::DeepSpeedWeights& weights, ui
                            [&](const std::string& name, size_t begin, std::span<float> out) {
                              weights.read(name, begin, out);
                            }};
-  const auto names = engine.optimizer().rule().state_names();
+  const auto names = engine.optimizer().rule().states;
   if (!restore_states(engine, source) && !names.empty())
     throw Error(ExitCode::kCheckpoint,
                 "holds no '" + std::string(names[0]) + "', which optimizer '" +
-                    engine.options().optimizer + "' goes on with",
+                    std::string(engine.optimizer().rule().name) + "' goes on with",
                 weights.folder().string(), "start from the model only: model.path");
   engine.for_each_parameter([&](const memory::TensorInfo& info, Engine::Place place) {
     const bool updated = names.empty() || source.has(std::string(names[0]) + "." + info.name);

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hydrofoil/zero/sharded_optimizer.h"
 
-#include <algorithm>
+#include <array>
 #include <cmath>
 #include <stdexcept>
 #include <utility>
 
 #include "hydrofoil/core/parallel.h"
 #include "hydrofoil/kernels/convert.h"
-#include "hydrofoil/kernels/grain.h"
 #include "hydrofoil/kernels/norm.h"
 #include "hydrofoil/optim/clip.h"
 
@@ -28,11 +27,11 @@ using memory::Range;
 using memory::UnitId;
 using Use = StateStore::Use;
 
-ShardedOptimizer::ShardedOptimizer(memory::ParameterCache& cache,
-                                   std::unique_ptr<optim::UpdateRule> rule, Groups group_of,
-                                   OptimizerOptions options, memory::Ledger& ledger)
+ShardedOptimizer::ShardedOptimizer(memory::ParameterCache& cache, const optim::UpdateRule& rule,
+                                   Groups group_of, OptimizerOptions options,
+                                   memory::Ledger& ledger)
     : cache_(cache),
-      rule_(std::move(rule)),
+      rule_(rule),
       group_of_(std::move(group_of)),
       options_(std::move(options)),
       store_(options_.files, ledger) {
@@ -40,27 +39,21 @@ ShardedOptimizer::ShardedOptimizer(memory::ParameterCache& cache,
   for (UnitId unit = 0; unit < cache.units(); ++unit)
     for (const auto& segment : cache.segments(unit))
       states_[unit].push_back(
-          {.kept = {}, .updates = std::vector<int64_t>(segment.layout.tensors().size())});
+          {.kept = {}, .updates = std::vector<optim::Update>(segment.layout.tensors().size())});
 }
 
 ShardedOptimizer::Kept ShardedOptimizer::keep(UnitId unit, size_t segment) {
   auto& kept = states_[unit][segment].kept;
   if (kept) return *kept;
-  std::vector<DType> arrays(rule_->state_names().size(), options_.states);
-  const auto beside = [&](bool wanted) -> std::optional<size_t> {
-    if (!wanted) return std::nullopt;
-    arrays.push_back(DType::kF32);
-    return arrays.size() - 1;
-  };
-  const auto master =
-      beside(options_.master && cache_.segments(unit)[segment].dtype != DType::kF32);
-  const auto average = beside(options_.average_decay > 0);
+  std::vector<DType> arrays(rule_.states.size(), options_.states);
+  const bool has_master = options_.master && cache_.segments(unit)[segment].dtype != DType::kF32;
+  if (has_master) arrays.push_back(DType::kF32);
   const bool in_file = !arrays.empty() && lies_in_file(unit);
-  const auto id = store_.add(cache_.own_range(unit, segment).size(), std::move(arrays), in_file);
-  kept = Kept{id, master, average};
+  const size_t last = arrays.size() - 1;
+  kept = Kept{store_.add(cache_.own_range(unit, segment).size(), std::move(arrays), in_file),
+              has_master ? std::optional(last) : std::nullopt};
   places_.push_back({unit, segment});
-  if (master) load_master(unit, segment);
-  start_average(unit, segment);
+  if (has_master) load_master(unit, segment);
   return *kept;
 }
 
@@ -71,23 +64,12 @@ bool ShardedOptimizer::lies_in_file(UnitId unit) const {
 }
 
 void ShardedOptimizer::load_master(UnitId unit, size_t segment) {
-  const auto kept = *states_[unit][segment].kept;
+  const auto [id, master] = *states_[unit][segment].kept;
   const auto resting = own(unit, segment);
-  store_.visit({&kept.id, 1}, Use::kUpdate, [&, array = *kept.master](const auto& chunk) {
+  store_.visit({&id, 1}, Use::kUpdate, [&, array = *master](const StateStore::Chunk& chunk) {
     const auto narrow = resting.part(chunk.range.begin, chunk.range.size());
     kernels::widen({reinterpret_cast<const uint16_t*>(narrow.data), narrow.count},
                    chunk.arrays[array].floats(), narrow.dtype);
-  });
-}
-
-void ShardedOptimizer::start_average(UnitId unit, size_t segment) {
-  const auto kept = states_[unit][segment].kept;
-  if (!kept || !kept->average) return;
-  const auto resting = own(unit, segment);
-  store_.visit({&kept->id, 1}, Use::kUpdate, [&](const StateStore::Chunk& chunk) {
-    memory::Wide now(kept->master ? chunk.arrays[*kept->master]
-                                  : resting.part(chunk.range.begin, chunk.range.size()));
-    std::ranges::copy(now.floats(), chunk.arrays[*kept->average].floats().begin());
   });
 }
 
@@ -102,7 +84,21 @@ memory::Values ShardedOptimizer::own(UnitId unit, size_t segment) const {
 }
 
 int64_t& ShardedOptimizer::updates(UnitId unit, size_t segment, size_t tensor) {
-  return states_[unit][segment].updates[tensor];
+  return states_[unit][segment].updates[tensor].count;
+}
+
+// Of all ranks, where each has summed over its own range.
+void ShardedOptimizer::add_up(std::span<kernels::SumOfSquares* const> sums,
+                              std::string_view what) const {
+  if (!cache_.options().partition_updates) return;
+  constexpr size_t kLimbs = kernels::SumOfSquares::kLimbs;
+  std::vector<int64_t> shared;
+  for (const auto* sum : sums)
+    shared.insert(shared.end(), sum->limbs().begin(), sum->limbs().end());
+  cache_.group().all_reduce({shared.data(), shared.size(), DType::kI64}, comm::Reduce::kSum,
+                            {comm::Purpose::kNorm, what});
+  for (size_t i = 0; i < sums.size(); ++i)
+    *sums[i] = kernels::SumOfSquares::from_limbs(std::span(shared).subspan(i * kLimbs, kLimbs));
 }
 
 // Exact to the last bit whatever the number of ranks and the stage: blocks of the flat buffers are
@@ -112,13 +108,8 @@ double ShardedOptimizer::gradient_norm(const GradientReducer& gradients, double 
   for (UnitId unit = 0; unit < cache_.units(); ++unit)
     for (size_t s = 0; s < cache_.segments(unit).size(); ++s)
       if (gradients.active(unit, s)) add_squares(sum, gradients.own(unit, s));
-  if (cache_.options().partition_updates) {
-    const auto limbs = sum.limbs();
-    std::vector<int64_t> shared(limbs.begin(), limbs.end());
-    cache_.group().all_reduce({shared.data(), shared.size(), DType::kI64}, comm::Reduce::kSum,
-                              {comm::Purpose::kNorm, "gradient norm"});
-    sum = kernels::SumOfSquares::from_limbs(shared);
-  }
+  const std::array sums{&sum};
+  add_up(sums, "gradient norm");
   return std::sqrt(sum.value()) / divisor;
 }
 
@@ -128,6 +119,7 @@ StepOutcome ShardedOptimizer::step(const GradientReducer& gradients, const StepI
   const double clip = optim::clip_coefficient(outcome.gradient_norm, inputs.max_norm);
   const auto scale = static_cast<float>(clip / inputs.divisor);
   auto ids = count_updates(gradients);
+  if (rule_.measure) measure(gradients, inputs, scale, ids);
   cache_.begin_update();
   outcome.applied = true;
   if (!options_.files) {
@@ -183,76 +175,91 @@ std::vector<StateStore::Id> ShardedOptimizer::count_updates(const GradientReduce
       ids.push_back(keep(unit, s).id);
       auto& updates = states_[unit][s].updates;
       for (size_t t = 0; t < updates.size(); ++t)
-        updates[t] += gradients.trainable(unit, s, t) ? 1 : 0;
+        updates[t].count += gradients.trainable(unit, s, t) ? 1 : 0;
     }
   return ids;
 }
 
-// Walks the chunk in runs of tensors that share a group, a step count and being trainable.
+// Before any parameter changes: the norms of every tensor, and with them its trust ratio. Exact
+// like the gradient's norm, so that the ratios do not depend on ranks, stages or the size of
+// chunks.
+void ShardedOptimizer::measure(const GradientReducer& gradients, const StepInputs& inputs,
+                               float gradient_scale, std::span<const StateStore::Id> ids) {
+  std::vector<std::vector<optim::LambNorms>> norms;  // by id, tensor
+  for (const auto& [unit, segment] : places_)
+    norms.emplace_back(states_[unit][segment].updates.size());
+  store_.visit(ids, Use::kUpdate, [&](const StateStore::Chunk& chunk) {
+    const auto [unit, segment] = places_[chunk.id];
+    for (const auto& [tensor, flat] : runs(gradients, chunk)) {
+      auto run = arrays(gradients, chunk, flat);
+      run.grad_scale = gradient_scale;
+      rule_.measure(run, inputs.groups[group_of_[unit][segment][tensor]],
+                    states_[unit][segment].updates[tensor], flat.begin, norms[chunk.id][tensor]);
+    }
+  });
+  std::vector<kernels::SumOfSquares*> sums;
+  for (const auto id : ids)
+    for (auto& [parameter, direction] : norms[id])
+      sums.insert(sums.end(), {&parameter, &direction});
+  add_up(sums, "norms of tensors");
+  for (const auto id : ids) {
+    const auto [unit, segment] = places_[id];
+    for (size_t t = 0; t < norms[id].size(); ++t)
+      states_[unit][segment].updates[t].trust_ratio =
+          optim::trust_ratio(norms[id][t], inputs.groups[group_of_[unit][segment][t]]);
+  }
+}
+
 void ShardedOptimizer::update_chunk(const GradientReducer& gradients,
                                     const StateStore::Chunk& chunk, const StepInputs& inputs,
                                     float gradient_scale) {
   const auto [unit, segment] = places_[chunk.id];
-  const auto& updates = states_[unit][segment].updates;
-  const size_t own_begin = cache_.own_range(unit, segment).begin;
-  const auto gradient = gradients.own(unit, segment);
-  const auto& groups = group_of_[unit][segment];
-  const auto pieces = cache_.segments(unit)[segment].layout.pieces(
-      {own_begin + chunk.range.begin, own_begin + chunk.range.end});
-  for (size_t first = 0; first < pieces.size();) {
-    const size_t tensor = pieces[first].tensor;
-    const bool trainable = gradients.trainable(unit, segment, tensor);
-    const auto joins = [&](const memory::Piece& piece) {
-      return groups[piece.tensor] == groups[tensor] && updates[piece.tensor] == updates[tensor] &&
-             gradients.trainable(unit, segment, piece.tensor) == trainable;
-    };
-    size_t last = first;
-    while (last + 1 < pieces.size() && joins(pieces[last + 1])) ++last;
-    const Range run{pieces[first].flat_offset - own_begin,
-                    pieces[last].flat_offset + pieces[last].count - own_begin};
-    first = last + 1;
-    if (trainable)
-      update_run(gradient.part(run.begin, run.size()), chunk, run,
-                 {&inputs.groups[groups[tensor]], updates[tensor], gradient_scale});
+  for (const auto& [tensor, flat] : runs(gradients, chunk)) {
+    auto run = arrays(gradients, chunk, flat);
+    run.grad_scale = gradient_scale;
+    rule_.update(run, inputs.groups[group_of_[unit][segment][tensor]],
+                 states_[unit][segment].updates[tensor]);
   }
 }
 
-// What rests in 16 bits is widened for the update, a chunk at a time, and rounded after it.
-void ShardedOptimizer::update_run(const memory::Values& gradient, const StateStore::Chunk& chunk,
-                                  Range run, const Update& update) {
-  using memory::Wide;
+// Trainable tensors that share a group and a step count; one by one where norms are measured.
+std::vector<ShardedOptimizer::Run> ShardedOptimizer::runs(const GradientReducer& gradients,
+                                                          const StateStore::Chunk& chunk) const {
   const auto [unit, segment] = places_[chunk.id];
-  const auto& [id, master, average] = *states_[unit][segment].kept;
-  const auto parameters = own(unit, segment).part(run.begin, run.size());
-  const size_t states = rule_->state_names().size(), offset = run.begin - chunk.range.begin;
-  const bool narrow = !parameters.is_wide();
-  const bool whole = gradient.is_wide() && options_.states == DType::kF32 && (!narrow || master);
-  memory::for_each_chunk(run.size(), whole, [&](size_t at, size_t count) {
-    const auto resting = parameters.part(at, count);
-    Wide grad(gradient.part(at, count));
-    Wide parameter(master ? chunk.arrays[*master].part(offset + at, count) : resting);
-    std::vector<Wide> wide;
-    for (size_t i = 0; i < states; ++i) wide.emplace_back(chunk.arrays[i].part(offset + at, count));
-    std::vector<std::span<float>> state_spans;
-    for (auto& values : wide) state_spans.push_back(values.floats());
-    const std::span low(reinterpret_cast<uint16_t*>(resting.data), narrow ? count : 0);
-    rule_->update({.param = parameter.floats(),
-                   .grad = grad.floats(),
-                   .states = state_spans,
-                   .low = {low, resting.dtype}},
-                  *update.group, update.count, update.gradient_scale);
-    for (const auto& values : wide) values.store();
-    if (average)
-      average_in(parameter.floats(), chunk.arrays[*average].part(offset + at, count).floats());
-  });
+  const auto& updates = states_[unit][segment].updates;
+  const auto& groups = group_of_[unit][segment];
+  const size_t own_begin = cache_.own_range(unit, segment).begin;
+  std::vector<Run> result;
+  bool open = false;  // the last run may grow
+  for (const auto& piece : cache_.segments(unit)[segment].layout.pieces(
+           {own_begin + chunk.range.begin, own_begin + chunk.range.end})) {
+    const size_t end = piece.flat_offset + piece.count, t = piece.tensor;
+    const bool trainable = gradients.trainable(unit, segment, t);
+    const bool joins = open && !rule_.measure && groups[t] == groups[result.back().tensor] &&
+                       updates[t] == updates[result.back().tensor];
+    if (trainable && joins)
+      result.back().flat.end = end;
+    else if (trainable)
+      result.push_back({t, {piece.flat_offset, end}});
+    open = trainable;
+  }
+  return result;
 }
 
-void ShardedOptimizer::average_in(std::span<const float> parameters,
-                                  std::span<float> average) const {
-  const auto gain = static_cast<float>(1 - options_.average_decay);
-  parallel_for(average.size(), kernels::kGrain, [&](size_t begin, size_t end) {
-    for (size_t i = begin; i < end; ++i) average[i] += gain * (parameters[i] - average[i]);
-  });
+optim::UpdateArrays ShardedOptimizer::arrays(const GradientReducer& gradients,
+                                             const StateStore::Chunk& chunk, Range flat) const {
+  const auto [unit, segment] = places_[chunk.id];
+  const auto master = states_[unit][segment].kept->master;
+  const size_t begin = flat.begin - cache_.own_range(unit, segment).begin, size = flat.size();
+  const auto kept = [&](size_t array) {
+    return chunk.arrays[array].part(begin - chunk.range.begin, size);
+  };
+  const auto resting = own(unit, segment).part(begin, size);
+  optim::UpdateArrays result{.param = master ? kept(*master) : resting,
+                             .grad = gradients.own(unit, segment).part(begin, size),
+                             .low = master ? resting : memory::Values{}};
+  for (size_t i = 0; i < rule_.states.size(); ++i) result.states[i] = kept(i);
+  return result;
 }
 
 }  // namespace hydrofoil::zero

@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <exception>
-#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -26,9 +25,6 @@ struct OptimizerOptions {
   bool master = true;
   DType states = DType::kF32;            // what the rule's states rest in: kF32, kBF16 or kF16
   std::optional<StateFiles> files = {};  // none: all in memory
-  // Of a moving average of the parameters, in fp32: after each update
-  // average += (1 - decay) * (parameter - average). 0: there is none.
-  double average_decay = 0;
 };
 
 struct StepInputs {
@@ -46,37 +42,35 @@ class ShardedOptimizer {
  public:
   // `group_of[unit][segment][tensor]`: the parameter group whose hyperparameters apply.
   using Groups = std::vector<std::vector<std::vector<size_t>>>;
-  ShardedOptimizer(memory::ParameterCache& cache, std::unique_ptr<optim::UpdateRule> rule,
-                   Groups group_of, OptimizerOptions options, memory::Ledger& ledger);
+  ShardedOptimizer(memory::ParameterCache& cache, const optim::UpdateRule& rule, Groups group_of,
+                   OptimizerOptions options, memory::Ledger& ledger);
   ~ShardedOptimizer();
   ShardedOptimizer(const ShardedOptimizer&) = delete;
   ShardedOptimizer& operator=(const ShardedOptimizer&) = delete;
 
   // Collective. Reads the reducer's summed gradients, writes cache.own(), publishes the new
-  // version. Where states lie in files this returns as soon as the norm is known: a thread of its
-  // own updates and publishes unit after unit, in forward order, while the next forward begins.
-  // Nothing is guessed, so nothing has to be undone. The gradients must stay until finish().
+  // version. A rule that measures norms does so first, of every tensor, with one all-reduce. Where
+  // states lie in files this returns as soon as all norms are known: a thread of its own updates
+  // and publishes unit after unit, in forward order, while the next forward begins. Nothing is
+  // guessed, so nothing has to be undone. The gradients must stay until finish().
   StepOutcome step(const GradientReducer& gradients, const StepInputs& inputs);
   // Waits for the update under way, if there is one; throws what ended it early. Before gradients
   // change, and before anything else is asked of this class.
   void finish();
 
-  const optim::UpdateRule& rule() const { return *rule_; }
-  // What is kept of cache.own_range(unit, segment): the rule's states, in rule().state_names()
-  // order, and where there are such the fp32 master copy of what rests in 16 bits and the average.
+  const optim::UpdateRule& rule() const { return rule_; }
+  // What is kept of cache.own_range(unit, segment): the rule's states, in the order of
+  // rule().states, and where there is one the fp32 master copy of what rests in 16 bits.
   struct Kept {
     StateStore::Id id;
-    std::optional<size_t> master, average;  // their arrays
+    std::optional<size_t> master;  // its array
   };
   // Nothing for segments that were never trained.
   std::optional<Kept> kept(memory::UnitId unit, size_t segment) const {
     return states_[unit][segment].kept;
   }
-  // Keeps it from now on: states of zeros, a master copy of cache.own(), an average that starts
-  // there.
+  // Keeps it from now on: states of zeros, a master copy of cache.own().
   Kept keep(memory::UnitId unit, size_t segment);
-  // The average of what is kept starts anew from the parameters as they are.
-  void start_average(memory::UnitId unit, size_t segment);
   StateStore& store() { return store_; }
   // The parameters of a unit were edited: what is kept of them here follows.
   void follow_edit(memory::UnitId unit);
@@ -86,28 +80,31 @@ class ShardedOptimizer {
  private:
   struct SegmentState {
     std::optional<Kept> kept;
-    std::vector<int64_t> updates;  // by tensor
+    std::vector<optim::Update> updates;  // by tensor
   };
   void update_all(const GradientReducer& gradients, const StepInputs& inputs, float gradient_scale,
                   std::span<const StateStore::Id> ids);
   bool lies_in_file(memory::UnitId unit) const;
   void load_master(memory::UnitId unit, size_t segment);
   memory::Values own(memory::UnitId unit, size_t segment) const;
+  void add_up(std::span<kernels::SumOfSquares* const> sums, std::string_view what) const;
   double gradient_norm(const GradientReducer& gradients, double divisor) const;
-  struct Update {  // of a run of elements that are treated alike
-    const optim::Hyperparameters* group;
-    int64_t count;  // updates, this one included
-    float gradient_scale;
-  };
   std::vector<StateStore::Id> count_updates(const GradientReducer& gradients);
+  void measure(const GradientReducer& gradients, const StepInputs& inputs, float gradient_scale,
+               std::span<const StateStore::Id> ids);
   void update_chunk(const GradientReducer& gradients, const StateStore::Chunk& chunk,
                     const StepInputs& inputs, float gradient_scale);
-  void update_run(const memory::Values& gradient, const StateStore::Chunk& chunk,
-                  memory::Range range, const Update& update);
-  void average_in(std::span<const float> parameters, std::span<float> average) const;
+  // Elements that are treated alike, as the first of their tensors.
+  struct Run {
+    size_t tensor;
+    memory::Range flat;  // in the segment
+  };
+  std::vector<Run> runs(const GradientReducer& gradients, const StateStore::Chunk& chunk) const;
+  optim::UpdateArrays arrays(const GradientReducer& gradients, const StateStore::Chunk& chunk,
+                             memory::Range flat) const;
 
   memory::ParameterCache& cache_;
-  const std::unique_ptr<optim::UpdateRule> rule_;
+  const optim::UpdateRule rule_;
   const Groups group_of_;
   const OptimizerOptions options_;
   StateStore store_;

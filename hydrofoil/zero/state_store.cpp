@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <stdexcept>
+#include <string>
 #include <utility>
 
 namespace hydrofoil::zero {
@@ -14,6 +16,8 @@ using memory::Values;
 
 StateStore::StateStore(const std::optional<StateFiles>& files, memory::Ledger& ledger)
     : ledger_(ledger), chunk_(files ? files->chunk_elements : 0) {
+  if (chunk_ % memory::kSliceGranule != 0)
+    throw std::logic_error("StateStore: pieces of " + std::to_string(chunk_) + " elements");
   if (files) tier_ = std::make_unique<FileTier>(files->tier, ledger, Category::kOptimizer);
 }
 

@@ -20,7 +20,8 @@ namespace hydrofoil::zero {
 
 struct StateFiles {
   memory::FileTierOptions tier;
-  // Elements of an array in one piece: 4 MiB of fp32 are enough for a disk's full rate.
+  // Elements of an array in one piece: 4 MiB of fp32 are enough for a disk's full rate. A multiple
+  // of memory::kSliceGranule.
   size_t chunk_elements = size_t{1} << 20;
   double share = 1;  // of the units, the last ones, lie in files; the others in memory
 };

@@ -86,9 +86,32 @@ TEST(DeepSpeed, OptimizerKeysBelongToTheirRule) {
       deepspeed_problems(R"({"optimizer": {"type": "AdamW", "params": {"max_grad_norm": 1.0}}})"),
       ElementsAre(HasSubstr("set gradient_clipping instead")));
   EXPECT_THAT(
-      deepspeed_problems(R"({"optimizer": {"type": "Lamb", "params": {"max_coeff": 0.3}}})"),
-      ElementsAre("ds.json:1:24: optimizer.type: the string \"Lamb\" is refused: not built yet "
-                  "(use AdamW)"));
+      deepspeed_problems(R"({"optimizer": {"type": "Lion", "params": {"eps": 1e-8}}})"),
+      ElementsAre(HasSubstr("it belongs to AdamW, Adam, Lamb, Adagrad; the optimizer is Lion")));
+  EXPECT_THAT(
+      deepspeed_problems(
+          R"({"optimizer": {"type": "Lamb", "params": {"max_coeff": 0.3, "min_coeff": 2}}})"),
+      ElementsAre(HasSubstr("min_coeff is above max_coeff")));
+  EXPECT_THAT(deepspeed_problems(R"({"optimizer": {"type": "Muon"}})"),
+              ElementsAre("ds.json:1:24: optimizer.type: the string \"Muon\" is refused: not built "
+                          "yet (use AdamW)"));
+  EXPECT_THAT(deepspeed_problems(
+                  R"({"optimizer": {"type": "Adagrad"}, "scheduler": {"type": "OneCycle"}})"),
+              ElementsAre(HasSubstr("moves beta 1, which Adagrad does not have")));
+}
+
+TEST(DeepSpeed, OptimizersHaveTheirOwnDefaultsAndSpellings) {
+  const auto read = [](const std::string& text) { return deepspeed_of(text).optimizer; };
+  const auto adagrad = read(R"({"optimizer": {"type": "adagrad"}})");
+  EXPECT_EQ(adagrad.rule(), "Adagrad");
+  EXPECT_EQ(adagrad.lr, 1e-2);
+  EXPECT_EQ(adagrad.eps, 1e-10);
+  const auto lamb = read(R"({"optimizer": {"type": "FusedLamb", "params": {"max_coeff": 0.3}}})");
+  EXPECT_EQ(lamb.rule(), "Lamb");
+  EXPECT_EQ(lamb.lr, 1e-3);
+  EXPECT_EQ(lamb.min_coeff, 0.01);
+  EXPECT_EQ(lamb.max_coeff, 0.3);
+  EXPECT_EQ(read(R"({"optimizer": {"type": "DeepSpeedCPULion"}})").rule(), "Lion");
 }
 
 // The inputs of the issue trackers: each is found, placed and answered.

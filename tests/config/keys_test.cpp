@@ -93,7 +93,7 @@ Value flipped(const Row& row) {
 TEST(Keys, FlippingAnyKeyThatClaimsAnEffectChangesTheConfiguration) {
   std::vector<std::string> contexts = {R"({"deepspeed": {"zero_optimization": {
       "offload_optimizer": {"device": "nvme", "nvme_path": "/tmp"}}}})"};
-  for (const char* optimizer : {"AdamW", "Adam", "SGD"}) {
+  for (const char* optimizer : {"AdamW", "Adam", "SGD", "Lamb", "Lion", "Adagrad"}) {
     for (const char* scheduler : {"Constant", "WarmupLR", "WarmupDecayLR", "WarmupCosineLR",
                                   "OneCycle", "LRRangeTest", "Cosine"}) {
       contexts.push_back(std::string(R"({"deepspeed": {"zero_optimization": {"stage": 3},
@@ -102,6 +102,8 @@ TEST(Keys, FlippingAnyKeyThatClaimsAnEffectChangesTheConfiguration) {
     }
   }
   contexts.push_back(R"({"deepspeed": {"bf16": {"bf16_master_weights_and_grads": true}}})");
+  contexts.push_back(
+      R"({"deepspeed": {"optimizer": {"type": "Lamb", "params": {"min_coeff": 0}}}})");
   int flips = 0;
   for (const Row& row : describe_fields(RunConfig()).rows) {
     const bool claims = row.key.status == Status::kHonoured || row.key.status == Status::kMapped;

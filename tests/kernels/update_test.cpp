@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // The fused optimizer steps. Oracles: PyTorch's double-precision optimizers after 100 steps
-// (figures below), and the formulas in double for single steps.
+// (figures below), DeepSpeed's CPU Lion and CPU Adagrad, its formula of FusedLamb in double, and
+// the formulas in double for single steps.
+#include "hydrofoil/kernels/update.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <array>
 #include <functional>
+#include <optional>
 #include <stdexcept>
 
-#include "hydrofoil/kernels/adam.h"
-#include "hydrofoil/kernels/sgd.h"
 #include "tests/kernels/tiers.h"
 
 namespace hydrofoil::kernels {
@@ -51,6 +53,8 @@ struct Tensors {
   }
 };
 
+constexpr float kGradScale = 0.5f;
+
 using Step = std::function<void(Tensors&, size_t begin, size_t end)>;
 
 template <class T>
@@ -58,44 +62,70 @@ std::span<T> cut(std::vector<T>& v, size_t begin, size_t end) {
   return std::span(v).subspan(begin, end - begin);
 }
 
-Step adam(AdamScalars scalars, bool low = false, DType type = DType::kBF16) {
+UpdateArrays arrays(Tensors& t, size_t begin, size_t end, size_t states) {
+  UpdateArrays result{.param = values_of(cut(t.param, begin, end)),
+                      .grad = values_of(cut(t.grad, begin, end)),
+                      .grad_scale = kGradScale};
+  if (states > 0) result.states[0] = values_of(cut(t.first, begin, end));
+  if (states > 1) result.states[1] = values_of(cut(t.second, begin, end));
+  return result;
+}
+
+template <class Scalars>
+Step step_of(void (*kernel)(const UpdateArrays&, const Scalars&), Scalars scalars, size_t states,
+             std::optional<DType> low = {}) {
   return [=](Tensors& t, size_t begin, size_t end) {
-    adam_step({.param = cut(t.param, begin, end),
-               .grad = cut(t.grad, begin, end),
-               .exp_avg = cut(t.first, begin, end),
-               .exp_avg_sq = cut(t.second, begin, end),
-               .low = {low ? cut(t.low, begin, end) : std::span<uint16_t>(), type}},
-              scalars);
+    UpdateArrays all = arrays(t, begin, end, states);
+    if (low) all.low = values_of(cut(t.low, begin, end), *low);
+    kernel(all, scalars);
   };
 }
 
-Step sgd(SgdScalars scalars, bool low = false, DType type = DType::kBF16) {
+Step adam(AdamScalars scalars, std::optional<DType> low = {}) {
+  return step_of(adam_step, scalars, 2, low);
+}
+Step sgd(SgdScalars scalars, std::optional<DType> low = {}) {
+  return step_of(sgd_step, scalars, scalars.momentum != 0 ? 1 : 0, low);
+}
+Step lion(LionScalars scalars, std::optional<DType> low = {}) {
+  return step_of(lion_step, scalars, 1, low);
+}
+Step adagrad(AdagradScalars scalars, std::optional<DType> low = {}) {
+  return step_of(adagrad_step, scalars, 1, low);
+}
+Step lamb(LambScalars scalars, std::optional<DType> low = {}) {
   return [=](Tensors& t, size_t begin, size_t end) {
-    sgd_step(
-        {.param = cut(t.param, begin, end),
-         .grad = cut(t.grad, begin, end),
-         .momentum_buffer = scalars.momentum != 0 ? cut(t.first, begin, end) : std::span<float>(),
-         .low = {low ? cut(t.low, begin, end) : std::span<uint16_t>(), type}},
-        scalars);
+    UpdateArrays all = arrays(t, begin, end, 2);
+    if (low) all.low = values_of(cut(t.low, begin, end), *low);
+    LambNorms norms;
+    lamb_moments(all, scalars, begin, norms);
+    lamb_step(all, scalars, 0.75);
   };
 }
 
-constexpr AdamScalars kAdamW{.lr = 1e-3,
-                             .weight_decay = 0.1,
-                             .bias_correction1 = 0.271,
-                             .bias_correction2 = 0.0029955,
-                             .grad_scale = 0.37f};
+constexpr AdamScalars kAdamW{
+    .lr = 1e-3, .weight_decay = 0.1, .bias_correction1 = 0.271, .bias_correction2 = 0.0029955};
 constexpr AdamScalars kAdamL2{.lr = 1e-2, .weight_decay = 0.01, .decoupled = false};
-constexpr SgdScalars kNesterov{
-    .lr = 0.1, .momentum = 0.9, .weight_decay = 0.01, .nesterov = true, .grad_scale = 0.37f};
+constexpr SgdScalars kNesterov{.lr = 0.1, .momentum = 0.9, .weight_decay = 0.01, .nesterov = true};
+constexpr LionScalars kLion{.lr = 1e-3, .weight_decay = 0.1};
+constexpr AdagradScalars kAdagrad{.lr = 0.1, .weight_decay = 0.01, .initial_sum = 0.25};
+constexpr LambScalars kLamb{
+    .lr = 1e-2, .weight_decay = 0.1, .bias_correction1 = 0.271, .bias_correction2 = 0.0029955};
+constexpr LambScalars kLambInside{.eps = 1e-6, .eps_inside_sqrt = true};
 
 std::vector<std::pair<std::string, Step>> all_steps() {
   return {{"adamw", adam(kAdamW)},
-          {"adam, L2, bf16 copy", adam(kAdamL2, true)},
-          {"adamw, f16 copy", adam(kAdamW, true, DType::kF16)},
-          {"sgd, bf16 copy", sgd({.lr = 0.1, .weight_decay = 0.01}, true)},
+          {"adam, L2, bf16 copy", adam(kAdamL2, DType::kBF16)},
+          {"adamw, f16 copy", adam(kAdamW, DType::kF16)},
+          {"sgd, bf16 copy", sgd({.lr = 0.1, .weight_decay = 0.01}, DType::kBF16)},
           {"sgd, momentum", sgd({.lr = 0.1, .momentum = 0.9})},
-          {"sgd, nesterov, f16 copy", sgd(kNesterov, true, DType::kF16)}};
+          {"sgd, nesterov, f16 copy", sgd(kNesterov, DType::kF16)},
+          {"lion", lion(kLion)},
+          {"lion, bf16 copy", lion(kLion, DType::kBF16)},
+          {"adagrad", adagrad(kAdagrad)},
+          {"adagrad, f16 copy", adagrad(kAdagrad, DType::kF16)},
+          {"lamb", lamb(kLamb)},
+          {"lamb, eps inside, bf16 copy", lamb(kLambInside, DType::kBF16)}};
 }
 
 void expect_same(const Tensors& got, const Tensors& want, const std::string& what) {
@@ -116,6 +146,7 @@ std::vector<float> after_100_steps(const std::function<void(Tensors&, int step)>
   for (int s = 1; s <= 100; ++s) {
     for (int i = 0; i < 5; ++i)
       t.grad[static_cast<size_t>(i)] = (static_cast<float>((i * 37 + s * 11) % 64) - 31.5f) / 64;
+    for (float& g : t.grad) g /= kGradScale;
     step(t, s);
   }
   return t.param;
@@ -129,9 +160,10 @@ std::vector<float> adam_after_100_steps(AdamScalars scalars) {
   });
 }
 
-void expect_near(const std::vector<float>& got, const std::array<double, 5>& want) {
+void expect_near(const std::vector<float>& got, const std::array<double, 5>& want,
+                 double tolerance = 1e-6) {
   // 100 roundings of 6e-8 in a number below 1, of which chance cancels most.
-  for (size_t i = 0; i < 5; ++i) EXPECT_NEAR(got[i], want[i], 1e-6) << "element " << i;
+  for (size_t i = 0; i < 5; ++i) EXPECT_NEAR(got[i], want[i], tolerance) << "element " << i;
 }
 
 TEST(AdamStep, Follows100StepsOfTorch) {
@@ -167,6 +199,80 @@ TEST(SgdStep, Follows100StepsOfTorch) {
   });
 }
 
+TEST(LionStep, Follows100StepsOfItsFormulaInDouble) {
+  const auto run = [](LionScalars scalars) {
+    return after_100_steps([&](Tensors& t, int) { lion(scalars)(t, 0, 5); });
+  };
+  on_every_tier([&] {
+    expect_near(run({.lr = 1e-2, .weight_decay = 0.1}),
+                {-0.8766293501688158, 0.744390695690537, 0.613903002452974, 0.42316613590675495,
+                 0.2543202826797737});
+    // DeepSpeed 0.19.8's CPU Lion, which rounds a parameter twice in every step.
+    expect_near(run({.lr = 1e-2, .weight_decay = 0.1}),
+                {-0.8766302466392517, 0.7443915009498596, 0.613903820514679, 0.42316678166389465,
+                 0.2543206810951233},
+                2e-6);
+    expect_near(run({.lr = 1e-3, .beta1 = 0.95, .beta2 = 0.98}),
+                {-0.94675, 0.83775, 0.68225, 0.48475, 0.30325});
+  });
+}
+
+TEST(AdagradStep, Follows100StepsOfTorch) {
+  on_every_tier([] {
+    expect_near(after_100_steps([](Tensors& t, int) { adagrad({.lr = 1e-2})(t, 0, 5); }),
+                {-0.9616394185792325, 0.8266506681664698, 0.660745214453217, 0.46306450615262207,
+                 0.282292577901889});
+    // Both torch's and DeepSpeed 0.19.8's CPU Adagrad.
+    const auto heavy = [](Tensors& t, int) { adagrad({.weight_decay = 0.1})(t, 0, 5); };
+    expect_near(after_100_steps(heavy), {-0.9080957954352866, 0.784368378112891, 0.6189624452632166,
+                                         0.4375585912151114, 0.24819847012388693});
+    expect_near(after_100_steps(heavy),
+                {-0.9080961346626282, 0.7843680381774902, 0.6189624071121216, 0.437558650970459,
+                 0.2481985092163086});
+    // lr_decay 0.01 and initial_accumulator_value 0.5, as optim/update_rule.cpp gives them.
+    const auto decayed = after_100_steps([](Tensors& t, int step) {
+      adagrad({.lr = 0.1 / (1 + 0.01 * (step - 1)),
+               .eps = 1e-6,
+               .weight_decay = 0.1,
+               .initial_sum = step == 1 ? 0.5 : 0.0})(t, 0, 5);
+    });
+    expect_near(decayed, {-0.6410834004761685, 0.5296651268453216, 0.45808684797839294,
+                          0.3038981262694509, 0.19115862709843132});
+  });
+}
+
+// The trust ratio between `least` and `most`.
+std::vector<float> lamb_after_100_steps(LambScalars scalars, bool corrected = true,
+                                        double least = 0.01, double most = 10) {
+  return after_100_steps([&](Tensors& t, int step) {
+    if (corrected) {
+      scalars.bias_correction1 = 1 - std::pow(scalars.beta1, step);
+      scalars.bias_correction2 = 1 - std::pow(scalars.beta2, step);
+    }
+    const UpdateArrays all = arrays(t, 0, 5, 2);
+    LambNorms norms;
+    lamb_moments(all, scalars, 0, norms);
+    const double ratio = std::sqrt(norms.parameter.value() / norms.direction.value());
+    lamb_step(all, scalars, std::clamp(ratio, least, most));
+  });
+}
+
+TEST(LambStep, Follows100StepsOfDeepSpeedsFormulaInDouble) {
+  on_every_tier([] {
+    expect_near(lamb_after_100_steps({.lr = 1e-2, .weight_decay = 0.1}),
+                {-0.9436471654976737, 0.806864369648508, 0.6431644267122385, 0.47016910960406477,
+                 0.2830419256210208});
+    expect_near(
+        lamb_after_100_steps(
+            {.lr = 1e-2, .beta1 = 0.8, .beta2 = 0.99, .eps = 1e-6, .eps_inside_sqrt = true}, false),
+        {-0.9637371589349478, 0.7871875739635756, 0.6927456223206033, 0.5118097972956704,
+         0.3041325471815948});
+    expect_near(lamb_after_100_steps({.lr = 1e-2}, true, 0.3, 0.4),
+                {-0.9589078388174932, 0.8299591749756536, 0.6649921787950828, 0.46893344489334937,
+                 0.2865961303053074});
+  });
+}
+
 // ---- against the formula
 
 TEST(AdamStep, MatchesTheFormulaInDouble) {
@@ -177,7 +283,7 @@ TEST(AdamStep, MatchesTheFormulaInDouble) {
       adam(s)(after, 0, 1003);
       for (size_t i = 0; i < 1003; ++i) {
         const double p = before.param[i];
-        const double g = static_cast<double>(before.grad[i]) * s.grad_scale +
+        const double g = static_cast<double>(before.grad[i]) * kGradScale +
                          (s.decoupled ? 0 : s.weight_decay * p);
         const double m = s.beta1 * before.first[i] + (1 - s.beta1) * g;
         const double v = s.beta2 * before.second[i] + (1 - s.beta2) * g * g;
@@ -205,6 +311,93 @@ TEST(AdamStep, NoDecayAndNoGradientLeaveTheParameter) {
     adam({.bias_correction1 = 0.1, .bias_correction2 = 0.001})(t, 0, 97);
     expect_same_bits(t.param, before);
   });
+}
+
+TEST(LionStep, AZeroStaysWhereItIs) {
+  on_every_tier([] {
+    Tensors t = Tensors::random(97, 3);
+    t.grad.assign(97, 0.0f);
+    t.first.assign(97, 0.0f);
+    const std::vector<float> before = t.param;
+    lion({.lr = 0.1})(t, 0, 97);
+    expect_same_bits(t.param, before);
+  });
+}
+
+TEST(LambStep, MeasuresTheWholeTensorHoweverItIsCut) {
+  constexpr size_t kCount = 100003;
+  const Tensors before = Tensors::random(kCount, 5);
+  double parameter = 0, direction = 0;
+  for (size_t i = 0; i < kCount; ++i) {
+    const double p = before.param[i], g = static_cast<double>(before.grad[i]) * kGradScale;
+    const double m = 0.9 * before.first[i] + 0.1 * g, v = 0.999 * before.second[i] + 0.001 * g * g;
+    const double u = m / (std::sqrt(v) + 1e-8) + 0.1 * p;
+    parameter += p * p, direction += u * u;
+  }
+  // Where the tensor begins in the flat buffer: pieces end at multiples of 256 from there.
+  for (const size_t offset : {0, 64, 192})
+    on_every_tier([&] {
+      const ScopedThreads three(3);
+      Tensors whole = before, cut = before;
+      LambNorms of_whole, of_cut;
+      lamb_moments(arrays(whole, 0, kCount, 2), kLamb, offset, of_whole);
+      size_t begin = 0;
+      for (const size_t flat_end : {256UL, 512UL, 65536UL, offset + kCount}) {
+        const size_t end = flat_end - offset;
+        lamb_moments(arrays(cut, begin, end, 2), kLamb, offset + begin, of_cut);
+        begin = end;
+      }
+      EXPECT_NEAR(of_whole.parameter.value() / parameter, 1, 1e-12);
+      EXPECT_NEAR(of_whole.direction.value() / direction, 1, 1e-6);
+      EXPECT_EQ(of_cut.parameter.value(), of_whole.parameter.value());
+      EXPECT_EQ(of_cut.direction.value(), of_whole.direction.value());
+      expect_same_bits(whole.param, before.param);
+      expect_same_bits(cut.second, whole.second);
+    });
+}
+
+// ---- 16 bits
+
+// Widening, the step in fp32, and rounding to nearest even.
+TEST(UpdateStep, InSixteenBitsIsTheStepInFp32Rounded) {
+  constexpr size_t kCount = 3001;
+  const auto through = [](std::vector<float>& v, DType type, std::vector<uint16_t>& bits) {
+    bits.resize(v.size());
+    for (size_t i = 0; i < v.size(); ++i) {
+      bits[i] = type == DType::kBF16 ? to_bf16(v[i]) : to_f16(v[i]);
+      v[i] = type == DType::kBF16 ? from_bf16(bits[i]) : from_f16(bits[i]);
+    }
+  };
+  const auto expect_rounded = [](const std::vector<uint16_t>& got, std::vector<float> want,
+                                 DType type, const char* what) {
+    for (size_t i = 0; i < want.size(); ++i)
+      ASSERT_EQ(got[i], type == DType::kBF16 ? to_bf16(want[i]) : to_f16(want[i])) << what << i;
+  };
+  for (const DType type : {DType::kBF16, DType::kF16})
+    for (const bool with_param : {false, true})
+      on_every_tier([&] {
+        Tensors wide = Tensors::random(kCount, 21);
+        std::vector<uint16_t> param, grad, first, second, low(kCount);
+        through(wide.grad, type, grad);
+        through(wide.first, type, first);
+        through(wide.second, type, second);
+        if (with_param) through(wide.param, type, param);
+        Tensors narrow = wide;
+        UpdateArrays all{
+            .param =
+                with_param ? values_of(std::span(param), type) : values_of(std::span(narrow.param)),
+            .grad = values_of(std::span(grad), type),
+            .states = {values_of(std::span(first), type), values_of(std::span(second), type)},
+            .low = values_of(std::span(low), type),
+            .grad_scale = kGradScale};
+        adam_step(all, kAdamW);
+        adam(kAdamW)(wide, 0, kCount);
+        expect_rounded(first, wide.first, type, "first state ");
+        expect_rounded(second, wide.second, type, "second state ");
+        expect_rounded(low, wide.param, type, "copy ");
+        if (with_param) return expect_rounded(param, wide.param, type, "param ");
+        expect_same_bits(narrow.param, wide.param);
+      });
 }
 
 // ---- the same bits
@@ -279,9 +472,11 @@ TEST(UpdateStep, WritesTheRoundedParameterInTheSamePass) {
            {std::pair(DType::kBF16, &to_bf16), std::pair(DType::kF16, &to_f16)}) {
         std::fill(std::begin(memory), std::end(memory), uint16_t{0xabcd});
         Tensors t = Tensors::random(1003, 5);
-        adam_step({t.param, t.grad, t.first, t.second, {{memory + skew, 1003}, type}}, kAdamW);
+        UpdateArrays all = arrays(t, 0, 1003, 2);
+        all.low = values_of(std::span(memory + skew, 1003), type);
+        adam_step(all, kAdamW);
         for (size_t i = 0; i < 1003; ++i) ASSERT_EQ(memory[skew + i], round(t.param[i])) << i;
-        sgd_step({t.param, t.grad, t.first, {{memory + skew, 1003}, type}}, kNesterov);
+        sgd_step(all, kNesterov);
         for (size_t i = 0; i < 1003; ++i) ASSERT_EQ(memory[skew + i], round(t.param[i])) << i;
         ASSERT_EQ(memory[skew + 1003], 0xabcd);
         if (skew > 0) {
@@ -291,16 +486,28 @@ TEST(UpdateStep, WritesTheRoundedParameterInTheSamePass) {
   });
 }
 
-TEST(UpdateStep, RefusesSpansOfDifferentSizes) {
+TEST(UpdateStep, RefusesArraysThatDoNotFit) {
   Tensors t = Tensors::random(10, 1);
-  const std::span<float> nine = std::span(t.first).first(9);
-  EXPECT_THROW(adam_step({t.param, t.grad, nine, t.second, {}}, {}), std::logic_error);
-  EXPECT_THROW(adam_step({t.param, t.grad, t.first, t.second, {std::span(t.low).first(9)}}, {}),
-               std::logic_error);
-  EXPECT_THROW(adam_step({t.param, t.grad, t.first, t.second, {t.low, DType::kF32}}, {}),
-               std::logic_error);
-  EXPECT_THROW(sgd_step({t.param, t.grad, nine, {}}, {.momentum = 0.9}), std::logic_error);
-  EXPECT_THROW(sgd_step({t.param, t.grad, {}, {}}, {.momentum = 0.9}), std::logic_error);
+  const UpdateArrays good = arrays(t, 0, 10, 2);
+  UpdateArrays bad = good;
+  bad.states[0] = good.states[0].part(0, 9);
+  EXPECT_THROW(adam_step(bad, {}), std::logic_error);
+  EXPECT_THROW(sgd_step(bad, {.momentum = 0.9}), std::logic_error);
+  bad = good;
+  bad.states[1] = {};
+  EXPECT_THROW(adam_step(bad, {}), std::logic_error);
+  bad = good;
+  bad.grad = {};
+  EXPECT_THROW(lion_step(bad, {}), std::logic_error);
+  bad = good;
+  bad.low = values_of(std::span(t.low).first(9), DType::kBF16);
+  EXPECT_THROW(adam_step(bad, {}), std::logic_error);
+  bad.low = good.param;
+  EXPECT_THROW(adam_step(bad, {}), std::logic_error) << "an fp32 copy";
+  bad = good;
+  bad.grad.dtype = DType::kI32;
+  EXPECT_THROW(adagrad_step(bad, {}), std::logic_error);
+  EXPECT_THROW(sgd_step(arrays(t, 0, 10, 0), {.momentum = 0.9}), std::logic_error);
 }
 
 }  // namespace

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every update rule, sharded, in files and resumed: the same bits as on one rank.
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <map>
+
+#include "hydrofoil/checkpoint/save.h"
+#include "hydrofoil/core/error.h"
+#include "hydrofoil/train/model.h"
+#include "hydrofoil/train/snapshot.h"
+#include "tests/support/ranks.h"
+#include "tests/train/batches.h"
+
+namespace hydrofoil::train {
+namespace {
+
+spec::ModelSpec tiny() {
+  return spec::model_spec_from_hf(
+      R"({"model_type":"gpt2","vocab_size":97,"n_embd":36,"n_layer":3,"n_head":3,"n_positions":24})",
+      "test");
+}
+
+struct Training {
+  std::string optimizer;
+  int ranks = 1, stage = 0;
+  DType storage = DType::kF32, states = DType::kF32;
+  bool files = false;
+  int64_t accumulation = 1, steps = 5;
+};
+
+const std::map<std::string, optim::Hyperparameters> kRules = {
+    {"Adagrad", {.lr = 1e-2, .weight_decay = 0.1, .lr_decay = 0.1, .initial_sum = 1e-3}},
+    {"Lamb", {.lr = 1e-2, .weight_decay = 0.1}},
+    {"Lion", {.lr = 1e-3, .beta2 = 0.99, .weight_decay = 0.1}}};
+
+Model make(const comm::Communicator& group, const Training& run) {
+  at::set_num_threads(1);
+  EngineOptions options{.stage = run.stage,
+                        .accumulation = run.accumulation,
+                        .gradient_clipping = 0.5,
+                        .storage = run.storage,
+                        .states = run.states,
+                        .optimizer = run.optimizer,
+                        .groups = {kRules.at(run.optimizer)}};
+  if (run.files)
+    options.state_files = {.tier = {.folder = testing::TempDir(),
+                                    .io = {.block_bytes = 4096, .queue_depth = 2},
+                                    .buffers = 3},
+                           .chunk_elements = 1024};
+  Model model = make_model(group, tiny(), options);
+  initialize(model, 3);
+  return model;
+}
+
+// All ranks together see `accumulation x ranks` micro-batches in one order, however divided.
+double train_step(Model& model, int64_t step) {
+  const auto& group = model.engine->group();
+  const int64_t accumulation = model.engine->options().accumulation;
+  double loss = 0;
+  for (int64_t micro = 0; micro < accumulation; ++micro) {
+    const auto part =
+        batch_loss(*model.program,
+                   batch_at((step * accumulation + micro) * group.size() + group.rank(), 2), false);
+    model.engine->backward(part.sum, part.weight);
+    loss = model.engine->step().loss;
+  }
+  return loss;
+}
+
+std::vector<double> train(const Training& run) {
+  std::vector<double> losses(static_cast<size_t>(run.steps));
+  test::run_ranks(run.ranks, [&](const comm::Communicator& group) {
+    Model model = make(group, run);
+    for (int64_t step = 0; step < run.steps; ++step) {
+      const double loss = train_step(model, step);
+      if (group.rank() == 0) losses[static_cast<size_t>(step)] = loss;
+    }
+    group.barrier();
+  });
+  return losses;
+}
+
+TEST(Optimizers, StagesRanksAndFilesAreBitEqual) {
+  for (const auto& [name, group] : kRules)
+    for (const int ranks : {2, 3, 4}) {
+      const auto one = train({.optimizer = name, .accumulation = ranks});
+      for (const int stage : {0, 1, 2, 3})
+        for (const bool files : {false, true}) {
+          if (files && stage == 1) continue;
+          EXPECT_EQ(train({.optimizer = name, .ranks = ranks, .stage = stage, .files = files}), one)
+              << name << ", stage " << stage << ", ranks " << ranks << (files ? ", files" : "");
+        }
+    }
+}
+
+TEST(Optimizers, SixteenBitParametersAndStatesAreBitEqualOverStagesToo) {
+  for (const auto& [name, group] : kRules)
+    for (const DType states : {DType::kF32, DType::kBF16}) {
+      Training run{
+          .optimizer = name, .ranks = 3, .stage = 1, .storage = DType::kBF16, .states = states};
+      const auto reference = train(run);
+      run.stage = 3, run.files = true;
+      EXPECT_EQ(train(run), reference) << name;
+    }
+}
+
+TEST(Optimizers, ResumeOnOtherRanksAndStagesWithTheirOwnStates) {
+  const auto folder = std::filesystem::path(testing::TempDir()) /
+                      ("hydrofoil-optimizers-" + std::to_string(::getpid()));
+  const std::map<std::string, std::vector<std::string>> kStates = {
+      {"Adagrad", {"sum"}}, {"Lamb", {"exp_avg", "exp_avg_sq"}}, {"Lion", {"exp_avg"}}};
+  for (const auto& [name, states] : kStates) {
+    std::filesystem::remove_all(folder);
+    const auto expected = train({.optimizer = name, .accumulation = 2, .steps = 6});
+    test::run_ranks(2, [&, &name = name](const comm::Communicator& group) {
+      Model model = make(group, {.optimizer = name, .ranks = 2, .stage = 2});
+      for (int64_t step = 0; step < 3; ++step) train_step(model, step);
+      checkpoint::save(group, snapshot(*model.engine, {.step = 3, .attempts = 3}, {}),
+                       {.root = folder, .keep = 1, .created_by = "test"});
+    });
+    const checkpoint::Reader reader(folder);
+    for (const auto& state : states)
+      EXPECT_TRUE(reader.has("optimizer.safetensors", state + ".transformer.h.1.mlp.c_fc.weight"));
+    EXPECT_EQ(reader.has("optimizer.safetensors", "exp_avg_sq.transformer.h.1.mlp.c_fc.weight"),
+              states.size() == 2);
+    test::run_ranks(1, [&, &name = name](const comm::Communicator& group) {
+      Model model = make(group, {.optimizer = name, .files = true, .accumulation = 2});
+      EXPECT_EQ(restore(*model.engine, reader).step, 3);
+      for (int64_t step = 3; step < 6; ++step)
+        EXPECT_EQ(train_step(model, step), expected[static_cast<size_t>(step)]) << name;
+      Model other = make(group, {.optimizer = name == "Lion" ? "Lamb" : "Lion"});
+      EXPECT_THROW(restore(*other.engine, reader), Error) << name;
+    });
+  }
+  std::filesystem::remove_all(folder);
+}
+
+// A ratio of its own for each tensor: as if each were a unit of its own.
+TEST(Optimizers, LambMovesATensorByAShareOfItsNorm) {
+  test::run_ranks(2, [&](const comm::Communicator& group) {
+    const std::map<std::string, float> sizes = {{"a", 1.0f}, {"b", 100.0f}, {"c", 0.0f}};
+    UnitDeclaration unit{.name = "u", .parameters = {}};
+    for (const auto& [name, size] : sizes) unit.parameters.push_back({.name = name, .shape = {97}});
+    Engine engine(group, {unit},
+                  {.stage = 3,
+                   .gradient_clipping = 0,
+                   .optimizer = "lamb",
+                   .groups = {{.lr = 0.1, .bias_correction = false, .max_coeff = 1e6}}});
+    engine.fill_parameters([&](const std::string& name, size_t, std::span<float> out) {
+      std::fill(out.begin(), out.end(), sizes.at(name));
+    });
+    at::Tensor loss;
+    for (const auto& [name, size] : sizes) {
+      const auto sum = engine.tensor(name).sum();
+      loss = loss.defined() ? loss + sum : sum;
+    }
+    engine.backward(loss);
+    engine.step();
+    // Direction m / sqrt(v) is the same everywhere: a tenth of the norm is a tenth of each element.
+    // A tensor of zeros has no norm: its ratio is 1 and it moves by lr m / sqrt(v).
+    const double plain = 0.1 * 0.1 / std::sqrt(0.001);
+    for (const auto& [name, size] : sizes) {
+      const double want = size == 0 ? -plain : 0.9 * size;
+      EXPECT_NEAR(engine.tensor(name).sum().item<double>() / 97, want, 1e-4 * (size + 1)) << name;
+    }
+    group.barrier();
+  });
+}
+
+}  // namespace
+}  // namespace hydrofoil::train
