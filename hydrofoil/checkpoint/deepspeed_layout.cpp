@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 
+#include "hydrofoil/core/align.h"
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/io/name.h"
 #include "hydrofoil/io/safetensors.h"
@@ -35,10 +36,6 @@ uint64_t elements_of(const std::vector<int64_t>& shape) {
   uint64_t elements = 0, bytes = 0;
   io::count_elements(shape, DType::kF32, elements, bytes);
   return elements;
-}
-
-uint64_t round_up(uint64_t value, uint64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
 }
 
 }  // namespace

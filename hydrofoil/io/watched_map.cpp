@@ -14,6 +14,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "hydrofoil/core/align.h"
+
 namespace hydrofoil::io {
 namespace {
 
@@ -77,7 +79,7 @@ WatchedMap::WatchedMap(File file) : file_(std::move(file)), map_(file_) {
   free->taken = true;
   free->torn = false;
   free->begin = reinterpret_cast<uintptr_t>(bytes().data());
-  free->end = free->begin + (bytes().size() + page_bytes - 1) / page_bytes * page_bytes;
+  free->end = free->begin + round_up(bytes().size(), page_bytes);
 }
 
 WatchedMap::~WatchedMap() {

@@ -10,17 +10,10 @@
 #include <string>
 #include <utility>
 
+#include "hydrofoil/core/align.h"
 #include "hydrofoil/core/error.h"
 
 namespace hydrofoil::memory {
-namespace {
-
-constexpr size_t round_up(size_t bytes) {
-  return (bytes + io::kDirectAlign - 1) / io::kDirectAlign * io::kDirectAlign;
-}
-
-}  // namespace
-
 FileTier::FileTier(FileTierOptions options, Ledger& ledger, Category category)
     : options_(std::move(options)),
       file_(io::File::scratch(options_.folder)),
@@ -37,7 +30,7 @@ FileTier::Piece FileTier::add(std::span<const size_t> part_bytes) {
   Place place{.offset = file_bytes_, .bytes = 0, .parts = {}, .written = false};
   for (const size_t bytes : part_bytes) {
     place.parts.push_back({.begin = place.bytes, .bytes = bytes, .checksum = 0});
-    place.bytes += round_up(bytes);
+    place.bytes += round_up(bytes, io::kDirectAlign);
   }
   file_.reserve(file_bytes_ + place.bytes);
   file_bytes_ += place.bytes;
@@ -145,7 +138,7 @@ void FileTier::read(Piece piece, size_t part, size_t begin, std::span<std::byte>
   if (last_read_.bytes == 0 || last_read_.piece != piece || last_read_.part != part) {
     forget_last_read();
     const Stored& stored = place.parts[part];
-    const size_t bytes = round_up(stored.bytes);
+    const size_t bytes = round_up(stored.bytes, io::kDirectAlign);
     last_read_ = {piece, part, bytes, pool_.take(bytes, 0)};
     const std::span data(last_read_.buffer.get(), bytes);
     try {

@@ -7,15 +7,13 @@
 #include <utility>
 
 #include "hydrofoil/comm/flight_recorder.h"
+#include "hydrofoil/core/align.h"
 #include "hydrofoil/kernels/convert.h"
 
 namespace hydrofoil::memory {
 namespace {
 
 constexpr size_t kPage = 4096;
-constexpr size_t round_up(size_t n, size_t multiple) {
-  return (n + multiple - 1) / multiple * multiple;
-}
 
 }  // namespace
 

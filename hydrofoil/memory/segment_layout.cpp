@@ -5,15 +5,9 @@
 #include <stdexcept>
 #include <utility>
 
+#include "hydrofoil/core/align.h"
+
 namespace hydrofoil::memory {
-namespace {
-
-constexpr size_t round_up(size_t n, size_t multiple) {
-  return (n + multiple - 1) / multiple * multiple;
-}
-
-}  // namespace
-
 size_t TensorInfo::numel() const {
   size_t n = 1;
   for (const int64_t extent : shape) n *= static_cast<size_t>(extent);

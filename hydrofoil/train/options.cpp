@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "hydrofoil/core/align.h"
+
 namespace hydrofoil::train {
 namespace {
 
@@ -61,8 +63,7 @@ optim::ScheduleConfig schedule_of(const config::SchedulerConfig& c, int64_t run_
 std::optional<zero::StateFiles> state_files_of(const config::DeepSpeedConfig& ds) {
   const auto& offload = ds.zero.offload_optimizer;
   if (offload.device != config::Device::kNvme) return {};
-  constexpr size_t kAlign = io::kDirectAlign;
-  const auto block = (static_cast<size_t>(ds.aio.block_size) + kAlign - 1) / kAlign * kAlign;
+  const size_t block = round_up(static_cast<size_t>(ds.aio.block_size), io::kDirectAlign);
   return zero::StateFiles{
       .tier = {.folder = offload.nvme_path,
                .io = {.block_bytes = block, .queue_depth = static_cast<int>(ds.aio.queue_depth)},
