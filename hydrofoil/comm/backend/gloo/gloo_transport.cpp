@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "hydrofoil/comm/backend/message/transport.h"
+#include "hydrofoil/comm/backend/shared/fabric.h"
 #include "hydrofoil/comm/backend/shm/rendezvous.h"
 #include "hydrofoil/core/error.h"
 
@@ -106,10 +107,6 @@ class GlooTransport final : public Transport {
   StorePointer store_;  // rank 0's serves the others as long as it lives
 };
 
-std::string seconds(std::chrono::milliseconds time) {
-  return std::to_string((time.count() + 999) / 1000) + " s";
-}
-
 c10::intrusive_ptr<c10d::TCPStore> open_store(const TransportRequest& request,
                                               const std::string& address, int port) {
   c10d::TCPStoreOptions options;
@@ -128,7 +125,7 @@ c10::intrusive_ptr<c10d::TCPStore> open_store(const TransportRequest& request,
                   "MASTER_PORT to a free port");
     throw Error(
         ExitCode::kTimeout,
-        "rank 0 did not answer on " + place + " within " + seconds(request.rendezvous_timeout),
+        "rank 0 did not answer on " + place + " within " + seconds_text(request.rendezvous_timeout),
         "comm backend gloo", "is MASTER_ADDR the host of rank 0, and reachable?");
   }
 }
@@ -171,7 +168,7 @@ void meet_in(const StorePointer& store, const TransportRequest& request) {
     if (!store->check({key(r)})) missing += (missing.empty() ? "" : ", ") + std::to_string(r);
   throw Error(ExitCode::kTimeout,
               "ranks " + missing + " of " + std::to_string(request.size) + " did not come within " +
-                  seconds(request.rendezvous_timeout),
+                  seconds_text(request.rendezvous_timeout),
               "comm backend gloo",
               "start all ranks; HYDROFOIL_RENDEZVOUS_TIMEOUT_SECONDS sets how long they wait");
 }
@@ -217,12 +214,11 @@ Transport* open(const TransportRequest& request) {
 }  // namespace
 }  // namespace hydrofoil::comm
 
-extern "C" {
-__attribute__((visibility("default"))) hydrofoil::comm::Transport* hydrofoil_open_transport(
+hydrofoil::comm::Transport* hydrofoil_open_transport(
     const hydrofoil::comm::TransportRequest& request) {
   return hydrofoil::comm::open(request);
 }
-__attribute__((visibility("default"))) const char* hydrofoil_name_transport() {
+
+const char* hydrofoil_name_transport() {
   return "Gloo of libtorch " TORCH_VERSION;
-}
 }

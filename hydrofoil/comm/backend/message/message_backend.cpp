@@ -233,14 +233,22 @@ void MessageBackend::do_broadcast(Call& call, Buffer data, int root) {
 }
 
 void MessageBackend::give(Call& call, int to, const void* data, size_t bytes) {
-  if (bytes == 0) return;
-  const auto transfer = world_->transport().send(world_rank(to), data_channel(), data, bytes);
-  world_->finish(*transfer, world_rank(to), call);
+  put(call, to, data_channel(), data, bytes);
 }
 
 void MessageBackend::take(Call& call, int from, void* data, size_t bytes) {
+  get(call, from, data_channel(), data, bytes);
+}
+
+void MessageBackend::put(Call& call, int to, uint32_t channel, const void* data, size_t bytes) {
   if (bytes == 0) return;
-  const auto transfer = world_->transport().receive(world_rank(from), data_channel(), data, bytes);
+  const auto transfer = world_->transport().send(world_rank(to), channel, data, bytes);
+  world_->finish(*transfer, world_rank(to), call);
+}
+
+void MessageBackend::get(Call& call, int from, uint32_t channel, void* data, size_t bytes) {
+  if (bytes == 0) return;
+  const auto transfer = world_->transport().receive(world_rank(from), channel, data, bytes);
   world_->finish(*transfer, world_rank(from), call);
 }
 
@@ -248,29 +256,20 @@ void MessageBackend::take(Call& call, int from, void* data, size_t bytes) {
 
 void MessageBackend::do_send(Call& call, ConstBuffer data, int to) {
   const Header header{call.record, call.signature, data.count};
-  const auto put = [&](const void* bytes, size_t size) {
-    const auto transfer = world_->transport().send(world_rank(to), pair_channel(), bytes, size);
-    world_->finish(*transfer, world_rank(to), call);
-  };
-  put(&header, sizeof header);
-  if (data.count) put(data.data, data.bytes());
+  put(call, to, pair_channel(), &header, sizeof header);
+  put(call, to, pair_channel(), data.data, data.bytes());
 }
 
 void MessageBackend::do_recv(Call& call, Buffer data, int from) {
   Header header;
-  const auto take = [&](void* bytes, size_t size) {
-    const auto transfer =
-        world_->transport().receive(world_rank(from), pair_channel(), bytes, size);
-    world_->finish(*transfer, world_rank(from), call);
-  };
-  take(&header, sizeof header);
+  get(call, from, pair_channel(), &header, sizeof header);
   world_->heard(world_rank(from), header.record);
   if (header.count != data.count || header.record.type != data.type)
     world_->fail(ExitCode::kError,
                  world_->label(world_rank(from)) + " sent " + std::to_string(header.count) + " " +
                      std::string(name_of(header.record.type)) + " where " +
                      world_->label(world_->rank()) + " called " + describe_in_full(call.record));
-  if (data.count) take(data.data, data.bytes());
+  get(call, from, pair_channel(), data.data, data.bytes());
 }
 
 // --- groups

@@ -89,6 +89,9 @@ class MessageBackend final : public Backend {
   // of the ranks. out may be own.
   void reduce(std::byte* out, const std::byte* own, size_t stride, size_t count, DType type,
               Reduce op);
+  // One message to or from a rank; none where there are no bytes.
+  void put(Call& call, int to, uint32_t channel, const void* data, size_t bytes);
+  void get(Call& call, int from, uint32_t channel, void* data, size_t bytes);
   uint32_t data_channel() const { return 2 * number_; }
   uint32_t pair_channel() const { return 2 * number_ + 1; }
 

@@ -71,3 +71,9 @@ constexpr const char *kOpenTransport = "hydrofoil_open_transport",
                      *kNameTransport = "hydrofoil_name_transport";
 
 }  // namespace hydrofoil::comm
+
+extern "C" {
+__attribute__((visibility("default"))) hydrofoil::comm::Transport* hydrofoil_open_transport(
+    const hydrofoil::comm::TransportRequest& request);
+__attribute__((visibility("default"))) const char* hydrofoil_name_transport();
+}

@@ -157,12 +157,12 @@ Transport* open(const TransportRequest& request) {
 }  // namespace
 }  // namespace hydrofoil::comm
 
-extern "C" {
-__attribute__((visibility("default"))) hydrofoil::comm::Transport* hydrofoil_open_transport(
+hydrofoil::comm::Transport* hydrofoil_open_transport(
     const hydrofoil::comm::TransportRequest& request) {
   return hydrofoil::comm::open(request);
 }
-__attribute__((visibility("default"))) const char* hydrofoil_name_transport() {
+
+const char* hydrofoil_name_transport() {
   static const std::string name = [] {
     std::array<char, MPI_MAX_LIBRARY_VERSION_STRING> text{};
     int length = 0;
@@ -171,5 +171,4 @@ __attribute__((visibility("default"))) const char* hydrofoil_name_transport() {
     return all.substr(0, all.find(','));
   }();
   return name.c_str();
-}
 }
