@@ -138,8 +138,8 @@ void DeepSpeedConfig::visit_gradients(Reader& f) {
           gradient_clipping);
   const std::string one_divisor =
       "gradients are summed unscaled in fp32 and divided once, so the result is the same";
-  f.unstored({.name = "prescale_gradients", .status = kNoEffect, .why = one_divisor}, "false");
-  f.unstored({.name = "gradient_predivide_factor", .status = kNoEffect, .why = one_divisor}, "1.0");
+  f.ignored("prescale_gradients", "false", one_divisor);
+  f.ignored("gradient_predivide_factor", "1.0", one_divisor);
   f.unstored({.name = "gradient_allreduce_op",
               .help = "how gradients of ranks are combined",
               .choices = {{"mean", kNoEffect, "always the mean"},
@@ -159,8 +159,8 @@ void DeepSpeedConfig::visit_gradients(Reader& f) {
               .why = "there is no sequence parallelism"},
              "\"fp32\"");
   const std::string chosen = "collectives are chosen by the library";
-  f.unstored({.name = "disable_allgather", .status = kNoEffect, .why = chosen}, "false");
-  f.unstored({.name = "allgather_size", .status = kNoEffect, .why = chosen}, "500000000");
+  f.ignored("disable_allgather", "false", chosen);
+  f.ignored("allgather_size", "500000000", chosen);
   f.unstored(
       {.name = "fp32_allreduce", .status = kNoEffect, .why = "communication_data_type says it"},
       "false");
@@ -262,10 +262,6 @@ void DeepSpeedConfig::visit_bookkeeping(Reader& f) {
            .min = 1,
            .default_text = "on a terminal one live line; elsewhere 100, or 10 seconds"},
           steps_per_print);
-  const auto ignored = [&](const char* name, const char* standard, const char* why,
-                           Type type = Type::kAny) {
-    f.unstored({.name = name, .status = kNoEffect, .why = why}, standard, type);
-  };
   f.field({.name = "wall_clock_breakdown",
            .help = "print with a progress line where the time of the step went"},
           wall_clock_breakdown);
@@ -273,21 +269,21 @@ void DeepSpeedConfig::visit_bookkeeping(Reader& f) {
           memory_breakdown);
   f.field({.name = "dump_state", .help = "print the resolved configuration at the start"},
           dump_state);
-  ignored("log_level", "null", "use the program's own flags", Type::kString);
-  ignored("dataloader_drop_last", "false", "sequences are packed: every batch is full");
-  ignored("vocabulary_size", "null", "the model's own config says it", Type::kInteger);
-  ignored("graph_harvesting", "false", "there are no device graphs");
-  ignored("zero_allow_untested_optimizer", "false", "every optimizer works at every stage");
-  ignored("zero_force_ds_cpu_optimizer", "true", "there is one implementation of each optimizer");
-  ignored("use_data_before_expert_parallelism", "false", "there is no expert parallelism");
+  f.ignored("log_level", "null", "use the program's own flags", {}, Type::kString);
+  f.ignored("dataloader_drop_last", "false", "sequences are packed: every batch is full");
+  f.ignored("vocabulary_size", "null", "the model's own config says it", {}, Type::kInteger);
+  f.ignored("graph_harvesting", "false", "there are no device graphs");
+  f.ignored("zero_allow_untested_optimizer", "false", "every optimizer works at every stage");
+  f.ignored("zero_force_ds_cpu_optimizer", "true", "there is one implementation of each optimizer");
+  f.ignored("use_data_before_expert_parallelism", "false", "there is no expert parallelism");
   f.unstored({.name = "sequence_parallel_size",
               .status = kRefused,
               .why = "sequence parallelism is not built yet; remove it"},
              "1");
   f.enter({.name = "timers", .help = "throughput timers"});
   f.enter({.name = "throughput"});
-  ignored("enabled", "true", "throughput is always measured");
-  ignored("synchronized", "true", "CPU ranks have nothing to synchronise");
+  f.ignored("enabled", "true", "throughput is always measured");
+  f.ignored("synchronized", "true", "CPU ranks have nothing to synchronise");
   f.leave();
   f.leave();
 }

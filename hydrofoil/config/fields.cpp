@@ -234,6 +234,12 @@ void Reader::refuse(const Row& row, const std::string& value) {
               cut == std::string::npos ? std::string() : row.why.substr(cut + 2));
 }
 
+void Reader::ignored(const std::string& name, std::string_view default_json, const std::string& why,
+                     const std::string& unit, Type type) {
+  unstored({.name = name, .unit = unit, .status = Status::kNoEffect, .why = why}, default_json,
+           type);
+}
+
 void Reader::unstored(const Key& key, std::string_view default_json, Type type) {
   Unstored slot;
   slot.standard = parse_json(default_json, "default");

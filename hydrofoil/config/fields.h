@@ -143,6 +143,9 @@ class Reader {
   // A key that is checked and reported but that nothing reads. Its type is that of the default,
   // or `type` where the default is null.
   void unstored(const Key& key, std::string_view default_json, Type type = Type::kAny);
+  // One that has no effect here, and why.
+  void ignored(const std::string& name, std::string_view default_json, const std::string& why,
+               const std::string& unit = {}, Type type = Type::kAny);
 
   template <class S>
   void section(const Key& key, S& s) {

@@ -83,18 +83,15 @@ void visit_activation_checkpointing(Reader& f) {
               .status = kRefused,
               .why = "offloading activations is not built yet; use 'recompute'"},
              "false");
-  f.unstored({.name = "contiguous_memory_optimization", .status = kNoEffect, .why = why}, "false");
+  f.ignored("contiguous_memory_optimization", "false", why);
   f.unstored({.name = "number_checkpoints", .status = kNoEffect, .why = why}, "null",
              Type::kInteger);
-  f.unstored({.name = "synchronize_checkpoint_boundary", .status = kNoEffect, .why = why}, "false");
-  f.unstored({.name = "profile", .status = kNoEffect, .why = why}, "false");
+  f.ignored("synchronize_checkpoint_boundary", "false", why);
+  f.ignored("profile", "false", why);
   f.leave();
 }
 
 void visit_checkpoint(Reader& f) {
-  const auto ignored = [&](const char* name, const char* standard, const char* why) {
-    f.unstored({.name = name, .status = kNoEffect, .why = why}, standard);
-  };
   const char* one = "a checkpoint is written once, by all ranks together";
   f.enter({.name = "checkpoint", .help = "how checkpoints are written"});
   f.unstored({.name = "tag_validation",
@@ -103,23 +100,23 @@ void visit_checkpoint(Reader& f) {
                           {"Ignore", kNoEffect, "ranks cannot disagree: the name is the step"},
                           {"Fail", kNoEffect, "ranks cannot disagree: the name is the step"}}},
              "\"Warn\"");
-  ignored("load_universal", "false", "every checkpoint loads on any number of ranks");
+  f.ignored("load_universal", "false", "every checkpoint loads on any number of ranks");
   f.unstored({.name = "use_node_local_storage",
               .status = kRefused,
               .why = "a checkpoint is one folder that all ranks see; remove it"},
              "false");
-  ignored("checkpoint_serialization", "true", one);
+  f.ignored("checkpoint_serialization", "true", one);
   f.enter({.name = "parallel_write", .status = kNoEffect, .why = one});
-  ignored("pipeline_stage", "false", "all ranks write their parts at the same time");
+  f.ignored("pipeline_stage", "false", "all ranks write their parts at the same time");
   f.leave();
   f.enter({.name = "writer", .status = kNoEffect, .why = one});
-  ignored("type", "\"FAST\"", one);
-  ignored("io_buffer_size", "67108864", one);
-  ignored("io_buffer_double", "true", one);
-  ignored("io_multiplier", "1", one);
-  ignored("show_statistics", "false", one);
+  f.ignored("type", "\"FAST\"", one);
+  f.ignored("io_buffer_size", "67108864", one);
+  f.ignored("io_buffer_double", "true", one);
+  f.ignored("io_multiplier", "1", one);
+  f.ignored("show_statistics", "false", one);
   f.unstored({.name = "data_parallel", .status = kNoEffect, .why = one}, "null", Type::kString);
-  ignored("decoupled", "false", "'save_buffer_bytes' of the run file says it");
+  f.ignored("decoupled", "false", "'save_buffer_bytes' of the run file says it");
   f.leave();
   f.leave();
 }

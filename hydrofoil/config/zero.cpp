@@ -22,38 +22,31 @@ void visit_device(Reader& f, OffloadConfig& offload, Choice nvme) {
 }
 
 void visit_buckets(Reader& f) {
-  const auto ignored = [&](const char* name, const char* standard, const std::string& why,
-                           const char* unit = "") {
-    f.unstored({.name = name, .unit = unit, .status = kNoEffect, .why = why}, standard);
-  };
   const std::string blocks = "the unit of reducing and gathering is the block of the model";
-  ignored("reduce_bucket_size", "500000000", blocks, "elements");
-  ignored("allgather_bucket_size", "500000000", blocks, "elements");
-  ignored("contiguous_gradients", "true", "gradients always lie in flat buffers");
+  f.ignored("reduce_bucket_size", "500000000", blocks, "elements");
+  f.ignored("allgather_bucket_size", "500000000", blocks, "elements");
+  f.ignored("contiguous_gradients", "true", "gradients always lie in flat buffers");
   f.unstored({.name = "overlap_comm",
               .status = kNoEffect,
               .why = "the reducer decides what overlaps with backward"},
              "null", Type::kBool);
-  ignored("reduce_scatter", "true", "gradients are always reduce-scattered at stages 1 to 3");
-  ignored("allgather_partitions", "true", "parameters are always all-gathered");
-  ignored("use_multi_rank_bucket_allreduce", "true", blocks);
-  ignored("round_robin_gradients", "false", blocks);
-  ignored("grad_hooks", "true", blocks);
-  ignored("sub_group_size", "1000000000", blocks, "elements");
+  f.ignored("reduce_scatter", "true", "gradients are always reduce-scattered at stages 1 to 3");
+  f.ignored("allgather_partitions", "true", "parameters are always all-gathered");
+  f.ignored("use_multi_rank_bucket_allreduce", "true", blocks);
+  f.ignored("round_robin_gradients", "false", blocks);
+  f.ignored("grad_hooks", "true", blocks);
+  f.ignored("sub_group_size", "1000000000", blocks, "elements");
 }
 
 void visit_checks(Reader& f) {
-  const auto ignored = [&](const char* name, const char* standard, const std::string& why) {
-    f.unstored({.name = name, .status = kNoEffect, .why = why}, standard);
-  };
   const std::string any = "a checkpoint holds fp32 tensors and loads on any number of ranks";
-  ignored("load_from_fp32_weights", "true", any);
-  ignored("elastic_checkpoint", "false", any);
-  ignored("pipeline_loading_checkpoint", "false", any);
-  ignored("ignore_unused_parameters", "true", "the models use every parameter in every step");
-  ignored("enable_sanity_checks", "false", "collectives are always compared between ranks");
-  ignored("override_module_apply", "true", "there are no Python modules");
-  ignored("memory_efficient_linear", "true", "a released weight is never saved for backward");
+  f.ignored("load_from_fp32_weights", "true", any);
+  f.ignored("elastic_checkpoint", "false", any);
+  f.ignored("pipeline_loading_checkpoint", "false", any);
+  f.ignored("ignore_unused_parameters", "true", "the models use every parameter in every step");
+  f.ignored("enable_sanity_checks", "false", "collectives are always compared between ranks");
+  f.ignored("override_module_apply", "true", "there are no Python modules");
+  f.ignored("memory_efficient_linear", "true", "a released weight is never saved for backward");
   // Rewritten by modernise() before reading: here for the documentation.
   const auto rewritten = [&](const char* name, std::vector<std::string> aliases, const char* to) {
     f.unstored({.name = name, .aliases = std::move(aliases), .status = Status::kMapped, .why = to},
@@ -61,7 +54,7 @@ void visit_checks(Reader& f) {
   };
   rewritten("cpu_offload", {}, "offload_optimizer.device \"cpu\"");
   rewritten("cpu_offload_param", {"cpu_offload_params"}, "offload_param.device \"cpu\"");
-  ignored("cpu_offload_use_pin_memory", "false", "there is no offloading to tune");
+  f.ignored("cpu_offload_use_pin_memory", "false", "there is no offloading to tune");
   f.unstored({.name = "legacy_stage1",
               .status = kRefused,
               .why = "DeepSpeed removed it too; stage 1 needs no flag"},
@@ -164,9 +157,6 @@ void visit_stage3(Reader& f, ZeroConfig& zero) {
 }  // namespace
 
 void OffloadConfig::visit_optimizer(Reader& f) {
-  const auto ignored = [&](const char* name, const char* standard, const std::string& why) {
-    f.unstored({.name = name, .status = kNoEffect, .why = why}, standard);
-  };
   f.enter({.name = "offload_optimizer", .help = "where optimizer state is kept"});
   visit_device(f, *this, {"nvme"});
   const std::string idle = device == Device::kNvme ? "" : "no state lies in a file";
@@ -187,13 +177,13 @@ void OffloadConfig::visit_optimizer(Reader& f) {
            .max = 1,
            .idle = idle},
           ratio);
-  ignored("pin_memory", "true", "there is no device that copies from pinned memory");
-  ignored("buffer_size", "100000000", "pieces have one size");
+  f.ignored("pin_memory", "true", "there is no device that copies from pinned memory");
+  f.ignored("buffer_size", "100000000", "pieces have one size");
   const std::string always = "reading ahead and writing behind is how the file is used";
-  ignored("pipeline", "false", always);
-  ignored("pipeline_read", "false", always);
-  ignored("pipeline_write", "false", always);
-  ignored("fast_init", "false", "states are zeros until the first step, which reads nothing");
+  f.ignored("pipeline", "false", always);
+  f.ignored("pipeline_read", "false", always);
+  f.ignored("pipeline_write", "false", always);
+  f.ignored("fast_init", "false", "states are zeros until the first step, which reads nothing");
   f.unstored({.name = "cpuadam_cores_perc",
               .min = 0,
               .max = 1,
@@ -212,19 +202,14 @@ void OffloadConfig::visit_parameters(Reader& f) {
   f.enter({.name = "offload_param", .help = "where slices of parameters are kept"});
   visit_device(f, *this, {"nvme", kRefused, "parameters in files are not built yet; use \"none\""});
   f.unstored({.name = "nvme_path", .status = kNoEffect, .why = why}, "null", Type::kString);
-  f.unstored({.name = "pin_memory", .status = kNoEffect, .why = why}, "true");
-  f.unstored({.name = "buffer_count", .status = kNoEffect, .why = why}, "5");
-  f.unstored({.name = "buffer_size", .unit = "elements", .status = kNoEffect, .why = why},
-             "100000000");
-  f.unstored({.name = "max_in_cpu", .unit = "elements", .status = kNoEffect, .why = why},
-             "1000000000");
+  f.ignored("pin_memory", "true", why);
+  f.ignored("buffer_count", "5", why);
+  f.ignored("buffer_size", "100000000", why, "elements");
+  f.ignored("max_in_cpu", "1000000000", why, "elements");
   f.leave();
 }
 
 void AioConfig::visit(Reader& f, const std::string& idle) {
-  const auto ignored = [&](const char* name, const char* standard, const std::string& why) {
-    f.unstored({.name = name, .status = kNoEffect, .why = why}, standard);
-  };
   f.enter({.name = "aio", .help = "how files are read and written ('hydrofoil bench io')"});
   f.field({.name = "block_size",
            .help = "a transfer is cut into blocks of this size, rounded up to a multiple of 4096",
@@ -240,11 +225,11 @@ void AioConfig::visit(Reader& f, const std::string& idle) {
            .idle = idle},
           queue_depth);
   const std::string one = "one thread keeps the whole queue under way";
-  ignored("intra_op_parallelism", "1", one);
-  ignored("thread_count", "1", one);
-  ignored("single_submit", "false", one);
-  ignored("overlap_events", "true", one);
-  ignored("use_gds", "false", "ranks run on the CPU");
+  f.ignored("intra_op_parallelism", "1", one);
+  f.ignored("thread_count", "1", one);
+  f.ignored("single_submit", "false", one);
+  f.ignored("overlap_events", "true", one);
+  f.ignored("use_gds", "false", "ranks run on the CPU");
   f.leave();
 }
 
