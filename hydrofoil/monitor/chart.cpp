@@ -2,9 +2,7 @@
 #include "hydrofoil/monitor/chart.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <cstdio>
 #include <limits>
 
 #include "hydrofoil/monitor/format.h"
@@ -14,11 +12,6 @@ namespace {
 
 constexpr double kWidth = 640, kHeight = 200, kLeft = 58, kRight = 18, kTop = 8, kBottom = 22;
 constexpr size_t kMostPoints = 400;
-
-std::string print(const char* format, double value) {
-  std::array<char, 48> text;
-  return {text.data(), static_cast<size_t>(std::snprintf(text.data(), text.size(), format, value))};
-}
 
 struct Range {
   double low = std::numeric_limits<double>::infinity(), high = -low;

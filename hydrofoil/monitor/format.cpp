@@ -12,11 +12,6 @@
 namespace hydrofoil::monitor {
 namespace {
 
-std::string print(const char* format, double value) {
-  std::array<char, 64> text;
-  return {text.data(), static_cast<size_t>(std::snprintf(text.data(), text.size(), format, value))};
-}
-
 // Three digits that matter, in the largest unit that leaves at least 1.
 std::string scaled(double value, double base, std::span<const char* const> units) {
   size_t unit = 0;
@@ -95,6 +90,11 @@ std::string exact(double value) {
   std::array<char, 32> text;
   const auto end = std::to_chars(text.data(), text.data() + text.size(), value).ptr;
   return {text.data(), end};
+}
+
+std::string print(const char* format, double value) {
+  std::array<char, 320> text;  // "%f" of the largest double fits
+  return {text.data(), static_cast<size_t>(std::snprintf(text.data(), text.size(), format, value))};
 }
 
 std::string human_bytes(uint64_t bytes) {

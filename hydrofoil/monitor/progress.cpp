@@ -4,10 +4,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include <array>
 #include <chrono>
 #include <cmath>
-#include <cstdio>
 #include <limits>
 #include <utility>
 
@@ -15,12 +13,6 @@
 
 namespace hydrofoil::monitor {
 namespace {
-
-std::string fixed(double value, const char* format) {
-  std::array<char, 64> text;
-  std::snprintf(text.data(), text.size(), format, value);
-  return text.data();
-}
 
 uint64_t sum(const NamedBytes& values) {
   uint64_t total = 0;
@@ -36,7 +28,7 @@ uint64_t peak(const NamedBytes& values) {
 
 std::string step_text(const StepRecord& r, double step_seconds) {
   std::string text = "step " + std::to_string(r.step) + "/" + std::to_string(r.steps) + "  loss " +
-                     fixed(r.loss, "%.4f") + "  " + human_count(r.tokens_per_second) + " tokens/s";
+                     print("%.4f", r.loss) + "  " + human_count(r.tokens_per_second) + " tokens/s";
   if (!r.memory_bytes.empty()) text += "  " + human_bytes(peak(r.memory_bytes));
   if (r.skipped) text += "  skipped (overflow)";
   if (r.step < r.steps)
@@ -66,13 +58,13 @@ void Progress::report(const Event& event) {
   if (const auto* record = std::get_if<StepRecord>(&event)) return step(*record);
   if (const auto* record = std::get_if<EvalRecord>(&event))
     return line("step " + std::to_string(record->step) + "  " + record->name + ": loss " +
-                fixed(record->loss, "%.4f") +
-                (record->accuracy ? ", accuracy " + fixed(*record->accuracy, "%.4f")
-                                  : ", perplexity " + fixed(std::exp(record->loss), "%.2f")));
+                 print("%.4f", record->loss) +
+                 (record->accuracy ? ", accuracy " + print("%.4f", *record->accuracy)
+                                   : ", perplexity " + print("%.2f", std::exp(record->loss))));
   if (const auto* record = std::get_if<SavedRecord>(&event))
     return line("step " + std::to_string(record->step) + "  saved " + record->checkpoint + " in " +
-                fixed(record->seconds, "%.2f") + " s, training waited " +
-                fixed(record->waited_seconds, "%.2f") + " s");
+                print("%.2f", record->seconds) + " s, training waited " +
+                print("%.2f", record->waited_seconds) + " s");
   if (const auto* record = std::get_if<EndRecord>(&event)) {
     line("done: " + std::to_string(record->steps) + " steps" +
          (record->checkpoint.empty() ? "" : ", saved in " + record->checkpoint));
@@ -118,7 +110,7 @@ void Progress::breakdowns(const StepRecord& record) {
   std::string text;
   if (options_.phases) {
     for (const auto& [phase, seconds] : record.phase_seconds)
-      text += (text.empty() ? "  time (ms): " : " | ") + phase + " " + fixed(seconds * 1e3, "%.2f");
+      text += (text.empty() ? "  time (ms): " : " | ") + phase + " " + print("%.2f", seconds * 1e3);
     line(text);
   }
   if (!options_.memory) return;

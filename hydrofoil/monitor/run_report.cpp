@@ -2,9 +2,7 @@
 #include "hydrofoil/monitor/run_report.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <cstdio>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -53,9 +51,7 @@ std::string finite(double value) {
 }
 
 std::string short_number(double value) {
-  std::array<char, 32> text;
-  const int size = std::snprintf(text.data(), text.size(), "%.5g", value);
-  return std::isfinite(value) ? std::string(text.data(), static_cast<size_t>(size)) : finite(value);
+  return std::isfinite(value) ? print("%.5g", value) : finite(value);
 }
 
 std::string cards(const RunFolder& run) {
