@@ -8,6 +8,7 @@
 #include <string>
 
 #include "program.h"
+#include "tests/support/scratch.h"
 
 namespace hydrofoil::cli {
 namespace {
@@ -19,8 +20,6 @@ namespace fs = std::filesystem;
 class Plan : public testing::Test {
  protected:
   Plan() {
-    std::string name = (fs::temp_directory_path() / "hydrofoil_plan_XXXXXX").string();
-    folder_ = ::mkdtemp(name.data());
     write("config.json", config().dump());
     json run{{"version", 1},
              {"model", {{"config", config()}}},
@@ -30,7 +29,6 @@ class Plan : public testing::Test {
     write("run.json", run.dump());
     write("ds.json", R"({"train_batch_size": 6, "zero_optimization": {"stage": 3}})");
   }
-  ~Plan() override { fs::remove_all(folder_); }
 
   static json config() {
     return {{"model_type", "gpt2"}, {"vocab_size", 997}, {"n_positions", 128},
@@ -39,7 +37,8 @@ class Plan : public testing::Test {
   void write(const char* name, const std::string& text) { std::ofstream(folder_ / name) << text; }
   std::string path(const char* name) const { return (folder_ / name).string(); }
 
-  fs::path folder_;
+  const test::Scratch scratch_;
+  const fs::path& folder_ = scratch_.path();
 };
 
 TEST_F(Plan, OfARunFileIsATableOrOneObject) {

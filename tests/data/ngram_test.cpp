@@ -10,7 +10,7 @@
 
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/core/random.h"
-#include "tests/data/scratch.h"
+#include "tests/support/scratch.h"
 
 namespace hydrofoil::data {
 namespace {

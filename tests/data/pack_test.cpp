@@ -5,7 +5,7 @@
 
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/text/bpe_trainer.h"
-#include "tests/data/scratch.h"
+#include "tests/support/scratch.h"
 
 namespace hydrofoil::data {
 namespace {

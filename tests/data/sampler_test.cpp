@@ -7,7 +7,7 @@
 #include <set>
 
 #include "hydrofoil/core/error.h"
-#include "tests/data/scratch.h"
+#include "tests/support/scratch.h"
 
 namespace hydrofoil::data {
 namespace {

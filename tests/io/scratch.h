@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A folder for one test, and a way to look at the error something ends with.
+// Files of a test, and a way to look at the error something ends with.
 #pragma once
 
 #include <filesystem>
@@ -9,25 +9,11 @@
 #include <string>
 
 #include "hydrofoil/core/error.h"
-#include "hydrofoil/io/file.h"
+#include "tests/support/scratch.h"
 
 namespace hydrofoil::io {
 
-class Scratch {
- public:
-  Scratch() : path_(std::filesystem::temp_directory_path() / ("hydrofoil-io-" + unique_id())) {
-    std::filesystem::create_directories(path_);
-  }
-  ~Scratch() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
+using test::Scratch;
 
 inline void put(const std::filesystem::path& path, const std::string& bytes) {
   std::ofstream(path, std::ios::binary) << bytes;

@@ -14,6 +14,7 @@
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/monitor/csv.h"
 #include "hydrofoil/monitor/json_lines.h"
+#include "tests/support/scratch.h"
 
 namespace hydrofoil::monitor {
 namespace {
@@ -25,12 +26,6 @@ using ::testing::StartsWith;
 
 class Files : public testing::Test {
  protected:
-  Files() {
-    std::string name = (fs::temp_directory_path() / "hydrofoil_monitor_XXXXXX").string();
-    folder_ = ::mkdtemp(name.data());
-  }
-  ~Files() override { fs::remove_all(folder_); }
-
   std::string path(const char* name) const { return (folder_ / name).string(); }
   static std::vector<std::string> lines(const std::string& path) {
     std::ifstream in(path);
@@ -39,7 +34,8 @@ class Files : public testing::Test {
     return result;
   }
 
-  fs::path folder_;
+  const test::Scratch scratch_;
+  const fs::path& folder_ = scratch_.path();
 };
 
 StepRecord step(int64_t number, double loss = 1) {

@@ -16,6 +16,7 @@
 #include "hydrofoil/monitor/json_lines.h"
 #include "hydrofoil/monitor/run_report.h"
 #include "hydrofoil/monitor/trace_file.h"
+#include "tests/support/scratch.h"
 
 namespace hydrofoil::monitor {
 namespace {
@@ -60,11 +61,6 @@ std::string ill_formed(std::string_view html) {
 
 class Report : public testing::Test {
  protected:
-  Report() {
-    std::string name = (fs::temp_directory_path() / "hydrofoil_report_XXXXXX").string();
-    folder_ = ::mkdtemp(name.data());
-  }
-  ~Report() override { fs::remove_all(folder_); }
   void write(const char* name, const std::string& text) const {
     fs::create_directories((folder_ / name).parent_path());
     std::ofstream(folder_ / name, std::ios::binary) << text;
@@ -97,7 +93,8 @@ class Report : public testing::Test {
     write("run.json", R"({"model": "</pre><script>alert(1)</script>"})");
     write("machine.json", R"({"processor": "A & B <C>", "cores": 2})");
   }
-  fs::path folder_;
+  const test::Scratch scratch_;
+  const fs::path& folder_ = scratch_.path();
 };
 
 TEST(IllFormed, TheOracleSeesWhatIsWrong) {

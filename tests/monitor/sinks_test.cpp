@@ -2,7 +2,6 @@
 // TensorBoard event files and Prometheus text, read by readers that share no code with the writers.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
@@ -20,6 +19,7 @@
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/monitor/prometheus.h"
 #include "hydrofoil/monitor/tensorboard.h"
+#include "tests/support/scratch.h"
 
 namespace hydrofoil::monitor {
 namespace {
@@ -30,12 +30,8 @@ using ::testing::HasSubstr;
 
 class Sinks : public testing::Test {
  protected:
-  Sinks() {
-    std::string name = (fs::temp_directory_path() / "hydrofoil_sinks_XXXXXX").string();
-    folder_ = ::mkdtemp(name.data());
-  }
-  ~Sinks() override { fs::remove_all(folder_); }
-  fs::path folder_;
+  const test::Scratch scratch_;
+  const fs::path& folder_ = scratch_.path();
 };
 
 std::string bytes_of(const fs::path& path) {

@@ -3,7 +3,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -13,6 +12,8 @@
 #include <random>
 #include <string>
 #include <vector>
+
+#include "tests/support/scratch.h"
 
 namespace hydrofoil::monitor {
 namespace {
@@ -77,8 +78,8 @@ TEST(Trace, EventsOfATrackNeverCross) {
 }
 
 TEST(Trace, AFileIsOneArrayAlsoWhenCutShort) {
-  std::string name = (std::filesystem::temp_directory_path() / "hydrofoil_trace_XXXXXX").string();
-  ::close(::mkstemp(name.data()));
+  const test::Scratch scratch;
+  const std::string name = scratch / "trace.json";
   const auto text = [&] {
     std::ifstream in(name);
     return std::string(std::istreambuf_iterator<char>(in), {});
@@ -91,7 +92,6 @@ TEST(Trace, AFileIsOneArrayAlsoWhenCutShort) {
     EXPECT_EQ(Json::parse(text() + "]").size(), 6U) << "a killed run lacks the bracket only";
   }
   EXPECT_EQ(Json::parse(text()).size(), 6U);
-  std::filesystem::remove(name);
 }
 
 }  // namespace

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "processes.h"
-#include "tests/data/scratch.h"
+#include "tests/support/scratch.h"
 
 namespace hydrofoil::test {
 

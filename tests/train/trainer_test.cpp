@@ -15,8 +15,8 @@
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/core/random.h"
 #include "hydrofoil/io/safetensors.h"
-#include "tests/data/scratch.h"
 #include "tests/support/ranks.h"
+#include "tests/support/scratch.h"
 
 namespace hydrofoil::train {
 namespace {
