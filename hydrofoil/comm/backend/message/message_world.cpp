@@ -188,13 +188,15 @@ void MessageWorld::fail(ExitCode code, const std::string& message, const std::st
 }
 
 // A rank that fails tells its peers before it goes: what it said counts.
+void MessageWorld::await_news(int peer) {
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, kSettle, [&] {
+    return failure_.present() || left_at_[static_cast<size_t>(peer)] != Clock::time_point{};
+  });
+}
+
 void MessageWorld::lose(int peer, const Call& call, const std::string& why) {
-  {
-    std::unique_lock lock(mutex_);
-    changed_.wait_for(lock, kSettle, [&] {
-      return failure_.present() || left_at_[static_cast<size_t>(peer)] != Clock::time_point{};
-    });
-  }
+  await_news(peer);
   check();
   if (has_left(peer)) miss(peer, call);
   fail(ExitCode::kPeerFailed, label(peer) + " died or cannot be reached while " + label(rank()) +
@@ -223,6 +225,7 @@ std::string MessageWorld::account_of(int peer) {
     if (!recent) return text + "; it does not answer, and " + last_heard_text(peer);
     text += "; " + last_seen_text(*recent);
     const CallRecord* last = last_seen(*recent);
+    if (last && last->phase == CallPhase::kFailed) await_news(peer);  // it may know more
     if (!last || last->phase != CallPhase::kStarted || last->waits_for < 0) break;
     peer = last->waits_for;
     text += " and waited for " + label(peer);

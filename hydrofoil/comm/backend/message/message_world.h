@@ -116,6 +116,7 @@ class MessageWorld {
 
   bool await(const Pending& pending);
   bool hopeless(const Pending& pending, Clock::time_point now) const;
+  void await_news(int peer);
   [[noreturn]] void lose(int peer, const Call& call, const std::string& why);
   [[noreturn]] void miss(int peer, const Call& call);  // it has left
   // The peer did not come in time; follows the chain of who waits for whom.
