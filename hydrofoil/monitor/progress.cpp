@@ -58,9 +58,9 @@ void Progress::report(const Event& event) {
   if (const auto* record = std::get_if<StepRecord>(&event)) return step(*record);
   if (const auto* record = std::get_if<EvalRecord>(&event))
     return line("step " + std::to_string(record->step) + "  " + record->name + ": loss " +
-                 print("%.4f", record->loss) +
-                 (record->accuracy ? ", accuracy " + print("%.4f", *record->accuracy)
-                                   : ", perplexity " + print("%.2f", std::exp(record->loss))));
+                print("%.4f", record->loss) +
+                (record->accuracy ? ", accuracy " + print("%.4f", *record->accuracy)
+                                  : ", perplexity " + print("%.2f", std::exp(record->loss))));
   if (const auto* record = std::get_if<SavedRecord>(&event))
     return line("step " + std::to_string(record->step) + "  saved " + record->checkpoint + " in " +
                 print("%.2f", record->seconds) + " s, training waited " +

@@ -4,7 +4,7 @@
 #include <gmock/gmock.h>
 
 #include "hydrofoil/core/error.h"
-#include "scratch.h"
+#include "tests/support/scratch.h"
 
 namespace hydrofoil::data {
 namespace {

@@ -11,8 +11,8 @@
 #include "hydrofoil/checkpoint/folder.h"
 #include "hydrofoil/core/random.h"
 #include "hydrofoil/train/trainer.h"
-#include "tests/data/scratch.h"
 #include "tests/support/ranks.h"
+#include "tests/support/scratch.h"
 
 namespace hydrofoil::train {
 namespace {
