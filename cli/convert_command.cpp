@@ -20,7 +20,7 @@ namespace {
 
 struct ConvertArguments {
   std::string model, output, dtype = "f32";
-  bool json = false;
+  bool json = false, average = false;
 };
 
 DType dtype_of(std::string name) {
@@ -35,7 +35,8 @@ DType dtype_of(std::string name) {
 int convert(const ConvertArguments& arguments) {
   set_compute_threads(host::usable_cores());
   const DType dtype = dtype_of(arguments.dtype);
-  const checkpoint::ModelSource source(arguments.model);
+  const checkpoint::ModelSource source(
+      arguments.model, arguments.average ? checkpoint::Take::kAverage : checkpoint::Take::kWeights);
   const bool gguf = std::filesystem::path(arguments.output).extension() == ".gguf";
   const auto exported =
       (gguf ? checkpoint::export_gguf : checkpoint::export_model)(source, arguments.output, dtype);
@@ -66,6 +67,8 @@ void add_arguments(CLI::App* command, Action& action) {
                    "Hugging Face folder to make, or GGUF file (NAME.gguf); it must not exist")
       ->required();
   command->add_option("--dtype", arguments->dtype, "of the weights: f32, bf16 or f16; default f32");
+  command->add_flag("--average", arguments->average,
+                    "the moving average of a run's weights (average_decay) in their place");
   command->add_flag("--json", arguments->json, "one JSON object on standard output");
   command->callback([&action, arguments] { action = [arguments] { return convert(*arguments); }; });
 }

@@ -20,10 +20,10 @@ namespace hydrofoil::cli {
 namespace {
 
 struct EvalArguments {
-  std::string model, text;
+  ModelArguments model;
+  std::string text;
   int64_t length = 0, sequences = 4;
   bool json = false;
-  int threads = 0;
 };
 
 // The text as what the model's head is judged on. A token file is gone from its folder at once; the
@@ -66,7 +66,7 @@ void print(const train::Evaluation& result, const spec::ModelSpec& spec, double 
 }
 
 int eval(const EvalArguments& arguments) {
-  const LocalModel local = load_local_model(arguments.model, arguments.threads);
+  const LocalModel local = load_local_model(arguments.model);
   const auto& spec = local.model.program->spec();
   const int64_t length =
       arguments.length > 0 ? std::min(arguments.length, spec.position_limit()) : spec.max_positions;
@@ -89,9 +89,7 @@ void add_eval_command(CLI::App& app, Action& action) {
   auto* command = app.add_subcommand(
       "eval", "Measure the perplexity of a text, or the accuracy of a classifier");
   auto arguments = std::make_shared<EvalArguments>();
-  command
-      ->add_option("MODEL", arguments->model, "Hugging Face folder, checkpoint, or output of a run")
-      ->required();
+  add_model_options(command, arguments->model);
   command
       ->add_option("--text", arguments->text,
                    "a UTF-8 text file; for a classifier a .jsonl or .tsv file with labels")
@@ -101,8 +99,6 @@ void add_eval_command(CLI::App& app, Action& action) {
   command->add_option("--sequences", arguments->sequences, "windows at a time")
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  command->add_option("--threads", arguments->threads, "compute threads; 0: all cores")
-      ->check(CLI::NonNegativeNumber);
   command->add_flag("--json", arguments->json, "one JSON object on standard output");
   command->footer(
       "Each window starts without context, so long windows give better figures.\n"

@@ -17,10 +17,10 @@ namespace hydrofoil::cli {
 namespace {
 
 struct GenerateArguments {
-  std::string model, prompt;
+  ModelArguments model;
+  std::string prompt;
   models::GenerateOptions options;
   bool greedy = false, json = false;
-  int threads = 0;
 };
 
 // Where text ends, by the names that tokenizers give it.
@@ -59,7 +59,7 @@ const models::Decoder& decoder_of(const LocalModel& local) {
 
 int generate(GenerateArguments arguments) {
   const at::NoGradGuard no_grad;
-  const LocalModel local = load_local_model(arguments.model, arguments.threads);
+  const LocalModel local = load_local_model(arguments.model);
   std::vector<int64_t> prompt;
   for (const int32_t id : local.tokenizer.encode(arguments.prompt)) prompt.push_back(id);
   arguments.options.stop_tokens = end_tokens(local.tokenizer);
@@ -83,9 +83,7 @@ void add_generate_command(CLI::App& app, Action& action) {
   auto* command = app.add_subcommand("generate", "Continue a prompt");
   auto arguments = std::make_shared<GenerateArguments>();
   arguments->options.temperature = 0.8;
-  command
-      ->add_option("MODEL", arguments->model, "Hugging Face folder, checkpoint, or output of a run")
-      ->required();
+  add_model_options(command, arguments->model);
   command->add_option("--prompt", arguments->prompt,
                       "text to continue; empty: from the start of a document");
   command->add_option("--max-tokens", arguments->options.max_tokens, "tokens to generate at most")
@@ -105,8 +103,6 @@ void add_generate_command(CLI::App& app, Action& action) {
   command
       ->add_option("--logits", arguments->options.logits,
                    "with --json: the K largest logits of each position")
-      ->check(CLI::NonNegativeNumber);
-  command->add_option("--threads", arguments->threads, "compute threads; 0: all cores")
       ->check(CLI::NonNegativeNumber);
   command->add_flag("--json", arguments->json, "one JSON object on standard output");
   command->footer(

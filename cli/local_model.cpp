@@ -14,11 +14,22 @@
 
 namespace hydrofoil::cli {
 
-LocalModel load_local_model(const std::string& path, int threads) {
-  if (threads <= 0) threads = host::usable_cores();
+void add_model_options(CLI::App* command, ModelArguments& arguments) {
+  command
+      ->add_option("MODEL", arguments.path, "Hugging Face folder, checkpoint, or output of a run")
+      ->required();
+  command->add_option("--threads", arguments.threads, "compute threads; 0: all cores")
+      ->check(CLI::NonNegativeNumber);
+  command->add_flag("--average", arguments.average,
+                    "the moving average of a run's weights (average_decay) in their place");
+}
+
+LocalModel load_local_model(const ModelArguments& arguments) {
+  const int threads = arguments.threads > 0 ? arguments.threads : host::usable_cores();
   at::set_num_threads(threads);
   set_compute_threads(threads);
-  const checkpoint::ModelSource source(path);
+  const checkpoint::ModelSource source(
+      arguments.path, arguments.average ? checkpoint::Take::kAverage : checkpoint::Take::kWeights);
   const auto tokenizer = source.tokenizer();
   if (!tokenizer)
     throw Error(ExitCode::kConfig, "there is no tokenizer.json beside the model",

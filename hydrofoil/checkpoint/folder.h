@@ -15,6 +15,11 @@
 namespace hydrofoil::checkpoint {
 
 constexpr const char* kLatestName = "latest";
+// Of a run: the weights under Hugging Face's names, and what the optimizer keeps of each of them,
+// "exp_avg.<name>", "master.<name>", "average.<name>".
+constexpr const char* kModelFile = "model.safetensors";
+constexpr const char* kOptimizerFile = "optimizer.safetensors";
+constexpr const char* kAverageKind = "average";
 
 std::string step_name(int64_t step);  // "step-00000100"
 

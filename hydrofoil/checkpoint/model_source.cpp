@@ -56,7 +56,7 @@ void Weights::require_shape(const std::string& name, std::span<const int64_t> ex
                 name, "config.json and weights do not belong together");
 }
 
-ModelSource::ModelSource(const fs::path& path) : path_(path) {
+ModelSource::ModelSource(const fs::path& path, Take take) : path_(path), take_(take) {
   if (is_gguf(path)) gguf_ = std::make_shared<io::GgufFile>(path);
   if (gguf_) return;
   if (!has_safetensors(path) && !has_torch_files(path))
@@ -106,6 +106,7 @@ std::optional<text::TokenizerSpec> ModelSource::tokenizer() const {
 }
 
 std::unique_ptr<Weights> ModelSource::weights() const {
+  if (take_ == Take::kAverage) return average_weights(path_);
   if (gguf_) return gguf_weights(gguf_, spec());
   if (!deepspeed_.empty()) return std::make_unique<DeepSpeedWeights>(deepspeed_);
   if (!has_safetensors(path_) && has_torch_files(path_)) return torch_weights(path_);

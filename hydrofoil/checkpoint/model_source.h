@@ -36,10 +36,15 @@ class Weights {
   virtual void read(const std::string& name, size_t begin, std::span<float> out) const = 0;
 };
 
+enum class Take : uint8_t {
+  kWeights,
+  kAverage,  // the moving average that a run keeps of them
+};
+
 class ModelSource {
  public:
   // Error(kConfig) when there is no model.
-  explicit ModelSource(const std::filesystem::path& path);
+  explicit ModelSource(const std::filesystem::path& path, Take take = Take::kWeights);
 
   // The folder that holds config.json, or the GGUF file.
   const std::filesystem::path& path() const { return path_; }
@@ -49,10 +54,12 @@ class ModelSource {
   std::vector<std::string> settings_not_applied() const;
   // The one that lies with the model, if any.
   std::optional<text::TokenizerSpec> tokenizer() const;
+  // Error(kCheckpoint) for an average where there is none.
   std::unique_ptr<Weights> weights() const;
 
  private:
   std::filesystem::path path_;
+  Take take_;
   std::filesystem::path deepspeed_;           // the folder of its files, if weights lie there
   std::shared_ptr<const io::GgufFile> gguf_;  // its header is read once; null: a folder
 };

@@ -8,6 +8,8 @@
 #include <utility>
 
 #include "hydrofoil/checkpoint/floats.h"
+#include "hydrofoil/checkpoint/folder.h"
+#include "hydrofoil/checkpoint/reader.h"
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/core/ggml_type.h"
 #include "hydrofoil/io/safetensors_set.h"
@@ -41,6 +43,35 @@ class SafetensorsWeights final : public Weights {
     return set_.at(stored_name(name, [&](const auto& n) { return set_.find(n) != nullptr; }));
   }
   io::SafetensorsSet set_;
+};
+
+class AverageWeights final : public Weights {
+ public:
+  explicit AverageWeights(const fs::path& checkpoint) : reader_(checkpoint) {
+    const auto is_average = [](const auto& entry) { return entry.first.starts_with(prefix()); };
+    if (!reader_.has(kOptimizerFile) ||
+        std::ranges::none_of(reader_.tensors(kOptimizerFile), is_average))
+      throw Error(ExitCode::kCheckpoint, "holds no average of the weights",
+                  reader_.folder().string(), "train with average_decay, e.g. 0.999");
+  }
+
+  std::vector<int64_t> shape(const std::string& name) const override {
+    const auto [file, stored] = place(name);
+    return reader_.tensor(file, stored).shape;
+  }
+  void read(const std::string& name, size_t begin, std::span<float> out) const override {
+    const auto [file, stored] = place(name);
+    reader_.read_floats(file, stored, begin, out);
+  }
+
+ private:
+  static std::string prefix() { return std::string(kAverageKind) + "."; }
+  std::pair<const char*, std::string> place(const std::string& name) const {
+    std::string average = prefix() + name;
+    if (reader_.has(kOptimizerFile, average)) return {kOptimizerFile, std::move(average)};
+    return {kModelFile, name};
+  }
+  const Reader reader_;
 };
 
 class TorchWeights final : public Weights {
@@ -165,6 +196,9 @@ class GgufFileWeights final : public Weights {
 
 std::unique_ptr<Weights> safetensors_weights(const fs::path& folder) {
   return std::make_unique<SafetensorsWeights>(folder);
+}
+std::unique_ptr<Weights> average_weights(const fs::path& checkpoint) {
+  return std::make_unique<AverageWeights>(checkpoint);
 }
 std::unique_ptr<Weights> torch_weights(const fs::path& folder) {
   return std::make_unique<TorchWeights>(folder);

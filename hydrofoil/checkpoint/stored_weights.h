@@ -22,6 +22,8 @@ std::string stored_name(const std::string& name, const Has& has) {
 }
 
 std::unique_ptr<Weights> safetensors_weights(const std::filesystem::path& folder);
+// Of a run's checkpoint. What was not trained has no average: the weights themselves.
+std::unique_ptr<Weights> average_weights(const std::filesystem::path& checkpoint);
 std::unique_ptr<Weights> torch_weights(const std::filesystem::path& folder);
 std::unique_ptr<Weights> gguf_weights(std::shared_ptr<const io::GgufFile> file,
                                       const spec::ModelSpec& spec);

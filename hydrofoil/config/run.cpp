@@ -194,6 +194,12 @@ void RunConfig::visit(Reader& f) {
   f.field({.name = "seed", .help = "of initial weights and of the order of the data", .min = 0},
           seed);
   visit_records(f);
+  f.field({.name = "average_decay",
+           .help = "keep a moving average of the weights in fp32, saved with checkpoints for "
+                   "--average of eval, generate and convert, e.g. 0.999; 0: none",
+           .min = 0,
+           .max = 0.999999999},
+          average_decay);
   f.field({.name = "recompute",
            .help = "keep only the inputs of blocks and run their forward again in backward"},
           recompute);

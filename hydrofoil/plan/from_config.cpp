@@ -47,8 +47,9 @@ RunShape shape_of(const config::RunConfig& run, const config::BatchSizes& batch,
   const optim::Hyperparameters group{.momentum = run.deepspeed.optimizer.momentum};
   const auto rule = optim::make_rule(run.deepspeed.optimizer.rule(), std::span(&group, 1));
   const auto& ds = run.deepspeed;
-  shape.optimizer_bytes =
-      rule.states.size() * size_of(ds.state_dtype()) + (ds.keeps_master() ? sizeof(float) : 0);
+  shape.optimizer_bytes = rule.states.size() * size_of(ds.state_dtype()) +
+                          (ds.keeps_master() ? sizeof(float) : 0) +
+                          (run.average_decay > 0 ? sizeof(float) : 0);
   if (const auto& offload = ds.zero.offload_optimizer; offload.device == config::Device::kNvme)
     shape.state_files =
         StateFiles{.buffers = static_cast<size_t>(offload.buffer_count), .share = offload.ratio};

@@ -52,7 +52,7 @@ struct RunShape {
   size_t compute_bytes = 4;        // an element as operators see it
   size_t gradient_bytes = 4;       // an element, accumulated
   size_t gradient_wire_bytes = 4;  // an element on its way
-  size_t optimizer_bytes = 8;      // an element: states, and a master copy where there is one
+  size_t optimizer_bytes = 8;      // an element: states, master copy and average
   uint64_t save_buffer_bytes = 0;  // budget of the copy that is saved beside training
   std::optional<StateFiles> state_files = {};
   // Budget of gathered or widened parameters. None: smallest_resident_bytes.

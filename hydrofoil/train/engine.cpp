@@ -85,6 +85,9 @@ void check(const EngineOptions& options) {
                   std::string(what) + " as fp32, bf16 or fp16, not " + std::string(name_of(type)));
   if (options.wire != options.accumulate && options.accumulate != DType::kF32)
     throw Error(ExitCode::kConfig, "gradients that add up in 16 bits travel as they are");
+  if (options.average_decay < 0 || options.average_decay >= 1)
+    throw Error(ExitCode::kConfig, "the decay of the average must be at least 0 and below 1, not " +
+                                       std::to_string(options.average_decay));
   if (options.groups.empty())
     throw Error(ExitCode::kConfig, "an engine needs at least one parameter group");
 }
@@ -137,8 +140,10 @@ Engine::Engine(comm::Communicator group, const std::vector<UnitDeclaration>& uni
       ledger_);
   optimizer_ = std::make_unique<zero::ShardedOptimizer>(
       *cache_, optim::make_rule(options_.optimizer, options_.groups), std::move(groups),
-      zero::OptimizerOptions{
-          .master = options_.master, .states = options_.states, .files = options_.state_files},
+      zero::OptimizerOptions{.master = options_.master,
+                             .states = options_.states,
+                             .files = options_.state_files,
+                             .average_decay = options_.average_decay},
       ledger_);
   for (size_t u = 0; u < units.size(); ++u) {
     if (units[u].several_uses) reducer_->hold_back(u);
@@ -237,7 +242,10 @@ void Engine::fill_parameters(const Filler& fill) {
   cache_->begin_update();
   for (UnitId unit = 0; unit < cache_->units(); ++unit) {
     cache_->await_readers(unit);
-    for (size_t s = 0; s < cache_->segments(unit).size(); ++s) fill_segment(unit, s, fill);
+    for (size_t s = 0; s < cache_->segments(unit).size(); ++s) {
+      fill_segment(unit, s, fill);
+      optimizer_->start_average(unit, s);
+    }
     cache_->publish(unit);
   }
   cache_->end_update();
@@ -259,12 +267,13 @@ void Engine::fill_segment(UnitId unit, size_t segment, const Filler& fill) {
   };
   if (resting.is_wide()) return fill_range(0, resting.floats());
   if (reducer_->active(unit, segment)) {
-    const auto [id, master] = optimizer_->keep(unit, segment);
-    if (master)
-      return optimizer_->store().visit(
-          {&id, 1}, zero::StateStore::Use::kUpdate, [&, array = *master](const auto& chunk) {
-            fill_range(chunk.range.begin, chunk.arrays[array].floats());
-          });
+    const auto kept = optimizer_->keep(unit, segment);
+    if (kept.master)
+      return optimizer_->store().visit({&kept.id, 1}, zero::StateStore::Use::kUpdate,
+                                       [&, array = *kept.master](const auto& chunk) {
+                                         fill_range(chunk.range.begin,
+                                                    chunk.arrays[array].floats());
+                                       });
   }
   std::vector<float> passing(own.size());
   fill_range(0, passing);

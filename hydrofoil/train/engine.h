@@ -78,6 +78,7 @@ struct EngineOptions {
   bool master = true;  // false: parameters that rest in 16 bits are updated there
   // Optimizer states and master copies in a file, a few pieces at a time in memory.
   std::optional<zero::StateFiles> state_files = {};
+  double average_decay = 0;  // keep a moving average of the parameters; 0: none
   optim::LossScaleConfig loss_scale = {};
   std::string optimizer = "adamw";
   std::vector<optim::Hyperparameters> groups = {{}};

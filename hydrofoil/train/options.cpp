@@ -103,6 +103,7 @@ EngineOptions engine_options(const config::RunConfig& run, const config::BatchSi
           .states = ds.state_dtype(),
           .master = ds.keeps_master(),
           .state_files = state_files_of(ds),
+          .average_decay = run.average_decay,
           .loss_scale = {.dynamic = dynamic,
                          .initial =
                              dynamic ? std::ldexp(1.0, static_cast<int>(fp16.initial_scale_power))

@@ -10,17 +10,19 @@
 #include <utility>
 #include <vector>
 
+#include "hydrofoil/checkpoint/folder.h"
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/train/source.h"
 
 namespace hydrofoil::train {
 namespace {
 
-constexpr const char* kModelFile = "model.safetensors";
-constexpr const char* kOptimizerFile = "optimizer.safetensors";
 constexpr const char* kStateFile = "state.json";
 constexpr std::string_view kMaster = "master";
 
+using checkpoint::kAverageKind;
+using checkpoint::kModelFile;
+using checkpoint::kOptimizerFile;
 using memory::SegmentLayout;
 using memory::UnitId;
 
@@ -87,6 +89,7 @@ checkpoint::FileState optimizer_state(Engine& engine) {
     });
   };
   add_all(kMaster, [](const auto& kept) { return kept.master; });
+  add_all(kAverageKind, [](const auto& kept) { return kept.average; });
   for (size_t i = 0; i < names.size(); ++i)
     add_all(names[i], [&](const auto&) { return std::optional(i); });
   return file;
@@ -149,31 +152,37 @@ struct StateSource {
   std::function<void(const std::string& name, size_t begin, std::span<float> out)> read;
 };
 
-// The rule's states of one chunk, tensor by tensor.
+// The rule's states and the average of one chunk, tensor by tensor. Master copies have come with
+// the parameters.
 void restore_chunk(Engine& engine, const StateSource& source, UnitId unit, size_t segment,
                    const zero::StateStore::Chunk& chunk) {
-  const auto names = engine.optimizer().rule().states;
   const SegmentLayout& layout = engine.cache().segments(unit)[segment].layout;
   const size_t first = engine.cache().own_range(unit, segment).begin + chunk.range.begin;
-  for (const auto& piece : layout.pieces({first, first + chunk.range.size()}))
-    for (size_t i = 0; i < names.size(); ++i) {
-      const std::string name = std::string(names[i]) + "." + layout.tensors()[piece.tensor].name;
-      if (!source.has(name)) continue;
-      memory::Wide values(chunk.arrays[i].part(piece.flat_offset - first, piece.count));
+  const auto names = engine.optimizer().rule().states;
+  for (const auto& piece : layout.pieces({first, first + chunk.range.size()})) {
+    const auto take = [&](std::string_view kind, const memory::Values& array) {
+      const std::string name = std::string(kind) + "." + layout.tensors()[piece.tensor].name;
+      if (!source.has(name)) return;
+      memory::Wide values(array.part(piece.flat_offset - first, piece.count));
       source.read(name, piece.tensor_offset, values.floats());
       values.store();
-    }
+    };
+    for (size_t i = 0; i < names.size(); ++i) take(names[i], chunk.arrays[i]);
+    if (const auto average = engine.optimizer().kept(unit, segment)->average)
+      take(kAverageKind, chunk.arrays[*average]);
+  }
 }
 
 // Whether any tensor had states.
 bool restore_states(Engine& engine, const StateSource& source) {
   bool found = false;
   const auto names = engine.optimizer().rule().states;
+  const std::string kind(names.empty() ? kAverageKind : names[0]);  // tells what was trained
   auto& cache = engine.cache();
-  for (UnitId unit = 0; unit < cache.units() && !names.empty(); ++unit)
+  for (UnitId unit = 0; unit < cache.units(); ++unit)
     for (size_t s = 0; s < cache.segments(unit).size(); ++s) {
       const auto trained = [&](const memory::TensorInfo& tensor) {
-        return source.has(std::string(names[0]) + "." + tensor.name);
+        return source.has(kind + "." + tensor.name);
       };
       if (std::ranges::none_of(cache.segments(unit)[s].layout.tensors(), trained)) continue;
       found = true;

@@ -24,9 +24,9 @@ struct Progress {
 };
 
 // The parameters ("model.safetensors", HF names, in the type they rest in), optimizer states and
-// the fp32 master copies of 16-bit parameters ("optimizer.safetensors", "exp_avg.<name>",
-// "master.<name>") and progress ("state.json") of the engine, plus `texts` as they are. Refers to
-// the engine's memory: save it before the next step.
+// the fp32 master copies of 16-bit parameters and averages ("optimizer.safetensors",
+// "exp_avg.<name>", "master.<name>", "average.<name>") and progress ("state.json") of the engine,
+// plus `texts` as they are. Refers to the engine's memory: save it before the next step.
 checkpoint::Snapshot snapshot(Engine& engine, const Progress& progress,
                               std::map<std::string, std::string> texts);
 

@@ -192,7 +192,7 @@ void Trainer::load_state() {
       progress_ = restore(*model_.engine, checkpoint::DeepSpeedWeights(*folder), progress_.seed);
     } else {
       const checkpoint::Reader reader(*resume_from_);
-      for (const char* file : {"model.safetensors", "optimizer.safetensors"})
+      for (const char* file : {checkpoint::kModelFile, checkpoint::kOptimizerFile})
         if (reader.has(file)) checkpoint::require_intact(group_, reader, file);
       progress_ = restore(*model_.engine, reader);
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hydrofoil/zero/sharded_optimizer.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <stdexcept>
@@ -8,6 +9,7 @@
 
 #include "hydrofoil/core/parallel.h"
 #include "hydrofoil/kernels/convert.h"
+#include "hydrofoil/kernels/grain.h"
 #include "hydrofoil/kernels/norm.h"
 #include "hydrofoil/optim/clip.h"
 
@@ -46,14 +48,20 @@ ShardedOptimizer::Kept ShardedOptimizer::keep(UnitId unit, size_t segment) {
   auto& kept = states_[unit][segment].kept;
   if (kept) return *kept;
   std::vector<DType> arrays(rule_.states.size(), options_.states);
-  const bool has_master = options_.master && cache_.segments(unit)[segment].dtype != DType::kF32;
-  if (has_master) arrays.push_back(DType::kF32);
+  const auto beside = [&](bool wanted) -> std::optional<size_t> {
+    if (!wanted) return std::nullopt;
+    arrays.push_back(DType::kF32);
+    return arrays.size() - 1;
+  };
+  const auto master =
+      beside(options_.master && cache_.segments(unit)[segment].dtype != DType::kF32);
+  const auto average = beside(options_.average_decay > 0);
   const bool in_file = !arrays.empty() && lies_in_file(unit);
-  const size_t last = arrays.size() - 1;
-  kept = Kept{store_.add(cache_.own_range(unit, segment).size(), std::move(arrays), in_file),
-              has_master ? std::optional(last) : std::nullopt};
+  const auto id = store_.add(cache_.own_range(unit, segment).size(), std::move(arrays), in_file);
+  kept = Kept{id, master, average};
   places_.push_back({unit, segment});
-  if (has_master) load_master(unit, segment);
+  if (master) load_master(unit, segment);
+  start_average(unit, segment);
   return *kept;
 }
 
@@ -64,12 +72,23 @@ bool ShardedOptimizer::lies_in_file(UnitId unit) const {
 }
 
 void ShardedOptimizer::load_master(UnitId unit, size_t segment) {
-  const auto [id, master] = *states_[unit][segment].kept;
+  const auto kept = *states_[unit][segment].kept;
   const auto resting = own(unit, segment);
-  store_.visit({&id, 1}, Use::kUpdate, [&, array = *master](const StateStore::Chunk& chunk) {
+  store_.visit({&kept.id, 1}, Use::kUpdate, [&, array = *kept.master](const auto& chunk) {
     const auto narrow = resting.part(chunk.range.begin, chunk.range.size());
     kernels::widen({reinterpret_cast<const uint16_t*>(narrow.data), narrow.count},
                    chunk.arrays[array].floats(), narrow.dtype);
+  });
+}
+
+void ShardedOptimizer::start_average(UnitId unit, size_t segment) {
+  const auto kept = states_[unit][segment].kept;
+  if (!kept || !kept->average) return;
+  const auto resting = own(unit, segment);
+  store_.visit({&kept->id, 1}, Use::kUpdate, [&](const StateStore::Chunk& chunk) {
+    memory::Wide now(kept->master ? chunk.arrays[*kept->master]
+                                  : resting.part(chunk.range.begin, chunk.range.size()));
+    std::ranges::copy(now.floats(), chunk.arrays[*kept->average].floats().begin());
   });
 }
 
@@ -219,6 +238,10 @@ void ShardedOptimizer::update_chunk(const GradientReducer& gradients,
     run.grad_scale = gradient_scale;
     rule_.update(run, inputs.groups[group_of_[unit][segment][tensor]],
                  states_[unit][segment].updates[tensor]);
+    if (const auto average = states_[unit][segment].kept->average) {
+      const size_t begin = flat.begin - cache_.own_range(unit, segment).begin - chunk.range.begin;
+      average_in(run.param, chunk.arrays[*average].part(begin, flat.size()));
+    }
   }
 }
 
@@ -260,6 +283,18 @@ optim::UpdateArrays ShardedOptimizer::arrays(const GradientReducer& gradients,
                              .low = master ? resting : memory::Values{}};
   for (size_t i = 0; i < rule_.states.size(); ++i) result.states[i] = kept(i);
   return result;
+}
+
+void ShardedOptimizer::average_in(const memory::Values& parameters,
+                                  const memory::Values& average) const {
+  const auto gain = static_cast<float>(1 - options_.average_decay);
+  memory::for_each_chunk(average.count, parameters.is_wide(), [&](size_t at, size_t count) {
+    memory::Wide wide(parameters.part(at, count));
+    const auto now = wide.floats(), mean = average.part(at, count).floats();
+    parallel_for(count, kernels::kGrain, [&](size_t begin, size_t end) {
+      for (size_t i = begin; i < end; ++i) mean[i] += gain * (now[i] - mean[i]);
+    });
+  });
 }
 
 }  // namespace hydrofoil::zero

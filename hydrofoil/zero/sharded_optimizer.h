@@ -25,6 +25,9 @@ struct OptimizerOptions {
   bool master = true;
   DType states = DType::kF32;            // what the rule's states rest in: kF32, kBF16 or kF16
   std::optional<StateFiles> files = {};  // none: all in memory
+  // Of a moving average of the parameters, in fp32: after each update
+  // average += (1 - decay) * (parameter - average). 0: there is none.
+  double average_decay = 0;
 };
 
 struct StepInputs {
@@ -60,17 +63,21 @@ class ShardedOptimizer {
 
   const optim::UpdateRule& rule() const { return rule_; }
   // What is kept of cache.own_range(unit, segment): the rule's states, in the order of
-  // rule().states, and where there is one the fp32 master copy of what rests in 16 bits.
+  // rule().states, and where there are such the fp32 master copy of what rests in 16 bits and the
+  // average.
   struct Kept {
     StateStore::Id id;
-    std::optional<size_t> master;  // its array
+    std::optional<size_t> master, average;  // their arrays
   };
   // Nothing for segments that were never trained.
   std::optional<Kept> kept(memory::UnitId unit, size_t segment) const {
     return states_[unit][segment].kept;
   }
-  // Keeps it from now on: states of zeros, a master copy of cache.own().
+  // Keeps it from now on: states of zeros, a master copy of cache.own(), an average that starts
+  // there.
   Kept keep(memory::UnitId unit, size_t segment);
+  // The average of what is kept starts anew from the parameters as they are.
+  void start_average(memory::UnitId unit, size_t segment);
   StateStore& store() { return store_; }
   // The parameters of a unit were edited: what is kept of them here follows.
   void follow_edit(memory::UnitId unit);
@@ -102,6 +109,7 @@ class ShardedOptimizer {
   std::vector<Run> runs(const GradientReducer& gradients, const StateStore::Chunk& chunk) const;
   optim::UpdateArrays arrays(const GradientReducer& gradients, const StateStore::Chunk& chunk,
                              memory::Range flat) const;
+  void average_in(const memory::Values& parameters, const memory::Values& average) const;
 
   memory::ParameterCache& cache_;
   const optim::UpdateRule rule_;

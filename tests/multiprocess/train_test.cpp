@@ -322,7 +322,7 @@ TEST_F(Train, FlagsServeInsteadOfARunFile) {
       "ds.json", R"({"train_micro_batch_size_per_gpu":1,"zero_optimization":{"stage":1}})");
   const Ended run =
       hydrofoil({"train", "--model", model, "--data", corpus_, "--deepspeed", deepspeed, "--output",
-                 output().string(), "--set", "steps=2", "--json"});
+                 output().string(), "--set", "steps=2", "--set", "average_decay=0.5", "--json"});
   ASSERT_EQ(run.code, 0) << run.err;
   EXPECT_EQ(losses(events(run.out)).size(), 2U);
   // What was trained generates and evaluates.
@@ -333,6 +333,15 @@ TEST_F(Train, FlagsServeInsteadOfARunFile) {
   const Ended eval = hydrofoil({"eval", output().string(), "--text", corpus_, "--json"});
   ASSERT_EQ(eval.code, 0) << eval.err;
   EXPECT_GT(Json::parse(eval.out)["perplexity"].get<double>(), 1.0);
+  // So does its average, in place and as a model of its own.
+  const Ended average =
+      hydrofoil({"eval", output().string(), "--average", "--text", corpus_, "--json"});
+  ASSERT_EQ(average.code, 0) << average.err;
+  EXPECT_NE(Json::parse(average.out)["loss"], Json::parse(eval.out)["loss"]);
+  const auto exported = (scratch_.path() / "average").string();
+  ASSERT_EQ(hydrofoil({"checkpoint", "export", output().string(), exported, "--average"}).code, 0);
+  const Ended again = hydrofoil({"eval", exported, "--text", corpus_, "--json"});
+  EXPECT_EQ(again.out, average.out);
 }
 
 }  // namespace

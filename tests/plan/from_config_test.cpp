@@ -61,6 +61,8 @@ TEST(FromConfig, CountsTheTypesOfGradientsAndStates) {
   EXPECT_EQ(bytes(), (std::array<size_t, 4>{2, 2, 2, 8}));
   ds.bf16.optimizer_states = true;
   EXPECT_EQ(bytes(), (std::array<size_t, 4>{2, 2, 2, 4}));
+  run.average_decay = 0.999;
+  EXPECT_EQ(bytes(), (std::array<size_t, 4>{2, 2, 2, 8}));
 }
 
 TEST(FromConfig, RefusesSequencesLongerThanTheModel) {
