@@ -3,8 +3,8 @@
 
 #include <filesystem>
 
-#include "hydrofoil/config/base64.h"
 #include "hydrofoil/config/sections.h"
+#include "hydrofoil/core/base64.h"
 #include "hydrofoil/core/error.h"
 
 namespace hydrofoil::config {

@@ -4,7 +4,6 @@
 #include <cstdio>
 #include <fstream>
 
-#include "hydrofoil/config/base64.h"
 #include "hydrofoil/config/suggest.h"
 #include "tests/config/support.h"
 
@@ -128,15 +127,6 @@ TEST(Json, FilesThatCannotBeReadAreNamed) {
   EXPECT_THAT(error_of([] { read_json_file("/nonexistent/a.json"); }),
               HasSubstr("/nonexistent/a.json"));
   EXPECT_THAT(error_of([] { read_json_file("/tmp"); }), HasSubstr("/tmp"));
-}
-
-TEST(Base64, DecodesBothAlphabetsWithAndWithoutPadding) {
-  EXPECT_EQ(decode_base64("eyJhIjogMX0="), "{\"a\": 1}");
-  EXPECT_EQ(decode_base64("eyJhIjogMX0"), "{\"a\": 1}");
-  EXPECT_EQ(decode_base64("-_-_"), decode_base64("+/+/"));
-  EXPECT_EQ(decode_base64("a"), std::nullopt);
-  EXPECT_EQ(decode_base64("ds.json"), std::nullopt);
-  EXPECT_EQ(decode_base64(""), std::nullopt);
 }
 
 TEST(Suggest, FindsTheNearestNameOrNone) {

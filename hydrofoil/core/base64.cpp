@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "hydrofoil/config/base64.h"
+#include "hydrofoil/core/base64.h"
 
 #include <cstdint>
 
-namespace hydrofoil::config {
+namespace hydrofoil {
 namespace {
 
 int digit_of(char c) {
@@ -36,4 +36,4 @@ std::optional<std::string> decode_base64(std::string_view text) {
   return out;
 }
 
-}  // namespace hydrofoil::config
+}  // namespace hydrofoil
