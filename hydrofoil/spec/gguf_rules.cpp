@@ -34,7 +34,9 @@ const std::vector<GgufRule>& gguf_rules() {
        .split = {by_pattern(kLlama3Pattern), bytes},
        .ignore_merges = true,
        .begins_with_bos = true},
-      {.name = "qwen2", .split = {by_pattern(kQwen2Pattern), bytes}, .nfc = true},
+      {.name = "qwen2",
+       .split = {by_pattern(kQwen2Pattern), bytes},
+       .normalize = {{.kind = text::NormalizeStep::Kind::kNfc}}},
   };
   return rules;
 }

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "hydrofoil/text/normalizer.h"
 #include "hydrofoil/text/pre_tokenizer.h"
 
 namespace hydrofoil::spec {
@@ -13,7 +14,7 @@ namespace hydrofoil::spec {
 struct GgufRule {
   std::string_view name;
   std::vector<text::SplitStep> split;
-  bool nfc = false;
+  std::vector<text::NormalizeStep> normalize = {};
   bool ignore_merges = false;
   bool begins_with_bos = false;  // where add_bos_token does not say
 };

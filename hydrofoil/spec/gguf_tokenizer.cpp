@@ -134,7 +134,7 @@ text::TokenizerSpec tokenizer_spec_from_gguf(const io::GgufHeader& header,
   text::TokenizerSpec spec;
   spec.split = rule.split;
   spec.split.back().add_prefix_space = reader.flag("add_space_prefix", false);
-  spec.nfc = rule.nfc;
+  spec.normalize = rule.normalize;
   spec.bpe.ignore_merges = rule.ignore_merges;
   read_vocabulary(reader, spec);
   read_merges(reader, spec);

@@ -65,8 +65,8 @@ const GgufRule& rule_of(const text::TokenizerSpec& tokenizer, const std::string&
   auto split = tokenizer.split;
   if (!split.empty()) split.back().add_prefix_space = false;
   for (const GgufRule& rule : gguf_rules())
-    if (!tokenizer.word_piece && rule.split == split && rule.nfc == tokenizer.nfc &&
-        rule.ignore_merges == tokenizer.bpe.ignore_merges)
+    if (!tokenizer.word_piece && !tokenizer.unigram && rule.split == split &&
+        rule.normalize == tokenizer.normalize && rule.ignore_merges == tokenizer.bpe.ignore_merges)
       return rule;
   throw Error(ExitCode::kData, "no splitting rule of GGUF files cuts texts as this tokenizer does",
               where);

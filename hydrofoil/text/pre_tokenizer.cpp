@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hydrofoil/text/pre_tokenizer.h"
 
+#include <algorithm>
+
 #include "hydrofoil/core/error.h"
+#include "hydrofoil/text/utf8.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
@@ -12,6 +15,10 @@ const char* const kGpt2Pattern =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
 namespace {
+
+// The property White_Space.
+constexpr const char* kWhiteSpace =
+    R"([\x{9}-\x{D}\x{20}\x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000}]+)";
 
 std::string message_of(int code) {
   PCRE2_UCHAR buffer[256];
@@ -76,6 +83,13 @@ PreTokenizer::Step PreTokenizer::compile(const SplitStep& spec) {
     case SplitStep::Kind::kDigits:
       step.regex.emplace_back(spec.individual_digits ? "\\p{N}" : "\\p{N}+", false);
       break;
+    case SplitStep::Kind::kWhitespace:
+      step.regex.emplace_back(kWhiteSpace, false);
+      step.keep_matches = false;
+      break;
+    case SplitStep::Kind::kMetaspace:
+      step.metaspace = spec;
+      break;
     case SplitStep::Kind::kByteLevel:
       if (spec.use_regex) step.regex.emplace_back(kGpt2Pattern, false);
       step.prefix_space = spec.add_prefix_space;
@@ -97,6 +111,8 @@ void PreTokenizer::run(size_t step, std::string_view text, Scratch& scratch,
                        const Sink& word) const {
   if (text.empty()) return;
   if (step == steps_.size()) return word(text);
+  if (const auto& metaspace = steps_[step].metaspace)
+    return run_metaspace(*metaspace, text, scratch, word);
   if (steps_[step].prefix_space && text.front() != ' ') {
     // Only the last step adds a space, so this buffer is in use once at a time.
     scratch.prefixed.assign(1, ' ').append(text);
@@ -104,6 +120,23 @@ void PreTokenizer::run(size_t step, std::string_view text, Scratch& scratch,
   }
   if (steps_[step].regex.empty()) return run(step + 1, text, scratch, word);
   run_regex(step, text, scratch, word);
+}
+
+void PreTokenizer::run_metaspace(const SplitStep& step, std::string_view text, Scratch& scratch,
+                                 const Sink& word) {
+  using Prepend = SplitStep::Prepend;
+  const bool wanted = step.prepend == Prepend::kAlways ||
+                      (step.prepend == Prepend::kFirst && text.data() == scratch.start);
+  std::string& spaced = scratch.prefixed;  // in use once at a time: this is the last step
+  spaced.clear();
+  if (wanted && text.front() != ' ' && !text.starts_with(step.space)) spaced = step.space;
+  for (const char c : text) c == ' ' ? spaced.append(step.space) : spaced.append(1, c);
+  if (!step.cut) return word(spaced);
+  for (size_t begin = 0; begin < spaced.size();) {
+    const size_t end = std::min(spaced.find(step.space, begin + 1), spaced.size());
+    word(std::string_view(spaced).substr(begin, end - begin));
+    begin = end;
+  }
 }
 
 void PreTokenizer::run_regex(size_t step, std::string_view text, Scratch& scratch,
@@ -118,9 +151,8 @@ void PreTokenizer::run_regex(size_t step, std::string_view text, Scratch& scratc
     if (match.begin == std::string_view::npos) break;
     keep(rule.keep_gaps, done, match.begin);
     keep(rule.keep_matches, match.begin, match.end);
-    done = from = match.end;
-    if (match.begin == match.end)  // an empty match: look on from the next character
-      for (++from; from < text.size() && (static_cast<uint8_t>(text[from]) & 0xC0) == 0x80;) ++from;
+    done = match.end;
+    from = match.begin == match.end ? next_character(text, match.end) : match.end;
   }
   keep(rule.keep_gaps, done, text.size());
 }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Cuts text into the words inside which BPE merges: the pre-tokenizers of a HF tokenizer.json that
-// byte-level models use (Split, Digits, ByteLevel), on PCRE2 in UTF mode.
+// Cuts text into the words inside which BPE merges and a unigram model chooses: pre-tokenizers of a
+// HF tokenizer.json, on PCRE2 in UTF mode.
 #pragma once
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -18,7 +19,8 @@ namespace hydrofoil::text {
 extern const char* const kGpt2Pattern;
 
 struct SplitStep {
-  enum class Kind { kSplit, kDigits, kByteLevel };
+  enum class Kind { kSplit, kDigits, kWhitespace, kByteLevel, kMetaspace };
+  enum class Prepend { kNever, kFirst, kAlways };
   Kind kind = Kind::kByteLevel;
   // kSplit: a regular expression, or a literal string. What is not between matches is a word of its
   // own ("Isolated"); with `removed` the matches are dropped, or the gaps when inverted.
@@ -27,6 +29,13 @@ struct SplitStep {
   bool individual_digits = false;  // kDigits: one digit a word, else runs of digits
   // kByteLevel: must be the last step. A space is put before a piece that does not begin with one.
   bool add_prefix_space = false, use_regex = true;
+  // kWhitespace: white space goes.
+  // kMetaspace: must be the last step. Spaces become `space`, which is also put before a piece that
+  // does not begin with one: before each, or before that at the start of a text only; each begins a
+  // word where `cut`.
+  std::string space = "▁";
+  Prepend prepend = Prepend::kAlways;
+  bool cut = true;
 
   bool operator==(const SplitStep&) const = default;
 };
@@ -59,6 +68,7 @@ class PreTokenizer {
   struct Scratch {
     std::vector<Regex::MatchData> match_data;
     std::string prefixed;
+    const char* start = nullptr;  // where a text begins, for Prepend::kFirst
   };
   Scratch new_scratch() const;
 
@@ -73,11 +83,14 @@ class PreTokenizer {
   struct Step {
     std::vector<Regex> regex;  // none or one
     bool keep_matches, keep_gaps, prefix_space;
+    std::optional<SplitStep> metaspace = {};
   };
 
   static Step compile(const SplitStep& spec);
   void run(size_t step, std::string_view text, Scratch& scratch, const Sink& word) const;
   void run_regex(size_t step, std::string_view text, Scratch& scratch, const Sink& word) const;
+  static void run_metaspace(const SplitStep& step, std::string_view text, Scratch& scratch,
+                            const Sink& word);
 
   std::vector<Step> steps_;
 };

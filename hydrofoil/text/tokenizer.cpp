@@ -8,7 +8,6 @@
 
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/text/added_tokens.h"
-#include "hydrofoil/text/unicode.h"
 #include "hydrofoil/text/utf8.h"
 
 namespace hydrofoil::text {
@@ -20,14 +19,9 @@ constexpr size_t kPortionIds = 1 << 15;  // of a stream
 struct Scratch {
   PreTokenizer::Scratch split;
   ByteBpe::Scratch bpe;
+  Unigram::Scratch unigram;
   std::vector<int32_t> ids;
 };
-
-// Below U+0300 every character is its own NFC form.
-bool is_surely_nfc(std::string_view text) {
-  return std::all_of(text.begin(), text.end(),
-                     [](char c) { return static_cast<unsigned char>(c) < 0xCC; });
-}
 
 std::vector<int32_t> special_ids(const TokenizerSpec& spec) {
   std::vector<int32_t> ids;
@@ -38,13 +32,24 @@ std::vector<int32_t> special_ids(const TokenizerSpec& spec) {
 
 }  // namespace
 
+const std::vector<std::string>& tokens_of(const TokenizerSpec& spec) {
+  return spec.unigram      ? spec.unigram->tokens
+         : spec.word_piece ? spec.word_piece->tokens
+                           : spec.bpe.tokens;
+}
+
 struct Tokenizer::State {
   explicit State(TokenizerSpec from)
-      : spec(std::move(from)), bpe(spec.bpe, special_ids(spec)), pre_tokenizer(spec.split) {
+      : spec(std::move(from)),
+        bpe(spec.bpe, special_ids(spec)),
+        normalizer(spec.normalize),
+        pre_tokenizer(spec.split) {
+    if (spec.unigram) unigram.emplace(*spec.unigram, special_ids(spec));
     if (spec.word_piece) word_piece.emplace(*spec.word_piece);
     index_added_tokens();
-    for (int32_t id = 0; word_piece && id < std::ssize(spec.word_piece->tokens); ++id)
-      decode_piece(id, spec.word_piece->tokens[static_cast<size_t>(id)]);
+    const auto& tokens = tokens_of(spec);
+    for (size_t id = 0; decodes_pieces() && id < tokens.size(); ++id)
+      decode_piece(static_cast<int32_t>(id), tokens[id]);
     for (const auto* ids : {&spec.prefix, &spec.suffix})
       for (const int32_t id : *ids)
         if (bytes_of(id).empty())
@@ -60,18 +65,24 @@ struct Tokenizer::State {
       if (!added.emplace(token.id, &token).second)
         throw Error(ExitCode::kData, "two added tokens have the id " + std::to_string(token.id));
       (token.normalized ? after_normalizing : before_normalizing).add(token);
-      if (word_piece) decode_piece(token.id, token.content);
+      if (decodes_pieces()) decode_piece(token.id, token.content);
     }
   }
 
+  // What a token adds to a text depends on whether it is the first.
+  bool decodes_pieces() const { return word_piece || unigram; }
+
   void decode_piece(int32_t id, const std::string& token) {
     if (token.empty()) return;
-    first_pieces.emplace(id, word_piece->decoded(token, true));
-    pieces.emplace(id, word_piece->decoded(token, false));
+    const auto decoded = [&](bool first) {
+      return unigram ? unigram->decoded(token, first) : word_piece->decoded(token, first);
+    };
+    first_pieces.emplace(id, decoded(true));
+    pieces.emplace(id, decoded(false));
   }
 
   std::string_view bytes_of(int32_t id, bool first = false) const {
-    if (word_piece) {
+    if (decodes_pieces()) {
       const auto& decoded = first ? first_pieces : pieces;
       const auto found = decoded.find(id);
       return found == decoded.end() ? std::string_view() : found->second;
@@ -90,7 +101,7 @@ struct Tokenizer::State {
         return scratch;
       }
     }
-    return std::make_unique<Scratch>(Scratch{pre_tokenizer.new_scratch(), {}, {}});
+    return std::make_unique<Scratch>(Scratch{pre_tokenizer.new_scratch(), {}, {}, {}});
   }
 
   void give_scratch(std::unique_ptr<Scratch> scratch) {
@@ -101,9 +112,11 @@ struct Tokenizer::State {
 
   const TokenizerSpec spec;
   const ByteBpe bpe;
+  const Normalizer normalizer;
   const PreTokenizer pre_tokenizer;
+  std::optional<Unigram> unigram;
   std::optional<WordPiece> word_piece;
-  std::unordered_map<int32_t, std::string> pieces, first_pieces;  // of word_piece, as they decode
+  std::unordered_map<int32_t, std::string> pieces, first_pieces;  // as they decode
   std::unordered_map<int32_t, const AddedToken*> added;
   AddedTokenFinder before_normalizing, after_normalizing;
 
@@ -144,7 +157,11 @@ void Tokenizer::encode_stream(std::string_view text, const EncodeOptions& option
     ids.clear();
   };
   const PreTokenizer::Sink on_word = [&](std::string_view word) {
-    state.bpe.encode_word(word, scratch->bpe, ids);
+    if (state.unigram) {
+      state.unigram->encode_word(word, scratch->unigram, ids);
+    } else {
+      state.bpe.encode_word(word, scratch->bpe, ids);
+    }
     flush(kPortionIds);
   };
   const auto on_token = [&](int32_t id) { ids.push_back(id); };
@@ -153,12 +170,13 @@ void Tokenizer::encode_stream(std::string_view text, const EncodeOptions& option
     state.pre_tokenizer.split(piece, scratch->split, on_word);
   };
   const auto on_piece = [&](std::string_view piece) {
-    const bool normalise = state.word_piece || (state.spec.nfc && !is_surely_nfc(piece));
-    const std::string normal = state.word_piece ? state.word_piece->normalize(piece)
-                               : normalise      ? normalized(piece, NormalForm::kC)
-                                                : std::string();
-    cut(state.after_normalizing, normalise ? normal : piece, options.parse_special, on_token,
-        on_words);
+    const bool kept = !state.word_piece && state.normalizer.keeps(piece);
+    const std::string normal = kept               ? std::string()
+                               : state.word_piece ? state.word_piece->normalize(piece)
+                                                  : state.normalizer.apply(piece);
+    const std::string_view words = kept ? piece : normal;
+    scratch->split.start = piece.data() == text.data() ? words.data() : nullptr;
+    cut(state.after_normalizing, words, options.parse_special, on_token, on_words);
   };
   if (options.add_template) ids = state.spec.prefix;
   cut(state.before_normalizing, text, options.parse_special, on_token, on_piece);
@@ -191,7 +209,7 @@ std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special) c
 
 int64_t Tokenizer::vocab_size() const {
   const auto& spec = state_->spec;
-  auto size = std::ssize(spec.word_piece ? spec.word_piece->tokens : spec.bpe.tokens);
+  auto size = std::ssize(tokens_of(spec));
   for (const auto& token : spec.added_tokens) size = std::max<int64_t>(size, token.id + int64_t{1});
   return size;
 }
@@ -204,7 +222,9 @@ bool Tokenizer::is_special(int32_t id) const {
 std::optional<int32_t> Tokenizer::id_of(std::string_view token) const {
   for (const auto& added : state_->spec.added_tokens)
     if (added.content == token) return added.id;
-  return state_->word_piece ? state_->word_piece->find(token) : state_->bpe.find(token);
+  return state_->word_piece ? state_->word_piece->find(token)
+         : state_->unigram  ? state_->unigram->find(token)
+                            : state_->bpe.find(token);
 }
 
 const TokenizerSpec& Tokenizer::spec() const {

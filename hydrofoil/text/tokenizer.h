@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A complete tokenizer, byte-level BPE or WordPiece: added tokens, normalisation, words, merges or
-// pieces, and back.
+// A complete tokenizer, byte-level BPE, unigram or WordPiece: added tokens, normalisation, words,
+// what they are cut into, and back.
 //
 //   const auto tokenizer = text::load_tokenizer("model/tokenizer.json");
 //   std::vector<int32_t> ids = tokenizer.encode("Hello");
@@ -20,7 +20,9 @@
 #include <vector>
 
 #include "hydrofoil/text/byte_bpe.h"
+#include "hydrofoil/text/normalizer.h"
 #include "hydrofoil/text/pre_tokenizer.h"
+#include "hydrofoil/text/unigram.h"
 #include "hydrofoil/text/word_piece.h"
 
 namespace hydrofoil::text {
@@ -39,10 +41,11 @@ struct AddedToken {
 struct TokenizerSpec {
   BpeSpec bpe = {};  // added tokens that the vocabulary lists too stand in it by their content
   std::vector<AddedToken> added_tokens = {};
-  bool nfc = false;                               // Unicode normalisation form C
-  std::vector<SplitStep> split = {};              // the last one is kByteLevel
+  std::vector<NormalizeStep> normalize = {};
+  std::vector<SplitStep> split = {};              // of `bpe` the last one is kByteLevel
   std::vector<int32_t> prefix = {}, suffix = {};  // the post-processor's template around a text
-  std::optional<WordPieceSpec> word_piece = {};   // instead of `bpe`, `nfc` and `split`
+  std::optional<UnigramSpec> unigram = {};        // instead of `bpe`
+  std::optional<WordPieceSpec> word_piece = {};   // instead of `bpe`, `normalize` and `split`
 
   bool operator==(const TokenizerSpec&) const = default;
 };
@@ -51,6 +54,9 @@ struct EncodeOptions {
   bool add_template = false;  // put the post-processor's prefix and suffix around the text
   bool parse_special = true;  // false: special tokens in the text are plain text (untrusted input)
 };
+
+// By id; an empty one is none.
+const std::vector<std::string>& tokens_of(const TokenizerSpec& spec);
 
 // Immutable and shared by threads: the scratch memory of an encoding comes from a pool of its own.
 class Tokenizer {
@@ -65,12 +71,13 @@ class Tokenizer {
   std::vector<int32_t> encode(std::string_view text, const EncodeOptions& options = {}) const;
 
   // The same for texts larger than memory should hold: ids come in portions. Memory is constant,
-  // but for a word (one match of the pattern) and, with nfc, for the text between added tokens.
+  // but for a word (one match of the pattern) and, with normalisation, for the text between added
+  // tokens.
   using Sink = std::function<void(std::span<const int32_t>)>;
   void encode_stream(std::string_view text, const EncodeOptions& options, const Sink& sink) const;
 
-  // The bytes of one token; empty for an id that is no token. WordPiece: those it adds to a text,
-  // a space among them unless it is the first.
+  // The bytes of one token; empty for an id that is no token. WordPiece and unigram: those it adds
+  // to a text, a space among them unless it is the first.
   std::string_view token_bytes(int32_t id, bool first = false) const;
   // All bytes in a row; ill-formed UTF-8 becomes U+FFFD. Unknown ids add nothing.
   std::string decode(std::span<const int32_t> ids, bool skip_special = false) const;

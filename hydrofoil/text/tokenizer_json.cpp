@@ -8,65 +8,12 @@
 #include <unordered_map>
 
 #include "hydrofoil/core/error.h"
+#include "hydrofoil/text/json_steps.h"
 
 namespace hydrofoil::text {
 namespace {
 
-using Json = nlohmann::json;
-
-[[noreturn]] void fail(const std::string& message, const std::string& hint = {}) {
-  throw Error(ExitCode::kData, message, {}, hint);
-}
-
-[[noreturn]] void refuse(const std::string& what, const std::string& supported) {
-  fail(what + " is not supported", "supported: " + supported);
-}
-
-// Typed access that names the key; an absent key and null read the same.
-const Json& child(const Json& object, const std::string& key) {
-  static const Json null;
-  const auto found = object.find(key);
-  return found == object.end() ? null : *found;
-}
-
-const Json& object_at(const Json& object, const char* key) {
-  const Json& value = child(object, key);
-  if (!value.is_object()) fail(std::string("\"") + key + "\" must be an object");
-  return value;
-}
-
-const Json& array_at(const Json& object, const char* key) {
-  const Json& value = child(object, key);
-  if (!value.is_array()) fail(std::string("\"") + key + "\" must be a list");
-  return value;
-}
-
-std::string string_at(const Json& object, const char* key) {
-  const Json& value = child(object, key);
-  if (!value.is_string()) fail(std::string("\"") + key + "\" must be a string");
-  return value.get<std::string>();
-}
-
-bool bool_at(const Json& object, const char* key, bool absent) {
-  const Json& value = child(object, key);
-  if (value.is_null()) return absent;
-  if (!value.is_boolean()) fail(std::string("\"") + key + "\" must be true or false");
-  return value.get<bool>();
-}
-
-// Ids above this would only make the table of tokens large.
-constexpr int64_t kLargestId = (int64_t{1} << 24) - 1;
-
-int32_t id_from(const Json& value, const std::string& what) {
-  if (!value.is_number_unsigned() || value.get<uint64_t>() > static_cast<uint64_t>(kLargestId))
-    fail("the id of " + what + " must be a whole number from 0 to " + std::to_string(kLargestId));
-  return static_cast<int32_t>(value.get<uint64_t>());
-}
-
-std::string type_of(const Json& component, const char* role) {
-  if (!component.is_object()) fail(std::string("a ") + role + " must be an object");
-  return string_at(component, "type");
-}
+using namespace json;
 
 // ---- added tokens -------------------------------------------------------------------------------
 
@@ -141,7 +88,8 @@ std::pair<int32_t, int32_t> read_merge(const Json& merge, const Json& vocab, siz
 BpeSpec read_model(const Json& model, const std::vector<AddedToken>& added) {
   // Files of the first versions name no type.
   const std::string type = child(model, "type").is_null() ? "BPE" : string_at(model, "type");
-  if (type != "BPE") refuse("a tokenizer model of type " + type, "byte-level BPE, WordPiece");
+  if (type != "BPE")
+    refuse("a tokenizer model of type " + type, "byte-level BPE, Unigram, WordPiece");
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"})
     if (!child(model, key).is_null() && !string_at(model, key).empty())
       refuse(std::string("\"") + key + "\"", "an empty one");
@@ -177,11 +125,12 @@ std::vector<std::string> read_plain_vocab(const Json& vocab) {
   return tokens;
 }
 
-// A component that WordPiece needs: the file must have it, alone and of this type.
+// A component that the model needs: the file must have it, alone and of this type.
 const Json& only_component(const Json& root, const char* key, const char* type) {
   const Json& component = object_at(root, key);
   if (string_at(component, "type") != type)
-    refuse(std::string("WordPiece with a ") + key + " of type " + string_at(component, "type"),
+    refuse(string_at(object_at(root, "model"), "type") + " with a " + key + " of type " +
+               string_at(component, "type"),
            type);
   return component;
 }
@@ -210,65 +159,31 @@ WordPieceSpec read_word_piece(const Json& root) {
   return spec;
 }
 
-// ---- normalizer, pre-tokenizer, post-processor, decoder -----------------------------------------
-
-// The component itself, or the members of a Sequence; none for null.
-std::vector<Json> steps_of(const Json& component, const char* role, const char* list_key) {
-  if (component.is_null()) return {};
-  if (type_of(component, role) != "Sequence") return {component};
-  std::vector<Json> steps;
-  for (const Json& step : array_at(component, list_key)) {
-    if (type_of(step, role) == "Sequence") refuse("a Sequence inside a Sequence", "one Sequence");
-    steps.push_back(step);
+// ["▁the", -3.2], .., by id.
+void read_scored_vocab(const Json& vocab, UnigramSpec& spec) {
+  for (const Json& entry : vocab) {
+    if (!entry.is_array() || entry.size() != 2 || !entry[0].is_string() || !entry[1].is_number())
+      fail("token " + std::to_string(spec.tokens.size()) + " is no pair of a text and a score");
+    spec.tokens.push_back(entry[0].get<std::string>());
+    spec.scores.push_back(entry[1].get<double>());
   }
-  return steps;
 }
 
-bool read_nfc(const Json& root) {
-  const auto steps = steps_of(child(root, "normalizer"), "normalizer", "normalizers");
-  for (const Json& step : steps)
-    if (step["type"] != "NFC") refuse("a normalizer of type " + string_at(step, "type"), "NFC");
-  return !steps.empty();
+UnigramSpec read_unigram(const Json& root) {
+  const Json& model = object_at(root, "model");
+  UnigramSpec spec;
+  read_scored_vocab(array_at(model, "vocab"), spec);
+  if (child(model, "unk_id").is_null()) refuse("Unigram without an \"unk_id\"", "one");
+  spec.unknown = id_from(child(model, "unk_id"), "\"unk_id\"");
+  if (spec.unknown >= std::ssize(spec.tokens)) fail("\"unk_id\" is not in the vocabulary");
+  spec.byte_fallback = bool_at(model, "byte_fallback", false);
+  const SplitStep decoder = read_metaspace(only_component(root, "decoder", "Metaspace"));
+  spec.space = decoder.space;
+  spec.drops_first_space = decoder.prepend != SplitStep::Prepend::kNever;
+  return spec;
 }
 
-SplitStep read_split(const Json& step) {
-  const Json& pattern = object_at(step, "pattern");
-  const std::string behavior = string_at(step, "behavior");
-  if (behavior != "Isolated" && behavior != "Removed")
-    refuse("the Split behavior " + behavior, "Isolated, Removed");
-  SplitStep result{.kind = SplitStep::Kind::kSplit};
-  result.literal = child(pattern, "Regex").is_null();
-  result.pattern = string_at(pattern, result.literal ? "String" : "Regex");
-  result.removed = behavior == "Removed";
-  result.invert = bool_at(step, "invert", false);
-  return result;
-}
-
-SplitStep read_pre_tokenizer(const Json& step) {
-  const std::string type = string_at(step, "type");
-  if (type == "Split") return read_split(step);
-  if (type == "Digits")
-    return {.kind = SplitStep::Kind::kDigits,
-            .individual_digits = bool_at(step, "individual_digits", false)};
-  if (type != "ByteLevel")
-    refuse("the pre-tokenizer " + type, "Split, Digits, ByteLevel and a Sequence of them");
-  return {.kind = SplitStep::Kind::kByteLevel,
-          .add_prefix_space = bool_at(step, "add_prefix_space", true),
-          .use_regex = bool_at(step, "use_regex", true)};
-}
-
-std::vector<SplitStep> read_pre_tokenizers(const Json& root) {
-  std::vector<SplitStep> steps;
-  for (const Json& step : steps_of(child(root, "pre_tokenizer"), "pre-tokenizer", "pretokenizers"))
-    steps.push_back(read_pre_tokenizer(step));
-  const auto is_byte_level = [](const SplitStep& step) {
-    return step.kind == SplitStep::Kind::kByteLevel;
-  };
-  if (std::find_if(steps.begin(), steps.end(), is_byte_level) - steps.begin() + 1 !=
-      std::ssize(steps))
-    refuse("a pre-tokenizer that does not end in its only ByteLevel", "byte-level BPE");
-  return steps;
-}
+// ---- post-processor, decoder --------------------------------------------------------------------
 
 void check_decoder(const Json& root) {
   for (const Json& step : steps_of(child(root, "decoder"), "decoder", "decoders"))
@@ -337,10 +252,16 @@ TokenizerSpec read_tokenizer(std::string_view text) {
   if (child(model, "type") == "WordPiece") {
     spec.word_piece = read_word_piece(root);
   } else {
-    spec.bpe = read_model(model, spec.added_tokens);
-    spec.nfc = read_nfc(root);
-    spec.split = read_pre_tokenizers(root);
-    check_decoder(root);
+    spec.normalize = read_normalizers(root);
+    const bool unigram = child(model, "type") == "Unigram";
+    spec.split = read_pre_tokenizers(
+        root, unigram ? SplitStep::Kind::kMetaspace : SplitStep::Kind::kByteLevel);
+    if (unigram) {
+      spec.unigram = read_unigram(root);
+    } else {
+      spec.bpe = read_model(model, spec.added_tokens);
+      check_decoder(root);
+    }
   }
   read_post_processor(root, spec);
   return spec;

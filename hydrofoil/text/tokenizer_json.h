@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads and writes tokenizer.json of the HF `tokenizers` package, for byte-level BPE and WordPiece.
+// Reads and writes tokenizer.json of the HF `tokenizers` package, for byte-level BPE, Unigram and
+// WordPiece.
 //
-// Read: model BPE (merges as "a b" or as pairs); normalizer null or NFC; pre-tokenizer ByteLevel,
-// or a Sequence of Split (Isolated or Removed) and Digits that ends in ByteLevel; decoder
-// ByteLevel; post-processor ByteLevel, TemplateProcessing, BertProcessing, RobertaProcessing, or a
-// Sequence of these. Model WordPiece: with BertNormalizer, BertPreTokenizer and decoder WordPiece.
-// What is not supported is refused by name. Truncation, padding and the pair template are not part
-// of a TokenizerSpec.
+// Read: model BPE (merges as "a b" or as pairs) with decoder ByteLevel, or Unigram with decoder
+// Metaspace; normalizers NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, Prepend, Replace,
+// Precompiled; pre-tokenizers Split (Isolated or Removed), Digits and WhitespaceSplit, and at the
+// end ByteLevel (BPE) or Metaspace (Unigram); post-processor ByteLevel, TemplateProcessing,
+// BertProcessing, RobertaProcessing; or a Sequence of any of these. Model WordPiece: with
+// BertNormalizer, BertPreTokenizer and decoder WordPiece. What is not supported is refused by name.
+// Truncation, padding and the pair template are not part of a TokenizerSpec.
 #pragma once
 
 #include <filesystem>

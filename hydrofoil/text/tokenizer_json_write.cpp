@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "hydrofoil/core/error.h"
+#include "hydrofoil/text/json_steps.h"
 #include "hydrofoil/text/tokenizer_json.h"
 
 #define XXH_INLINE_ALL
@@ -22,15 +23,62 @@ Json added_token_json(const AddedToken& token) {
           {"special", token.special}};
 }
 
+// The name that a table of json_steps.h has for a kind.
+template <class Table, class Kind>
+std::string name_in(const Table& table, Kind kind) {
+  for (const auto& [known, name] : table)
+    if (known == kind) return name;
+  return {};
+}
+
+Json pattern_json(const std::string& pattern, bool literal) {
+  return {{literal ? "String" : "Regex", pattern}};
+}
+
+Json metaspace_json(const std::string& space, SplitStep::Prepend prepend, bool cut) {
+  return {{"type", "Metaspace"},
+          {"replacement", space},
+          {"prepend_scheme", name_in(json::kPrependSchemes, prepend)},
+          {"split", cut}};
+}
+
+Json normalize_step_json(const NormalizeStep& step) {
+  using Kind = NormalizeStep::Kind;
+  Json object{{"type", name_in(json::kNormalizerTypes, step.kind)}};
+  if (step.kind == Kind::kReplace) {
+    object["pattern"] = pattern_json(step.pattern, step.literal);
+    object["content"] = step.content;
+  } else if (step.kind == Kind::kPrepend) {
+    object["prepend"] = step.content;
+  } else if (step.kind == Kind::kCharsmap) {
+    object["precompiled_charsmap"] = step.content;
+  } else if (step.kind == Kind::kStrip) {
+    object["strip_left"] = step.left;
+    object["strip_right"] = step.right;
+  }
+  return object;
+}
+
+// Null for none, the only one, or a Sequence.
+Json sequence_json(const char* list_key, const std::vector<Json>& steps) {
+  if (steps.empty()) return {};
+  if (steps.size() == 1) return steps.front();
+  return {{"type", "Sequence"}, {list_key, steps}};
+}
+
 Json split_json(const SplitStep& step) {
   switch (step.kind) {
     case SplitStep::Kind::kSplit:
       return {{"type", "Split"},
-              {"pattern", {{step.literal ? "String" : "Regex", step.pattern}}},
+              {"pattern", pattern_json(step.pattern, step.literal)},
               {"behavior", step.removed ? "Removed" : "Isolated"},
               {"invert", step.invert}};
     case SplitStep::Kind::kDigits:
       return {{"type", "Digits"}, {"individual_digits", step.individual_digits}};
+    case SplitStep::Kind::kWhitespace:
+      return {{"type", "WhitespaceSplit"}};
+    case SplitStep::Kind::kMetaspace:
+      return metaspace_json(step.space, step.prepend, step.cut);
     case SplitStep::Kind::kByteLevel:
       return {{"type", "ByteLevel"},
               {"add_prefix_space", step.add_prefix_space},
@@ -42,16 +90,14 @@ Json split_json(const SplitStep& step) {
 
 Json pre_tokenizer_json(const TokenizerSpec& spec) {
   if (spec.word_piece) return {{"type", "BertPreTokenizer"}};
-  const auto& steps = spec.split;
-  if (steps.size() == 1) return split_json(steps.front());
-  Json list = Json::array();
-  for (const auto& step : steps) list.push_back(split_json(step));
-  return {{"type", "Sequence"}, {"pretokenizers", list}};
+  std::vector<Json> steps;
+  for (const auto& step : spec.split) steps.push_back(split_json(step));
+  return sequence_json("pretokenizers", steps);
 }
 
 // Names by id, as tokenizer.json writes them.
 std::vector<std::string> names_of(const TokenizerSpec& spec) {
-  if (spec.word_piece) return spec.word_piece->tokens;
+  if (spec.word_piece || spec.unigram) return tokens_of(spec);
   std::vector<std::string> names(spec.bpe.tokens.size());
   for (size_t id = 0; id < names.size(); ++id) names[id] = to_byte_level(spec.bpe.tokens[id]);
   for (const auto& token : spec.added_tokens)
@@ -119,8 +165,20 @@ std::string word_piece_text(const WordPieceSpec& spec) {
          ",\n    \"vocab\": " + vocab_text(spec.tokens) + "\n  }";
 }
 
+std::string unigram_text(const UnigramSpec& spec) {
+  std::string vocab = "[";
+  for (size_t id = 0; id < spec.tokens.size(); ++id)
+    vocab += (id > 0 ? ",\n      " : "\n      ") +
+             Json::array({spec.tokens[id], spec.scores[id]}).dump();
+  return "{\n    \"type\": \"Unigram\",\n    \"unk_id\": " + std::to_string(spec.unknown) +
+         ",\n    \"byte_fallback\": " + Json(spec.byte_fallback).dump() +
+         ",\n    \"vocab\": " + vocab + "\n    ]\n  }";
+}
+
 Json normalizer_json(const TokenizerSpec& spec) {
-  if (!spec.word_piece) return spec.nfc ? Json{{"type", "NFC"}} : Json();
+  std::vector<Json> steps;
+  for (const auto& step : spec.normalize) steps.push_back(normalize_step_json(step));
+  if (!spec.word_piece) return sequence_json("normalizers", steps);
   const auto& bert = *spec.word_piece;
   return {{"type", "BertNormalizer"},
           {"clean_text", bert.clean_text},
@@ -130,6 +188,10 @@ Json normalizer_json(const TokenizerSpec& spec) {
 }
 
 Json decoder_json(const TokenizerSpec& spec) {
+  using Prepend = SplitStep::Prepend;
+  if (const auto& unigram = spec.unigram)
+    return metaspace_json(unigram->space,
+                          unigram->drops_first_space ? Prepend::kAlways : Prepend::kNever, true);
   if (!spec.word_piece) return split_json({});
   return {{"type", "WordPiece"},
           {"prefix", spec.word_piece->prefix},
@@ -138,6 +200,7 @@ Json decoder_json(const TokenizerSpec& spec) {
 
 std::string model_text(const TokenizerSpec& spec) {
   if (spec.word_piece) return word_piece_text(*spec.word_piece);
+  if (spec.unigram) return unigram_text(*spec.unigram);
   const auto names = names_of(spec);
   const Json unknown = spec.bpe.unknown ? Json(names.at(*spec.bpe.unknown)) : Json();
   return "{\n    \"type\": \"BPE\",\n    \"dropout\": null,\n    \"unk_token\": " + unknown.dump() +
@@ -154,7 +217,7 @@ std::string model_text(const TokenizerSpec& spec) {
 std::string to_tokenizer_json(const TokenizerSpec& spec) {
   Json added = Json::array();
   for (const auto& token : spec.added_tokens) added.push_back(added_token_json(token));
-  const Json no_template = spec.word_piece ? Json() : split_json({});
+  const Json no_template = spec.word_piece || spec.unigram ? Json() : split_json({});
   const bool has_template = !spec.prefix.empty() || !spec.suffix.empty();
   std::string text = "{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null";
   const auto add = [&](const char* key, const std::string& value) {

@@ -19,7 +19,10 @@ bool is_ascii_symbol(int32_t c) {
 }  // namespace
 
 std::string normalized(std::string_view text, NormalForm form) {
-  const auto option = form == NormalForm::kC ? UTF8PROC_COMPOSE : UTF8PROC_DECOMPOSE;
+  const bool composes = form == NormalForm::kC || form == NormalForm::kKC,
+             compatible = form == NormalForm::kKC || form == NormalForm::kKD;
+  const int option =
+      (composes ? UTF8PROC_COMPOSE : UTF8PROC_DECOMPOSE) | (compatible ? UTF8PROC_COMPAT : 0);
   utf8proc_uint8_t* result = nullptr;
   const auto length = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
                                    static_cast<utf8proc_ssize_t>(text.size()), &result,
@@ -29,6 +32,20 @@ std::string normalized(std::string_view text, NormalForm form) {
     throw Error(ExitCode::kData,
                 std::string("Unicode normalisation failed: ") + utf8proc_errmsg(length));
   return {reinterpret_cast<const char*>(result), static_cast<size_t>(length)};
+}
+
+void for_each_grapheme(std::string_view text, const std::function<void(std::string_view)>& visit) {
+  size_t begin = 0;
+  int32_t last = -1, state = 0;
+  for_each_character(text, [&](int32_t c, std::string_view bytes) {
+    const auto at = static_cast<size_t>(bytes.data() - text.data());
+    if (last >= 0 && utf8proc_grapheme_break_stateful(last, c, &state)) {
+      visit(text.substr(begin, at - begin));
+      begin = at;
+    }
+    last = c;
+  });
+  if (begin < text.size()) visit(text.substr(begin));
 }
 
 void append_character(int32_t character, std::string& to) {
@@ -57,6 +74,12 @@ bool is_other(int32_t c) {
 
 bool is_nonspacing_mark(int32_t c) {
   return utf8proc_category(c) == UTF8PROC_CATEGORY_MN;
+}
+
+bool is_mark(int32_t c) {
+  const auto category = utf8proc_category(c);
+  return category == UTF8PROC_CATEGORY_MN || category == UTF8PROC_CATEGORY_MC ||
+         category == UTF8PROC_CATEGORY_ME;
 }
 
 void append_lower_case(int32_t c, std::string& to) {

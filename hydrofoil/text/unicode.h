@@ -4,12 +4,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 
 namespace hydrofoil::text {
 
-enum class NormalForm : uint8_t { kC, kD };
+enum class NormalForm : uint8_t { kC, kD, kKC, kKD };
 std::string normalized(std::string_view text, NormalForm form);
 
 // Calls visit(code point, its bytes) for each one.
@@ -25,12 +26,16 @@ void for_each_character(std::string_view text, const Visit& visit) {
   }
 }
 
+// Calls visit(its bytes) for each extended grapheme cluster.
+void for_each_grapheme(std::string_view text, const std::function<void(std::string_view)>& visit);
+
 void append_character(int32_t character, std::string& to);
 
 bool is_white_space(int32_t character);  // the property White_Space
 bool is_punctuation(int32_t character);  // categories P*, and ASCII's symbols
 bool is_other(int32_t character);        // control, format, private use
 bool is_nonspacing_mark(int32_t character);
+bool is_mark(int32_t character);  // categories M*
 // Its lower case: one character, but for the dotted capital I.
 void append_lower_case(int32_t character, std::string& to);
 

@@ -22,4 +22,10 @@ void check_utf8(std::string_view text, const std::string& where);
 // cut at the end that later bytes may complete; `final` says that none will come.
 size_t append_valid_utf8(std::string_view bytes, bool final, std::string& out);
 
+// Where the character after the one at `at` begins; beyond the end for the last one.
+inline size_t next_character(std::string_view text, size_t at) {
+  for (++at; at < text.size() && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80;) ++at;
+  return at;
+}
+
 }  // namespace hydrofoil::text

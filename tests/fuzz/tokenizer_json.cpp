@@ -32,7 +32,7 @@ std::vector<std::string> seeds() {
               "decoder":{"type":"ByteLevel"},
               "model":{"type":"BPE","vocab":{"l":0,"o":1,"lo":2,"<|x|>":3},"merges":["l o"]}})",
           read_seed("text/golden/smollm.json"), read_seed("text/golden/llama3.json"),
-          read_seed("text/golden/qwen2.json")};
+          read_seed("text/golden/qwen2.json"), read_seed("text/golden/xlmr.json")};
 }
 
 }  // namespace

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Makes the golden files of the tokenizer tests with the `tokenizers` package (0.22).
+"""Makes the golden files of the tokenizer tests with the `tokenizers` package (0.22; t5, xlmr, albert: 0.23).
 
-usage: make_golden.py tests/text/golden
+usage: make_golden.py tests/text/golden [NAME ..]     those tokenizers; by default all
 
 corpus.txt        text made up here, on which the tokenizers are trained
+charsmap.txt      read: a table of characters that `sentencepiece` made of some rules (full width, ligatures, spaces, accents), in base64
 <name>.json       tokenizer.json files in the manner of well-known models, trained by `tokenizers`
 cases.json        texts, and for each tokenizer their words and ids, ids with the template, and decodings
 The files are committed; the tests do not need Python.
@@ -143,22 +144,75 @@ def bert(corpus):
     return t
 
 
+def train_unigram(t, corpus, vocab_size, special, unk="<unk>"):
+    trainer = trainers.UnigramTrainer(vocab_size=vocab_size, special_tokens=special, unk_token=unk, show_progress=False)
+    t.train_from_iterator(corpus.splitlines(), trainer)
+    return t
+
+
+def charsmap():
+    return {"type": "Precompiled", "precompiled_charsmap": (FOLDER / "charsmap.txt").read_text()}
+
+
+def with_normalizer(t, steps):
+    """Precompiled has no constructor that takes what the file holds."""
+    spec = json.loads(t.to_str())
+    spec["normalizer"] = steps[0] if len(steps) == 1 else {"type": "Sequence", "normalizers": steps}
+    return Tokenizer.from_str(json.dumps(spec))
+
+
+def t5(corpus):
+    t = Tokenizer(models.Unigram())
+    t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
+    t.decoder = decoders.Metaspace()
+    train_unigram(t, corpus, 600, ["<pad>", "</s>", "<unk>", "<extra_id_0>"])
+    t.post_processor = processors.TemplateProcessing(single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", 1)])
+    return with_normalizer(t, [charsmap()])
+
+
+def xlmr(corpus):
+    """Spaces in a row are one, the space only in front of the text, bytes of what no token covers."""
+    t = Tokenizer(models.Unigram())
+    t.pre_tokenizer, t.decoder = pre_tokenizers.Metaspace(prepend_scheme="first"), decoders.Metaspace(prepend_scheme="first")
+    train_unigram(t, corpus, 500, ["<s>", "<pad>", "</s>", "<unk>"] + [f"<0x{b:02X}>" for b in range(256)])
+    spec = json.loads(t.to_str())
+    spec["model"]["byte_fallback"] = True
+    spec["added_tokens"] = spec["added_tokens"][:4]
+    t = Tokenizer.from_str(json.dumps(spec))
+    t.add_special_tokens([AddedToken("<mask>", lstrip=True, normalized=False)])
+    t.post_processor = processors.TemplateProcessing(single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
+    return with_normalizer(t, [charsmap(), {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}])
+
+
+def albert(corpus):
+    """Lower case without accents, words that do not end at spaces, a space of their own."""
+    t = Tokenizer(models.Unigram())
+    t.normalizer = normalizers.Sequence([normalizers.Replace("``", '"'), normalizers.Replace("''", '"'), normalizers.NFKD(), normalizers.StripAccents(),
+                                         normalizers.Lowercase(), normalizers.Strip(), normalizers.Prepend("x")])
+    t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.Metaspace(replacement="_", prepend_scheme="never", split=False)])
+    t.decoder = decoders.Metaspace(replacement="_", prepend_scheme="never")
+    return train_unigram(t, corpus, 400, ["<unk>", "[MASK]"])
+
+
 def word_bytes(tokenizer, text):
     """The bytes of each word, where normalisation leaves the text alone: a small vocabulary would hide a wrong border."""
     if tokenizer.normalizer and tokenizer.normalizer.normalize_str(text) != text:
         return None
-    return [len(word) for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text)]
+    words = [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text)]
+    plain = isinstance(tokenizer.model, models.Unigram)  # else a character stands for a byte
+    return [len(word.encode() if plain else word) for word in words]
 
 
-def main(folder):
-    folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+def main(folder, only):
     rng = random.Random(20241121)
     corpus = make_corpus(rng)
     (folder / "corpus.txt").write_bytes(corpus.encode())
     texts = make_texts(rng, corpus)
-    cases = {"texts": texts, "tokenizers": {}}
-    for make in (gpt2, smollm, llama3, qwen2, roberta, bert):
+    cases = json.loads((folder / "cases.json").read_text()) if only else {"texts": texts, "tokenizers": {}}
+    assert cases["texts"] == texts
+    for make in (gpt2, smollm, llama3, qwen2, roberta, bert, t5, xlmr, albert):
+        if only and make.__name__ not in only:
+            continue
         tokenizer = make(corpus)
         (folder / f"{make.__name__}.json").write_text(tokenizer.to_str(pretty=False), encoding="utf-8")
         size = tokenizer.get_vocab_size()
@@ -174,4 +228,5 @@ def main(folder):
     (folder / "cases.json").write_text(json.dumps(cases, ensure_ascii=True, separators=(",", ":")), encoding="utf-8")
 
 
-main(sys.argv[1])
+FOLDER = pathlib.Path(sys.argv[1])
+main(FOLDER, sys.argv[2:])

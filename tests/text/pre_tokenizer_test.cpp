@@ -17,6 +17,7 @@ using Kind = SplitStep::Kind;
 std::vector<std::string> split(const std::vector<SplitStep>& steps, std::string_view text) {
   const PreTokenizer pre_tokenizer(steps);
   auto scratch = pre_tokenizer.new_scratch();
+  scratch.start = text.data();
   std::vector<std::string> words;
   pre_tokenizer.split(text, scratch, [&](std::string_view word) { words.emplace_back(word); });
   return words;

@@ -94,13 +94,30 @@ TEST(TokenizerJson, RefusesWordPieceWithOtherParts) {
   EXPECT_THAT(bert("/model/vocab/other", 7), HasSubstr("two tokens have the id 7"));
 }
 
+TEST(TokenizerJson, RefusesUnigramWithOtherParts) {
+  const auto t5 = [](const char* pointer, const Json& value) {
+    Json json = Json::parse(golden_text("t5.json"));
+    json[Json::json_pointer(pointer)] = value;
+    return refusal(json);
+  };
+  EXPECT_THAT(t5("/pre_tokenizer", Json{{"type", "ByteLevel"}}), HasSubstr("Metaspace"));
+  EXPECT_THAT(t5("/pre_tokenizer", nullptr), HasSubstr("Metaspace"));
+  EXPECT_THAT(t5("/pre_tokenizer/pretokenizers/1/prepend_scheme", "x"),
+              HasSubstr("prepend_scheme"));
+  EXPECT_THAT(t5("/decoder/type", "Fuse"), HasSubstr("Unigram with a decoder of type Fuse"));
+  EXPECT_THAT(t5("/model/unk_id", nullptr), HasSubstr("\"unk_id\""));
+  EXPECT_THAT(t5("/model/unk_id", 100000), HasSubstr("not in the vocabulary"));
+  EXPECT_THAT(t5("/model/vocab/3", "x"), HasSubstr("token 3 is no pair"));
+  EXPECT_THAT(t5("/normalizer/type", "BertNormalizer"), HasSubstr("BertNormalizer"));
+}
+
 TEST(TokenizerJson, RefusesByNameWhatIsNotSupported) {
-  for (const char* type : {"Unigram", "WordLevel"})
-    EXPECT_THAT(refusal(with("/model/type", type)),
-                testing::AllOf(HasSubstr(type), HasSubstr("supported: byte-level BPE")));
+  EXPECT_THAT(refusal(with("/model/type", "WordLevel")),
+              testing::AllOf(HasSubstr("WordLevel"), HasSubstr("supported: byte-level BPE")));
   const auto typed = [](const char* type) { return Json{{"type", type}}; };
-  EXPECT_THAT(refusal(with("/normalizer", typed("NFKC"))), HasSubstr("NFKC"));
-  EXPECT_THAT(refusal(with("/pre_tokenizer", typed("Metaspace"))), HasSubstr("Metaspace"));
+  EXPECT_THAT(refusal(with("/normalizer", typed("Nmt"))), HasSubstr("Nmt"));
+  EXPECT_THAT(refusal(with("/pre_tokenizer", Json{{"type", "Metaspace"}, {"replacement", "_"}})),
+              HasSubstr("Metaspace"));
   EXPECT_THAT(refusal(with("/pre_tokenizer", nullptr)), HasSubstr("ByteLevel"));
   EXPECT_THAT(refusal(with("/pre_tokenizer", typed("Digits"))), HasSubstr("ByteLevel"));
   EXPECT_THAT(refusal(with("/decoder", typed("WordPiece"))), HasSubstr("WordPiece"));
@@ -184,25 +201,36 @@ TEST(TokenizerJson, SurvivesMutatedBytes) {
 }
 
 // Changes that keep the JSON valid reach deeper: every value in turn becomes each of these.
-TEST(TokenizerJson, SurvivesMutatedValues) {
-  Json base = Json::parse(golden_text("llama3.json"));
-  auto& model = base["model"];
-  model["merges"].erase(model["merges"].begin() + 3, model["merges"].end());
-  for (auto it = model["vocab"].begin(); it != model["vocab"].end();)
-    it =
-        it.value().get<int>() % 9 && it.key().size() > 2 ? model["vocab"].erase(it) : std::next(it);
+void mutate_values(const Json& base) {
   const Json replacements = Json::parse(
       R"([null, true, -1, 0, 1.5, 4294967296, 1e300, "", "\u0000", "ByteLevel", "Sequence", [], {},
           [null], {"type": "Sequence"}, {"Regex": "("}, "(a*)*"])");
   const Json flat = base.flatten();
   for (const auto& [pointer, value] : flat.items()) {
-    if (pointer.starts_with("/model/vocab/") && value.get<int>() % 17) continue;
+    if (pointer.starts_with("/model/vocab/") && value.is_number_integer() && value.get<int>() % 17)
+      continue;
     for (Json::json_pointer at(pointer); !at.empty(); at.pop_back())
       for (const auto& replacement : replacements) {
         Json changed = base;
         changed[at] = replacement;
         try_file(changed.dump());
       }
+  }
+}
+
+TEST(TokenizerJson, SurvivesMutatedValues) {
+  Json bpe = Json::parse(golden_text("llama3.json"));
+  auto& model = bpe["model"];
+  model["merges"].erase(model["merges"].begin() + 3, model["merges"].end());
+  for (auto it = model["vocab"].begin(); it != model["vocab"].end();)
+    it =
+        it.value().get<int>() % 9 && it.key().size() > 2 ? model["vocab"].erase(it) : std::next(it);
+  mutate_values(bpe);
+  for (const char* name : {"xlmr.json", "albert.json"}) {
+    Json unigram = Json::parse(golden_text(name));
+    auto& vocab = unigram["model"]["vocab"];
+    vocab.erase(vocab.begin() + 5, vocab.end());
+    mutate_values(unigram);
   }
 }
 
