@@ -15,8 +15,8 @@
 #include "hydrofoil/plan/memory_plan.h"
 #include "hydrofoil/train/model.h"
 #include "hydrofoil/train/snapshot.h"
-#include "tests/data/scratch.h"
 #include "tests/support/ranks.h"
+#include "tests/support/scratch.h"
 #include "tests/train/batches.h"
 
 namespace hydrofoil::train {
