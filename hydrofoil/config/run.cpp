@@ -200,6 +200,13 @@ void RunConfig::visit(Reader& f) {
            .min = 0,
            .max = 0.999999999},
           average_decay);
+  f.field({.name = "stochastic_rounding",
+           .help = "round weights and moments that rest in bf16 without an fp32 copy up or down by "
+                   "chance, so that small updates add up; a function of seed, step and element",
+           .idle = deepspeed.bf16.master_weights_and_grads
+                       ? ""
+                       : "all of them are fp32: see bf16.bf16_master_weights_and_grads"},
+          stochastic_rounding);
   f.field({.name = "recompute",
            .help = "keep only the inputs of blocks and run their forward again in backward"},
           recompute);

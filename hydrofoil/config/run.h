@@ -68,8 +68,9 @@ struct RunConfig {
   int64_t eval_every = 0;       // steps; 0: at the end only
   std::string prometheus_file;  // empty: none
   TraceConfig trace;
-  double average_decay = 0;  // of the moving average of the weights; 0: none
-  bool recompute = false;    // keep only block inputs for backward
+  double average_decay = 0;          // of the moving average of the weights; 0: none
+  bool stochastic_rounding = false;  // of what rests in bf16 without an fp32 copy
+  bool recompute = false;            // keep only block inputs for backward
   ComputeType compute_dtype = ComputeType::kAuto;
   int64_t threads = 0;  // per rank; 0: cores / local ranks
   std::optional<int64_t> resident_parameter_bytes;

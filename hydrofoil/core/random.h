@@ -17,7 +17,8 @@ enum class RandomUse : uint32_t {
   kDropout = 3,
   kSample = 4,
   kTest = 5,
-  kMask = 6
+  kMask = 6,
+  kRounding = 7
 };
 
 // The generator itself: ten rounds on a counter under a key.

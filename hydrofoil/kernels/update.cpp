@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "hydrofoil/core/parallel.h"
+#include "hydrofoil/core/random.h"
 #include "hydrofoil/kernels/grain.h"
 #include "hydrofoil/kernels/isa.h"
 #include "hydrofoil/kernels/update_tiers.h"
@@ -33,6 +34,16 @@ UpdateArgs::Array array_of(const Values& values, size_t count) {
   }
 }
 
+void set_rounding(UpdateArgs& args, const StochasticRounding& rounding) {
+  const Philox random(rounding.seed, RandomUse::kRounding, rounding.stream);
+  const auto states = random.block(2 * rounding.step), param = random.block(2 * rounding.step + 1);
+  args.random = true;
+  args.state_keys[0] = {states[0], states[1]};
+  args.state_keys[1] = {states[2], states[3]};
+  args.param_key = {param[0], param[1]};
+  args.position = static_cast<uint32_t>(rounding.first);
+}
+
 // The first `states` are used.
 UpdateArgs args_of(const UpdateArrays& arrays, size_t states) {
   const size_t count = arrays.param.count;
@@ -40,7 +51,11 @@ UpdateArgs args_of(const UpdateArrays& arrays, size_t states) {
                   .grad = array_of(arrays.grad, count),
                   .states = {},
                   .low = array_of(arrays.low, count),
-                  .grad_scale = arrays.grad_scale};
+                  .grad_scale = arrays.grad_scale,
+                  .random = false,
+                  .param_key = {},
+                  .state_keys = {},
+                  .position = 0};
   bool complete = arrays.grad.count == count;
   for (size_t s = 0; s < states; ++s) {
     complete = complete && arrays.states[s].count == count;
@@ -49,6 +64,7 @@ UpdateArgs args_of(const UpdateArrays& arrays, size_t states) {
   if (!complete) throw std::logic_error("optimizer step: arrays of different sizes");
   if (args.low.format == Format::kF32)
     throw std::logic_error("optimizer step: a low-precision copy is bf16 or fp16");
+  if (arrays.rounding) set_rounding(args, *arrays.rounding);
   return args;
 }
 

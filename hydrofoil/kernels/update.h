@@ -4,17 +4,28 @@
 //   adam_step({.param = p, .grad = g, .states = {exp_avg, exp_avg_sq}, .low = bf16_copy},
 //             {.lr = 3e-4, .weight_decay = 0.1, .bias_correction1 = c1, .bias_correction2 = c2});
 //
-// All arithmetic is fp32; what rests in 16 bits is widened before and rounded to nearest even after
-// it. The same bits on every CPU, with any number of threads, and however the arrays are cut.
-// Memory traffic of Adam: 16 bytes read and 12 written an element where all is fp32.
+// All arithmetic is fp32; what rests in 16 bits is widened before and rounded after it. The same
+// bits on every CPU, with any number of threads, and however the arrays are cut. Memory traffic of
+// Adam: 16 bytes read and 12 written an element where all is fp32.
 #pragma once
 
 #include <array>
+#include <cstdint>
+#include <optional>
 
 #include "hydrofoil/core/values.h"
 #include "hydrofoil/kernels/norm.h"
 
 namespace hydrofoil::kernels {
+
+// Rounding up or down by chance, so that the mean of many roundings is exact: small changes of a
+// large number are not lost. A function of these numbers and of an element's position only.
+struct StochasticRounding {
+  uint64_t seed = 0;    // of the run
+  uint64_t stream = 0;  // of the flat buffer
+  uint64_t step = 0;
+  uint64_t first = 0;  // position of element 0 in the flat buffer; repeats after 2^32
+};
 
 // All of one size; none overlaps another. Every array may be fp32, bf16 or fp16.
 struct UpdateArrays {
@@ -25,6 +36,9 @@ struct UpdateArrays {
   // aligned. Empty: none.
   Values low = {};
   float grad_scale = 1;  // 1 / divisor * clip coefficient / loss scale
+  // Of states and a parameter that rest in bf16. None: to nearest even, as fp16 always is. A copy
+  // beside an fp32 parameter is rounded to nearest even.
+  std::optional<StochasticRounding> rounding = {};
 };
 
 // Every function here: std::logic_error when sizes differ, or a type is not one of the three.

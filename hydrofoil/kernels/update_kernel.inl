@@ -224,9 +224,13 @@ float* wide(const Array& array, size_t begin, size_t count, float* copy) {
 }
 
 // Where they rest: nothing is to be done for fp32.
-void put_back(const Array& array, size_t begin, size_t count, const float* copy) {
-  if (array.format == Format::kBF16) to_bf16(copy, bits_of(array, begin), count);
-  if (array.format == Format::kF16) to_f16(copy, bits_of(array, begin), count);
+void put_back(const UpdateArgs& args, const Array& array, RandomKey key, size_t begin, size_t count,
+              const float* copy) {
+  uint16_t* const to = bits_of(array, begin);
+  if (array.format == Format::kF16) to_f16(copy, to, count);
+  if (array.format != Format::kBF16) return;
+  if (!args.random) return to_bf16(copy, to, count);
+  to_bf16_by_chance(copy, to, count, key, args.position + static_cast<uint32_t>(begin));
 }
 
 struct Copies {
@@ -248,7 +252,7 @@ template <class Rule>
 void put_back_states(const UpdateArgs& args, size_t begin, size_t count, const Copies& copies) {
   if constexpr (kChangesStates<Rule>)
     for (size_t s = 0; s < Rule::kStates; ++s)
-      put_back(args.states[s], begin, count, copies.states[s]);
+      put_back(args, args.states[s], args.state_keys[s], begin, count, copies.states[s]);
 }
 
 template <class Rule>
@@ -270,7 +274,7 @@ void run(const UpdateArgs& args, const Rule& rule, size_t begin, size_t end) {
     if (args.low.format != Format::kNone) flat.low = bits_of(args.low, i);
     sweep(flat, args.low.format, rule, count);
     put_back_states<Rule>(args, i, count, copies);
-    put_back(args.param, i, count, copies.param);
+    put_back(args, args.param, args.param_key, i, count, copies.param);
   }
 }
 

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "hydrofoil/kernels/elementwise_tiers.h"
 #include "hydrofoil/kernels/tier.h"
 
 namespace hydrofoil::kernels {
@@ -19,6 +20,10 @@ struct UpdateArgs {
   Array param, grad, states[2];
   Array low;         // the updated parameter once more, in 16 bits
   float grad_scale;  // of grad
+  // What is put back in bf16 is rounded by chance.
+  bool random;
+  RandomKey param_key, state_keys[2];
+  uint32_t position;  // of element 0
 };
 
 struct AdamFactors {

@@ -12,6 +12,14 @@ HYDROFOIL_LANES U16 to_bf16(F32 v) {
   return truncate(v == v ? rounded : nan);
 }
 
+// Up or down, by chance: with 16 random bits in each lane, up as often as the number is near.
+HYDROFOIL_LANES U16 to_bf16(F32 v, U32 random) {
+  const U32 bits = (U32)v;
+  const U32 rounded = (bits + random) >> 16;
+  const U32 nan = (bits >> 16) | 0x40;
+  return truncate(v == v ? rounded : nan);
+}
+
 HYDROFOIL_LANES F32 from_bf16(U16 v) {
   return (F32)(extend(v) << 16);
 }

@@ -88,6 +88,10 @@ void check(const EngineOptions& options) {
   if (options.average_decay < 0 || options.average_decay >= 1)
     throw Error(ExitCode::kConfig, "the decay of the average must be at least 0 and below 1, not " +
                                        std::to_string(options.average_decay));
+  const bool f16 =
+      options.states == DType::kF16 || (options.storage == DType::kF16 && !options.master);
+  if (options.rounding_seed && f16)
+    throw Error(ExitCode::kConfig, "stochastic rounding is for bf16, not for fp16");
   if (options.groups.empty())
     throw Error(ExitCode::kConfig, "an engine needs at least one parameter group");
 }
@@ -142,6 +146,7 @@ Engine::Engine(comm::Communicator group, const std::vector<UnitDeclaration>& uni
       *cache_, optim::make_rule(options_.optimizer, options_.groups), std::move(groups),
       zero::OptimizerOptions{.master = options_.master,
                              .states = options_.states,
+                             .rounding_seed = options_.rounding_seed,
                              .files = options_.state_files,
                              .average_decay = options_.average_decay},
       ledger_);

@@ -76,6 +76,9 @@ struct EngineOptions {
   // and travel in `wire`, which may be narrower; optimizer states rest in `states`.
   DType accumulate = DType::kF32, wire = DType::kF32, states = DType::kF32;
   bool master = true;  // false: parameters that rest in 16 bits are updated there
+  // Round states, and parameters without master, that rest in bf16 by chance, with this seed; none:
+  // to nearest even. Results do not depend on ranks, stage or a resume either way.
+  std::optional<uint64_t> rounding_seed = {};
   // Optimizer states and master copies in a file, a few pieces at a time in memory.
   std::optional<zero::StateFiles> state_files = {};
   double average_decay = 0;  // keep a moving average of the parameters; 0: none

@@ -102,6 +102,8 @@ EngineOptions engine_options(const config::RunConfig& run, const config::BatchSi
           .wire = ds.wire_dtype(),
           .states = ds.state_dtype(),
           .master = ds.keeps_master(),
+          .rounding_seed = run.stochastic_rounding ? std::optional(static_cast<uint64_t>(run.seed))
+                                                   : std::nullopt,
           .state_files = state_files_of(ds),
           .average_decay = run.average_decay,
           .loss_scale = {.dynamic = dynamic,

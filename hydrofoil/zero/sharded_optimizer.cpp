@@ -209,12 +209,11 @@ void ShardedOptimizer::measure(const GradientReducer& gradients, const StepInput
     norms.emplace_back(states_[unit][segment].updates.size());
   store_.visit(ids, Use::kUpdate, [&](const StateStore::Chunk& chunk) {
     const auto [unit, segment] = places_[chunk.id];
-    for (const auto& [tensor, flat] : runs(gradients, chunk)) {
-      auto run = arrays(gradients, chunk, flat);
-      run.grad_scale = gradient_scale;
-      rule_.measure(run, inputs.groups[group_of_[unit][segment][tensor]],
-                    states_[unit][segment].updates[tensor], flat.begin, norms[chunk.id][tensor]);
-    }
+    for (const auto& run : runs(gradients, chunk))
+      rule_.measure(arrays(gradients, chunk, run, gradient_scale),
+                    inputs.groups[group_of_[unit][segment][run.tensor]],
+                    states_[unit][segment].updates[run.tensor], run.flat.begin,
+                    norms[chunk.id][run.tensor]);
   });
   std::vector<kernels::SumOfSquares*> sums;
   for (const auto id : ids)
@@ -233,15 +232,13 @@ void ShardedOptimizer::update_chunk(const GradientReducer& gradients,
                                     const StateStore::Chunk& chunk, const StepInputs& inputs,
                                     float gradient_scale) {
   const auto [unit, segment] = places_[chunk.id];
-  for (const auto& [tensor, flat] : runs(gradients, chunk)) {
-    auto run = arrays(gradients, chunk, flat);
-    run.grad_scale = gradient_scale;
-    rule_.update(run, inputs.groups[group_of_[unit][segment][tensor]],
-                 states_[unit][segment].updates[tensor]);
-    if (const auto average = states_[unit][segment].kept->average) {
-      const size_t begin = flat.begin - cache_.own_range(unit, segment).begin - chunk.range.begin;
-      average_in(run.param, chunk.arrays[*average].part(begin, flat.size()));
-    }
+  const size_t first = cache_.own_range(unit, segment).begin + chunk.range.begin;
+  for (const auto& run : runs(gradients, chunk)) {
+    const auto all = arrays(gradients, chunk, run, gradient_scale);
+    rule_.update(all, inputs.groups[group_of_[unit][segment][run.tensor]],
+                 states_[unit][segment].updates[run.tensor]);
+    if (const auto average = states_[unit][segment].kept->average)
+      average_in(all.param, chunk.arrays[*average].part(run.flat.begin - first, run.flat.size()));
   }
 }
 
@@ -270,8 +267,10 @@ std::vector<ShardedOptimizer::Run> ShardedOptimizer::runs(const GradientReducer&
 }
 
 optim::UpdateArrays ShardedOptimizer::arrays(const GradientReducer& gradients,
-                                             const StateStore::Chunk& chunk, Range flat) const {
+                                             const StateStore::Chunk& chunk, const Run& run,
+                                             float gradient_scale) const {
   const auto [unit, segment] = places_[chunk.id];
+  const Range flat = run.flat;
   const auto master = states_[unit][segment].kept->master;
   const size_t begin = flat.begin - cache_.own_range(unit, segment).begin, size = flat.size();
   const auto kept = [&](size_t array) {
@@ -280,8 +279,16 @@ optim::UpdateArrays ShardedOptimizer::arrays(const GradientReducer& gradients,
   const auto resting = own(unit, segment).part(begin, size);
   optim::UpdateArrays result{.param = master ? kept(*master) : resting,
                              .grad = gradients.own(unit, segment).part(begin, size),
-                             .low = master ? resting : memory::Values{}};
+                             .low = master ? resting : memory::Values{},
+                             .grad_scale = gradient_scale};
   for (size_t i = 0; i < rule_.states.size(); ++i) result.states[i] = kept(i);
+  if (options_.rounding_seed) {
+    const auto step = static_cast<uint64_t>(states_[unit][segment].updates[run.tensor].count);
+    result.rounding = {.seed = *options_.rounding_seed,
+                       .stream = uint64_t{unit} << 16 | segment,
+                       .step = step,
+                       .first = flat.begin};
+  }
   return result;
 }
 

@@ -23,7 +23,10 @@ struct OptimizerOptions {
   // fp32 copies of the 16-bit parameters this rank updates. Without them parameters are rounded
   // after every update, and those much smaller than the parameter are lost.
   bool master = true;
-  DType states = DType::kF32;            // what the rule's states rest in: kF32, kBF16 or kF16
+  DType states = DType::kF32;  // what the rule's states rest in: kF32, kBF16 or kF16
+  // States and parameters that rest in bf16 without a master copy are rounded by chance, with this
+  // seed. None: to nearest even.
+  std::optional<uint64_t> rounding_seed = {};
   std::optional<StateFiles> files = {};  // none: all in memory
   // Of a moving average of the parameters, in fp32: after each update
   // average += (1 - decay) * (parameter - average). 0: there is none.
@@ -108,7 +111,7 @@ class ShardedOptimizer {
   };
   std::vector<Run> runs(const GradientReducer& gradients, const StateStore::Chunk& chunk) const;
   optim::UpdateArrays arrays(const GradientReducer& gradients, const StateStore::Chunk& chunk,
-                             memory::Range flat) const;
+                             const Run& run, float gradient_scale) const;
   void average_in(const memory::Values& parameters, const memory::Values& average) const;
 
   memory::ParameterCache& cache_;

@@ -400,6 +400,74 @@ TEST(UpdateStep, InSixteenBitsIsTheStepInFp32Rounded) {
       });
 }
 
+std::vector<uint16_t> rounded_by_chance(float value, size_t count, StochasticRounding rounding) {
+  // SGD without a gradient leaves the parameter as it is, but for its rounding.
+  std::vector<uint16_t> bits(count, to_bf16(1.0f)), grad(count);
+  std::vector<float> difference(count, 1.0f - value);
+  sgd_step({.param = values_of(std::span(bits), DType::kBF16),
+            .grad = values_of(std::span(difference)),
+            .rounding = rounding},
+           {.lr = 1});
+  return bits;
+}
+
+TEST(StochasticRounding, KeepsTheMeanAndStaysBetweenTheNeighbours) {
+  constexpr size_t kCount = 1 << 20;
+  constexpr float kUlp = 0x1p-7f;  // of bf16 from 1 to 2
+  for (const float part : {0.0f, 0.015625f, 0.25f, 0.5f, 0.96875f}) {
+    const auto bits = rounded_by_chance(1 + part * kUlp, kCount, {.seed = 3, .step = 1});
+    double up = 0;
+    for (const uint16_t v : bits) {
+      ASSERT_TRUE(v == to_bf16(1.0f) || v == to_bf16(1.0f) + 1);
+      up += v != to_bf16(1.0f);
+    }
+    // Four deviations of the mean of so many coins.
+    EXPECT_NEAR(up / kCount, part, 4 * std::sqrt(part * (1 - part) / kCount)) << part;
+  }
+}
+
+TEST(StochasticRounding, DependsOnSeedStepAndPositionOnly) {
+  constexpr size_t kCount = 100003;
+  const float value = 1 + 0x1p-8f;
+  const StochasticRounding base{.seed = 3, .stream = 5, .step = 7};
+  std::vector<uint16_t> want;
+  {
+    const ScopedIsa scalar(Isa::kScalar);
+    want = rounded_by_chance(value, kCount, base);
+  }
+  on_every_tier([&] {
+    const ScopedThreads three(3);
+    EXPECT_EQ(rounded_by_chance(value, kCount, base), want);
+    auto later = base;
+    later.first = 1019;
+    const auto tail = rounded_by_chance(value, kCount - 1019, later);
+    EXPECT_TRUE(std::equal(tail.begin(), tail.end(), want.begin() + 1019));
+  });
+  for (const auto& other : {StochasticRounding{.seed = 4, .stream = 5, .step = 7},
+                            StochasticRounding{.seed = 3, .stream = 6, .step = 7},
+                            StochasticRounding{.seed = 3, .stream = 5, .step = 8}}) {
+    const auto bits = rounded_by_chance(value, kCount, other);
+    double same = 0;
+    for (size_t i = 0; i < kCount; ++i) same += bits[i] == want[i];
+    EXPECT_NEAR(same / kCount, 0.5, 4 * 0.5 / std::sqrt(kCount)) << "coins of their own";
+  }
+}
+
+TEST(StochasticRounding, KeepsNanAndInf) {
+  for (const float value : special_floats()) {
+    std::vector<uint16_t> bits{0};
+    std::vector<float> grad{-value};
+    sgd_step({.param = values_of(std::span(bits), DType::kBF16),
+              .grad = values_of(std::span(grad)),
+              .rounding = StochasticRounding{.seed = 1}},
+             {.lr = 1});
+    if (std::isnan(value) || std::isinf(value)) {
+      EXPECT_EQ(std::isnan(from_bf16(bits[0])), std::isnan(value));
+      EXPECT_EQ(std::isinf(from_bf16(bits[0])), std::isinf(value));
+    }
+  }
+}
+
 // ---- the same bits
 
 TEST(UpdateStep, GivesTheSameBitsOnEveryTierLengthAndAlignment) {
