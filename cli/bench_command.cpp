@@ -13,6 +13,7 @@
 #include <string_view>
 #include <utility>
 
+#include "cli/bench_adam.h"
 #include "cli/local_ranks.h"
 #include "hydrofoil/comm/bench.h"
 #include "hydrofoil/core/error.h"
@@ -226,6 +227,7 @@ void add_io(CLI::App& bench, Action& action) {
 void add_bench_command(CLI::App& app, Action& action) {
   CLI::App* bench = app.add_subcommand("bench", "Measure what this machine can do");
   bench->require_subcommand(1);
+  add_bench_adam(*bench, action);
   add_comm(*bench, action);
   add_io(*bench, action);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// hydrofoil bench comm: how fast this machine does what a run will ask of it.
+// hydrofoil bench: how fast this machine does what a run will ask of it.
 #pragma once
 
 #include <CLI/CLI.hpp>

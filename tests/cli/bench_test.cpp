@@ -132,6 +132,30 @@ TEST(BenchIo, RefusesWhatCannotBeMeasured) {
   EXPECT_THAT(large.out, HasSubstr("are free"));
 }
 
+TEST(BenchAdam, TellsEveryCaseAgainstItsLimit) {
+  const std::string options = "--elements 1003,10k --threads 1 --rounds 2";
+  const Result run = hydrofoil("bench adam --optimizer lion --json " + options, kAlone);
+  ASSERT_EQ(run.code, 0) << run.out;
+  const auto all = events(run.out);
+  ASSERT_EQ(all.size(), 8u);
+  EXPECT_EQ(all[0]["optimizer"], "lion");
+  EXPECT_EQ(all[1]["elements"], 1003);
+  EXPECT_EQ(all[5]["resting"], "bf16");
+  EXPECT_EQ(all[5]["elements"], 10000);
+  EXPECT_EQ(all[5]["bytes_per_element"], 10.0);
+  for (size_t i = 1; i <= 6; ++i) EXPECT_GT(all[i]["share_of_limit"], 0.0);
+  const Result table = hydrofoil("bench adam " + options, kAlone);
+  EXPECT_THAT(table.out, HasSubstr("AdamW on "));
+  EXPECT_THAT(table.out, HasSubstr("bf16 by chance"));
+}
+
+TEST(BenchAdam, RefusesWhatCannotBeMeasured) {
+  const Result unknown = hydrofoil("bench adam --optimizer adamax 2>&1", kAlone);
+  EXPECT_THAT(unknown.out, HasSubstr("choose one of Adagrad, Adam, AdamW, Lamb, Lion, SGD"));
+  EXPECT_EQ(hydrofoil("bench adam --elements 0 2>&1", kAlone).code, 2);
+  EXPECT_EQ(hydrofoil("bench adam --elements 900G 2>&1", kAlone).code, 4);
+}
+
 TEST(Bench, AsksForASubcommandAndListsThem) {
   const Result bare = hydrofoil("bench 2>&1", kAlone);
   EXPECT_EQ(bare.code, 2);
