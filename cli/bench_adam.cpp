@@ -110,13 +110,14 @@ void add_bench_adam(CLI::App& bench, Action& action) {
                    "parameters, one or more sizes: 1000003, 10M (1e6), 1G (1e9)")
       ->delimiter(',')
       ->transform(CLI::AsNumberWithUnit(std::map<std::string, size_t>{
-          {"k", 1000}, {"M", 1000 * 1000}, {"G", 1000 * 1000 * 1000}}))
-      ->check(CLI::Range(size_t{1}, size_t{1} << 40))
+                                            {"k", 1000}, {"M", 1000 * 1000}, {"G", 1000000000}})
+                      .description(""))
+      ->check(CLI::Range(size_t{1}, size_t{1} << 40).description(""))
       ->type_name("N,..")
       ->capture_default_str();
   command->add_option("--threads", a->bench.threads, "one or more numbers")
       ->delimiter(',')
-      ->check(CLI::Range(1, 1024))
+      ->check(CLI::Range(1, 1024).description(""))
       ->type_name("N,..")
       ->capture_default_str();
   command->add_option("--rounds", a->bench.rounds, "steps of which the median is told")

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // One pass, one operation an element: bound by memory on every tier.
 #include "hydrofoil/kernels/elementwise_tiers.h"
+#include "hydrofoil/kernels/random_bits.inl"
 
 namespace hydrofoil::kernels::HYDROFOIL_TIER {
 namespace {
@@ -15,28 +16,14 @@ HYDROFOIL_LANES void map(const From* from, To* to, size_t count, const Apply& ap
     store_part<Out>(to + i, apply(load_part<In>(from + i, rest * sizeof(From))), rest * sizeof(To));
 }
 
-// Two rounds of xor and multiply mix 32 bits well (constants: Wellons' search for least bias); keys
-// on both sides of the first keep the numbers of two keys from being each other's, shifted.
-HYDROFOIL_LANES U32 random_bits(U32 position, RandomKey key) {
-  U32 x = position + key.before;
-  x ^= x >> 16;
-  x *= 0x21f0aaad;
-  x ^= key.between;
-  x ^= x >> 15;
-  x *= 0xd35a2d97;
-  return x ^ x >> 15;
-}
-
 }  // namespace
 
 void to_bf16_by_chance(const float* from, uint16_t* to, size_t count, RandomKey key,
                        uint32_t first) {
-  U32 position;
-  for (size_t lane = 0; lane < kF32Lanes; ++lane) position[lane] = first + uint32_t(lane);
   map<F32, U16>(from, to, count, [&](F32 v) {
-    const U32 random = random_bits(position, key) >> 16;
-    position += kF32Lanes;
-    return to_bf16(v, random);
+    const U16 rounded = round_by_chance(v, first, key);
+    first += kF32Lanes;
+    return rounded;
   });
 }
 void to_bf16(const float* from, uint16_t* to, size_t count) {

@@ -6,9 +6,10 @@
 // The lines of parameter and states are in the cache when they are written, so plain stores add no
 // traffic; streaming them was measured 20 % slower. The copy's lines are not: streaming it, where
 // it is aligned, gains 9 %. Prefetching the inputs a few lines ahead gains up to 8 %.
-// What rests in 16 bits is widened a block at a time, which stays in the first-level cache.
+// Where all rests in bf16 that is done in registers; other mixtures of types are widened a block at
+// a time, which stays in the first-level cache.
 #include "hydrofoil/kernels/block_squares.inl"
-#include "hydrofoil/kernels/elementwise_tiers.h"
+#include "hydrofoil/kernels/random_bits.inl"
 #include "hydrofoil/kernels/update_tiers.h"
 
 namespace hydrofoil::kernels::HYDROFOIL_TIER {
@@ -114,23 +115,31 @@ struct Lamb {
 template <class Rule>
 constexpr bool kChangesStates = !requires { Rule::kStatesAreFinal; };
 
-// ---- fp32
+// ---- one pass
 
-// The arrays of a block, or of everything, in fp32.
+// The arrays of a block, or of everything: fp32 or, all but the copy, bf16.
 struct Flat {
-  float* param;
-  const float* grad;
-  float* states[2];
+  void* param;
+  const void* grad;
+  void* states[2];
   uint16_t* low;
   float grad_scale;
+  RandomKey param_key, state_keys[2];
+  uint32_t position;
 };
 
 // A run of lanes of the flat arrays: whole packs, or the first `lanes` of one.
 template <bool stream_low>
 struct Whole {
-  static HYDROFOIL_LANES F32 load_f32(const float* from) { return load<F32>(from); }
-  static HYDROFOIL_LANES void store_f32(float* to, F32 v) { store(to, v); }
-  static HYDROFOIL_LANES void store_low(uint16_t* to, U16 v) {
+  template <class V>
+  static HYDROFOIL_LANES V get(const void* from) {
+    return load<V>(from);
+  }
+  template <class V>
+  static HYDROFOIL_LANES void put(void* to, V v) {
+    store(to, v);
+  }
+  static HYDROFOIL_LANES void put_low(uint16_t* to, U16 v) {
     if constexpr (stream_low)
       stream(to, v);
     else
@@ -139,46 +148,63 @@ struct Whole {
 };
 struct Part {
   size_t lanes;
-  HYDROFOIL_LANES F32 load_f32(const float* from) const {
-    return load_part<F32>(from, lanes * sizeof(float));
+  template <class V>
+  HYDROFOIL_LANES V get(const void* from) const {
+    return load_part<V>(from, lanes * (sizeof(V) / kF32Lanes));
   }
-  HYDROFOIL_LANES void store_f32(float* to, F32 v) const {
-    store_part(to, v, lanes * sizeof(float));
+  template <class V>
+  HYDROFOIL_LANES void put(void* to, V v) const {
+    store_part(to, v, lanes * (sizeof(V) / kF32Lanes));
   }
-  HYDROFOIL_LANES void store_low(uint16_t* to, U16 v) const {
-    store_part(to, v, lanes * sizeof(uint16_t));
-  }
+  HYDROFOIL_LANES void put_low(uint16_t* to, U16 v) const { put(to, v); }
 };
 
-HYDROFOIL_LANES void prefetch_step(const float* from) {
-  for (size_t b = 0; b < kStep * sizeof(float); b += kLine)
-    __builtin_prefetch(reinterpret_cast<const char*>(from) + kAhead + b);
-}
+enum class Rest : uint8_t { kF32, kBF16, kBF16ByChance };
 
-template <class Rule, Format low>
+template <class Rule, Rest rest, Format low>
 struct Pass {
   Rule rule;
   Flat flat;
+  static constexpr size_t kWidth = rest == Rest::kF32 ? sizeof(float) : sizeof(uint16_t);
 
+  static HYDROFOIL_LANES void prefetch(const void* base, size_t i) {
+    const char* const from = static_cast<const char*>(base) + i * kWidth;
+    for (size_t b = 0; b < kStep * kWidth; b += kLine) __builtin_prefetch(from + kAhead + b);
+  }
   HYDROFOIL_LANES void prefetch(size_t i) const {
-    prefetch_step(flat.param + i);
-    if constexpr (kChangesStates<Rule>) prefetch_step(flat.grad + i);
-    for (size_t s = 0; s < Rule::kStates; ++s) prefetch_step(flat.states[s] + i);
+    prefetch(flat.param, i);
+    if constexpr (kChangesStates<Rule>) prefetch(flat.grad, i);
+    for (size_t s = 0; s < Rule::kStates; ++s) prefetch(flat.states[s], i);
+  }
+
+  template <class Run>
+  static HYDROFOIL_LANES F32 get(const Run& run, const void* base, size_t i) {
+    const char* const from = static_cast<const char*>(base) + i * kWidth;
+    if constexpr (rest == Rest::kF32) return run.template get<F32>(from);
+    return from_bf16(run.template get<U16>(from));
+  }
+  template <class Run>
+  HYDROFOIL_LANES void put(const Run& run, void* base, size_t i, F32 v, RandomKey key) const {
+    char* const to = static_cast<char*>(base) + i * kWidth;
+    if constexpr (rest == Rest::kF32) run.put(to, v);
+    if constexpr (rest == Rest::kBF16) run.put(to, to_bf16(v));
+    if constexpr (rest == Rest::kBF16ByChance)
+      run.put(to, round_by_chance(v, flat.position + static_cast<uint32_t>(i), key));
   }
 
   template <class Run>
   HYDROFOIL_LANES void apply(size_t i, const Run& run) const {
     Lanes x;
-    x.param = run.load_f32(flat.param + i);
-    if constexpr (kChangesStates<Rule>)
-      x.grad = run.load_f32(flat.grad + i) * splat(flat.grad_scale);
-    for (size_t s = 0; s < Rule::kStates; ++s) x.states[s] = run.load_f32(flat.states[s] + i);
+    x.param = get(run, flat.param, i);
+    if constexpr (kChangesStates<Rule>) x.grad = get(run, flat.grad, i) * splat(flat.grad_scale);
+    for (size_t s = 0; s < Rule::kStates; ++s) x.states[s] = get(run, flat.states[s], i);
     rule.apply(x);
     if constexpr (kChangesStates<Rule>)
-      for (size_t s = 0; s < Rule::kStates; ++s) run.store_f32(flat.states[s] + i, x.states[s]);
-    run.store_f32(flat.param + i, x.param);
-    if constexpr (low == Format::kBF16) run.store_low(flat.low + i, to_bf16(x.param));
-    if constexpr (low == Format::kF16) run.store_low(flat.low + i, to_f16(x.param));
+      for (size_t s = 0; s < Rule::kStates; ++s)
+        put(run, flat.states[s], i, x.states[s], flat.state_keys[s]);
+    put(run, flat.param, i, x.param, flat.param_key);
+    if constexpr (low == Format::kBF16) run.put_low(flat.low + i, to_bf16(x.param));
+    if constexpr (low == Format::kF16) run.put_low(flat.low + i, to_f16(x.param));
   }
 };
 
@@ -196,23 +222,24 @@ void sweep_as(Pass pass, size_t count) {
 
 template <Format low, class Rule>
 void sweep_with_low(const Flat& flat, const Rule& rule, size_t count) {
-  const Pass<Rule, low> pass{rule, flat};
+  const Pass<Rule, Rest::kF32, low> pass{rule, flat};
   if (reinterpret_cast<uintptr_t>(flat.low) % sizeof(U16) != 0) return sweep_as<false>(pass, count);
   sweep_as<true>(pass, count);
   stream_fence();
 }
 
+// Of fp32.
 template <class Rule>
 void sweep(const Flat& flat, Format low, const Rule& rule, size_t count) {
   if (low == Format::kBF16) return sweep_with_low<Format::kBF16>(flat, rule, count);
   if (low == Format::kF16) return sweep_with_low<Format::kF16>(flat, rule, count);
-  sweep_as<false>(Pass<Rule, Format::kNone>{rule, flat}, count);
+  sweep_as<false>(Pass<Rule, Rest::kF32, Format::kNone>{rule, flat}, count);
 }
 
 // ---- any format
 
 HYDROFOIL_LANES uint16_t* bits_of(const Array& array, size_t begin) {
-  return static_cast<uint16_t*>(array.data) + begin;
+  return array.data ? static_cast<uint16_t*>(array.data) + begin : nullptr;
 }
 
 // Elements from `begin` on as fp32: themselves, or a copy.
@@ -256,16 +283,34 @@ void put_back_states(const UpdateArgs& args, size_t begin, size_t count, const C
 }
 
 template <class Rule>
-bool all_wide(const UpdateArgs& args) {
-  const auto is_wide = [](const Array& array) { return array.format == Format::kF32; };
-  bool result = is_wide(args.param) && (!kChangesStates<Rule> || is_wide(args.grad));
-  for (size_t s = 0; s < Rule::kStates; ++s) result = result && is_wide(args.states[s]);
+bool all_rest_in(Format format, const UpdateArgs& args) {
+  const auto rests = [format](const Array& array) { return array.format == format; };
+  bool result = rests(args.param) && (!kChangesStates<Rule> || rests(args.grad));
+  for (size_t s = 0; s < Rule::kStates; ++s) result = result && rests(args.states[s]);
   return result;
 }
 
 template <class Rule>
+void run_in_bf16(const UpdateArgs& args, const Rule& rule, size_t begin, size_t end) {
+  Flat flat{.param = bits_of(args.param, begin),
+            .grad = bits_of(args.grad, begin),
+            .states = {bits_of(args.states[0], begin), bits_of(args.states[1], begin)},
+            .low = nullptr,
+            .grad_scale = args.grad_scale,
+            .param_key = args.param_key,
+            .state_keys = {args.state_keys[0], args.state_keys[1]},
+            .position = args.position + static_cast<uint32_t>(begin)};
+  if (args.random)
+    sweep_as<false>(Pass<Rule, Rest::kBF16ByChance, Format::kNone>{rule, flat}, end - begin);
+  else
+    sweep_as<false>(Pass<Rule, Rest::kBF16, Format::kNone>{rule, flat}, end - begin);
+}
+
+template <class Rule>
 void run(const UpdateArgs& args, const Rule& rule, size_t begin, size_t end) {
-  const size_t step = all_wide<Rule>(args) ? end - begin : kBlock;
+  if (all_rest_in<Rule>(Format::kBF16, args) && args.low.format == Format::kNone)
+    return run_in_bf16(args, rule, begin, end);
+  const size_t step = all_rest_in<Rule>(Format::kF32, args) ? end - begin : kBlock;
   Copies copies;
   for (size_t i = begin; i < end; i += step) {
     const size_t count = step < end - i ? step : end - i;
