@@ -200,6 +200,23 @@ void RunConfig::visit(Reader& f) {
            .min = 0,
            .max = 0.999999999},
           average_decay);
+  f.field({.name = "recompute",
+           .help = "keep only the inputs of blocks and run their forward again in backward"},
+          recompute);
+  f.field({.name = "threads",
+           .help = "compute threads of a rank; 0: cores / local ranks",
+           .unit = "threads",
+           .min = 0,
+           .max = 4096},
+          threads);
+  f.section({.name = "mesh", .help = "axes of the ranks"}, mesh);
+  f.section({.name = "comm", .help = "how ranks reach each other"}, comm);
+  f.section({.name = "deepspeed", .help = "DeepSpeed's JSON, inline or a file name"}, deepspeed);
+  visit_dependent(f);
+}
+
+// What some of DeepSpeed's keys make effective: read after them.
+void RunConfig::visit_dependent(Reader& f) {
   f.field({.name = "stochastic_rounding",
            .help = "round weights and moments that rest in bf16 without an fp32 copy up or down by "
                    "chance, so that small updates add up; a function of seed, step and element",
@@ -207,21 +224,12 @@ void RunConfig::visit(Reader& f) {
                        ? ""
                        : "all of them are fp32: see bf16.bf16_master_weights_and_grads"},
           stochastic_rounding);
-  f.field({.name = "recompute",
-           .help = "keep only the inputs of blocks and run their forward again in backward"},
-          recompute);
   f.field({.name = "compute_dtype",
            .help = "what operators compute in; \"auto\": bf16 where parameters are bf16 and the "
                    "processor multiplies it, else fp32",
            .choices = {{"auto"}, {"fp32"}, {"bf16"}},
            .idle = deepspeed.bf16.enabled ? "" : "parameters are not bf16: computed in fp32"},
           compute_dtype);
-  f.field({.name = "threads",
-           .help = "compute threads of a rank; 0: cores / local ranks",
-           .unit = "threads",
-           .min = 0,
-           .max = 4096},
-          threads);
   f.field({.name = "resident_parameter_bytes",
            .help = "stage 3: parameters a rank may hold gathered at once",
            .unit = "bytes",
@@ -229,9 +237,6 @@ void RunConfig::visit(Reader& f) {
            .idle = deepspeed.zero.stage == 3 ? "" : "used at stage 3",
            .default_text = "4 x stage3_max_live_parameters, else the smallest that serves well"},
           resident_parameter_bytes);
-  f.section({.name = "mesh", .help = "axes of the ranks"}, mesh);
-  f.section({.name = "comm", .help = "how ranks reach each other"}, comm);
-  f.section({.name = "deepspeed", .help = "DeepSpeed's JSON, inline or a file name"}, deepspeed);
 }
 
 int64_t RunConfig::resident_bytes() const {

@@ -86,6 +86,7 @@ struct RunConfig {
   int64_t prefetch_bytes() const;
   void visit(Reader& f);
   void visit_records(Reader& f);
+  void visit_dependent(Reader& f);
 };
 
 enum class FileKind : uint8_t { kRun, kDeepSpeed };

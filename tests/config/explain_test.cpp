@@ -49,6 +49,23 @@ TEST(Explain, SaysValueOriginAndVerdictOfEachKey) {
   EXPECT_THAT(text, Not(HasSubstr("reduce_bucket_size")));  // neither set nor of any effect
 }
 
+TEST(Explain, KnowsWhatTheDeepSpeedSectionMakesEffective) {
+  const std::string kSet = R"({"stochastic_rounding": true, "compute_dtype": "bf16",
+      "resident_parameter_bytes": 1000, "deepspeed": )";
+  const auto status = [&](const std::string& path, const std::string& deepspeed) {
+    Report report;
+    read_run(parse_json(kSet + deepspeed + "}", "run.json"), report);
+    return report.find(path)->status;
+  };
+  const std::string pure = R"({"bf16": {"enabled": true, "bf16_master_weights_and_grads": true}})";
+  for (const char* path : {"stochastic_rounding", "compute_dtype"}) {
+    EXPECT_EQ(status(path, pure), Status::kHonoured) << path;
+    EXPECT_EQ(status(path, "{}"), Status::kNoEffect) << path;
+  }
+  const std::string stage3 = R"({"zero_optimization": {"stage": 3}})";
+  EXPECT_EQ(status("resident_parameter_bytes", stage3), Status::kHonoured);
+}
+
 TEST(Explain, ShowsEverythingOrDifferencesOnRequest) {
   const Report report = report_of(R"({"gradient_clipping": 1.0, "steps_per_print": 3})");
   EXPECT_THAT(explain_text(report, Show::kEverything),
