@@ -89,6 +89,14 @@ File File::scratch(std::filesystem::path folder) {
   return {std::move(folder), descriptor};
 }
 
+File File::open_direct(std::filesystem::path path) {
+  constexpr int kFlags = O_RDONLY | O_CLOEXEC;
+  int descriptor = ::open(path.c_str(), kFlags | O_DIRECT);
+  if (descriptor < 0 && errno == EINVAL) descriptor = ::open(path.c_str(), kFlags);
+  if (descriptor < 0) fail("cannot open", path, errno);
+  return {std::move(path), descriptor};
+}
+
 bool File::direct() const {
   return (::fcntl(descriptor_, F_GETFL) & O_DIRECT) != 0;
 }

@@ -38,6 +38,8 @@ class File {
   // file system can, it is read and written past the page cache, and then only by multiples of
   // kDirectAlign.
   static File scratch(std::filesystem::path folder);
+  // A file that exists, for reading, past the page cache where the file system can.
+  static File open_direct(std::filesystem::path path);
   File(File&& other) noexcept;
   File& operator=(File&& other) noexcept;
   ~File();  // an error of closing is lost: writers call sync() before

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hydrofoil/memory/file_tier.h"
 
+#include <unistd.h>
+
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
@@ -12,140 +14,107 @@
 
 #include "hydrofoil/core/align.h"
 #include "hydrofoil/core/error.h"
+#include "hydrofoil/memory/segment_layout.h"
 
 namespace hydrofoil::memory {
+
 FileTier::FileTier(FileTierOptions options, Ledger& ledger, Category category)
     : options_(std::move(options)),
       file_(io::File::scratch(options_.folder)),
       io_(options_.io),
       pool_(ledger, category) {
   if (options_.buffers < 3) throw std::logic_error("FileTier: needs at least 3 buffers");
+  if (options_.chunk_elements == 0 || options_.chunk_elements % kSliceGranule != 0)
+    throw std::logic_error("FileTier: pieces are multiples of a slice's granule");
 }
 
 FileTier::~FileTier() {
   forget_last_read();
 }
 
-FileTier::Piece FileTier::add(std::span<const size_t> part_bytes) {
-  Place place{.offset = file_bytes_, .bytes = 0, .parts = {}, .written = false};
-  for (const size_t bytes : part_bytes) {
-    place.parts.push_back({.begin = place.bytes, .bytes = bytes, .checksum = 0});
-    place.bytes += round_up(bytes, io::kDirectAlign);
-  }
-  file_.reserve(file_bytes_ + place.bytes);
-  file_bytes_ += place.bytes;
-  places_.push_back(std::move(place));
+FileTier::Place& FileTier::place(Piece piece) const {
+  const std::lock_guard lock(mutex_);
+  return places_[piece];
+}
+
+FileTier::Piece FileTier::add(const Place& place) {
+  places_.push_back(place);
   return places_.size() - 1;
 }
 
-void FileTier::check(const Place& place, const Stored& part,
-                     std::span<const std::byte> data) const {
-  if (XXH3_64bits(data.data(), data.size()) == part.checksum) return;
+FileTier::Piece FileTier::add(size_t bytes) {
+  const std::lock_guard lock(mutex_);
+  const uint64_t end = file_bytes_ + round_up(bytes, io::kDirectAlign);
+  file_.reserve(end);
+  return add(
+      {.file = &file_, .bytes = bytes, .stamp = {.offset = std::exchange(file_bytes_, end)}});
+}
+
+uint64_t FileTier::bytes() const {
+  const std::lock_guard lock(mutex_);
+  return file_bytes_;
+}
+
+void FileTier::open_peers(const comm::Communicator& group) {
+  const std::string own =
+      "/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(file_.descriptor());
+  for (const auto& path : group.all_gather_text(own, {comm::Purpose::kParameters, "files"}))
+    peers_.push_back(io::File::open_direct(path));
+  group.barrier({comm::Purpose::kParameters, "files"});  // nobody closes before all have opened
+}
+
+FileTier::Piece FileTier::add_of_peer(int rank, size_t bytes) {
+  const std::lock_guard lock(mutex_);
+  return add({.file = &peers_.at(static_cast<size_t>(rank)), .bytes = bytes, .stamp = {}});
+}
+
+size_t FileTier::padded_bytes(Piece piece) const {
+  return round_up(place(piece).bytes, io::kDirectAlign);
+}
+
+io::Transfer FileTier::begin_read(Piece piece, std::byte* buffer) {
+  forget_last_read();
+  const Place& from = place(piece);
+  const size_t padded = round_up(from.bytes, io::kDirectAlign);
+  if (from.stamp.written) return io_.read(*from.file, from.stamp.offset, {buffer, padded});
+  std::memset(buffer, 0, padded);
+  return {};
+}
+
+void FileTier::check(Piece piece, const std::byte* buffer) const {
+  check(place(piece), buffer);
+}
+
+void FileTier::check(const Place& from, const std::byte* buffer) const {
+  if (!from.stamp.written || XXH3_64bits(buffer, from.bytes) == from.stamp.checksum) return;
   throw Error(ExitCode::kError,
-              std::to_string(part.bytes) + " bytes at offset " +
-                  std::to_string(place.offset + part.begin) +
+              std::to_string(from.bytes) + " bytes at offset " + std::to_string(from.stamp.offset) +
                   " came back other than they were written",
               options_.folder.string(),
               "the disk or its driver fails: resume from the last checkpoint, elsewhere");
 }
 
-// Pieces on their way, each in a buffer of its own; piece i uses buffer i modulo their number.
-class FileTier::Pipeline {
- public:
-  Pipeline(FileTier& tier, std::span<const Piece> pieces) : tier_(tier), pieces_(pieces) {
-    for (const Piece piece : pieces) bytes_ = std::max(bytes_, tier.places_[piece].bytes);
-    slots_.resize(std::min(tier.options_.buffers, pieces.size()));
-    for (auto& slot : slots_) slot.buffer = tier.pool_.take(bytes_, 0);
-  }
-  ~Pipeline() {
-    for (auto& slot : slots_) {
-      try {
-        slot.transfer.wait();  // the memory is being read or written until then
-      } catch (...) {          // an error before this one is on its way already
-      }
-      tier_.pool_.give_back(std::move(slot.buffer), bytes_);
-    }
-    tier_.pool_.trim(0);
-  }
-  Pipeline(const Pipeline&) = delete;
-  Pipeline& operator=(const Pipeline&) = delete;
-
-  // All but one buffer may hold pieces that are read ahead: the other is being written.
-  void read_ahead(size_t index) {
-    const size_t end = std::min(pieces_.size(), index + std::max<size_t>(slots_.size(), 2) - 1);
-    for (; started_ < end; ++started_) {
-      Slot& slot = slots_[started_ % slots_.size()];
-      slot.transfer.wait();
-      const Place& place = tier_.places_[pieces_[started_]];
-      if (place.written)
-        slot.transfer = tier_.io_.read(tier_.file_, place.offset, {slot.buffer.get(), place.bytes});
-    }
-  }
-
-  // The parts of piece `index`, until it is written back.
-  std::span<const Part> arrived(size_t index) {
-    Slot& slot = slots_[index % slots_.size()];
-    slot.transfer.wait();
-    const Place& place = tier_.places_[pieces_[index]];
-    parts_.clear();
-    for (const Stored& part : place.parts) {
-      parts_.emplace_back(slot.buffer.get() + part.begin, part.bytes);
-      if (place.written) tier_.check(place, part, parts_.back());
-    }
-    if (!place.written) std::memset(slot.buffer.get(), 0, place.bytes);
-    return parts_;
-  }
-
-  void write_back(size_t index) {
-    Slot& slot = slots_[index % slots_.size()];
-    Place& place = tier_.places_[pieces_[index]];
-    for (Stored& part : place.parts)
-      part.checksum = XXH3_64bits(slot.buffer.get() + part.begin, part.bytes);
-    place.written = true;
-    slot.transfer = tier_.io_.write(tier_.file_, place.offset, {slot.buffer.get(), place.bytes});
-  }
-
-  void finish() {
-    for (auto& slot : slots_) slot.transfer.wait();
-  }
-
- private:
-  struct Slot {
-    BufferPool::Bytes buffer;
-    io::Transfer transfer;
-  };
-  FileTier& tier_;
-  const std::span<const Piece> pieces_;
-  size_t bytes_ = 0, started_ = 0;
-  std::vector<Slot> slots_;
-  std::vector<Part> parts_;
-};
-
-void FileTier::visit(std::span<const Piece> pieces, Use use, const Visitor& visitor) {
+io::Transfer FileTier::begin_write(Piece piece, const std::byte* buffer) {
   forget_last_read();
-  Pipeline pipeline(*this, pieces);
-  for (size_t i = 0; i < pieces.size(); ++i) {
-    pipeline.read_ahead(i);
-    visitor(i, pipeline.arrived(i));
-    if (use == Use::kUpdate) pipeline.write_back(i);
-  }
-  pipeline.finish();
+  Place& to = place(piece);
+  to.stamp.checksum = XXH3_64bits(buffer, to.bytes);
+  to.stamp.written = 1;
+  return io_.write(*to.file, to.stamp.offset, {buffer, round_up(to.bytes, io::kDirectAlign)});
 }
 
-void FileTier::read(Piece piece, size_t part, size_t begin, std::span<std::byte> out) {
-  const Place& place = places_[piece];
-  if (!place.written) return static_cast<void>(std::ranges::fill(out, std::byte{0}));
-  if (last_read_.bytes == 0 || last_read_.piece != piece || last_read_.part != part) {
-    forget_last_read();
-    const Stored& stored = place.parts[part];
-    const size_t bytes = round_up(stored.bytes, io::kDirectAlign);
-    last_read_ = {piece, part, bytes, pool_.take(bytes, 0)};
-    const std::span data(last_read_.buffer.get(), bytes);
+void FileTier::read(Piece piece, size_t begin, std::span<std::byte> out) {
+  const std::lock_guard lock(mutex_);
+  const Place& from = places_[piece];
+  if (!from.stamp.written) return static_cast<void>(std::ranges::fill(out, std::byte{0}));
+  if (last_read_.bytes == 0 || last_read_.piece != piece) {
+    drop_last_read();
+    const size_t bytes = round_up(from.bytes, io::kDirectAlign);
+    last_read_ = {piece, bytes, pool_.take(bytes, 0)};
     try {
-      file_.read_at(place.offset + stored.begin, data);
-      check(place, stored, data.first(stored.bytes));
+      from.file->read_at(from.stamp.offset, {last_read_.buffer.get(), bytes});
+      check(from, last_read_.buffer.get());
     } catch (...) {
-      forget_last_read();
+      drop_last_read();
       throw;
     }
   }
@@ -153,6 +122,11 @@ void FileTier::read(Piece piece, size_t part, size_t begin, std::span<std::byte>
 }
 
 void FileTier::forget_last_read() {
+  const std::lock_guard lock(mutex_);
+  drop_last_read();
+}
+
+void FileTier::drop_last_read() {
   if (last_read_.bytes > 0) pool_.give_back(std::move(last_read_.buffer), last_read_.bytes);
   last_read_ = {};
   pool_.trim(0);

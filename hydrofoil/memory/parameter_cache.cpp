@@ -15,19 +15,36 @@ namespace {
 
 constexpr size_t kPage = 4096;
 
+// From what rests to what operators see.
+void copy_out(const Values& resting, const Segment& segment, std::byte* to) {
+  if (!segment.widened)
+    return static_cast<void>(std::memcpy(to, resting.data, resting.bytes().size()));
+  kernels::widen({reinterpret_cast<const uint16_t*>(resting.data), resting.count},
+                 {reinterpret_cast<float*>(to), resting.count}, resting.dtype);
+}
+
 }  // namespace
 
 ParameterCache::ParameterCache(comm::Communicator group, CacheOptions options, Ledger& ledger)
     : group_(std::move(group)),
       options_([&] {
-        // One rank has nobody to share with: it keeps everything, whatever the stage.
-        if (group_.size() == 1) options.partition_updates = options.partition_parameters = false;
+        if (group_.size() == 1 && !options.files) {
+          options.partition_parameters = false;
+          options.partition_updates &= options.slice_alone;
+        }
         return options;
       }()),
       ledger_(ledger),
-      pool_(ledger, Category::kParameters) {
+      pool_(ledger, Category::kParameters),
+      walk_(options_.files ? options_.files->buffers : 1, ledger, Category::kParameters) {
   if (options_.partition_parameters && !options_.partition_updates)
     throw std::logic_error("ParameterCache: sliced parameters need sliced updates");
+  if (options_.files) {
+    if (!options_.partition_parameters)
+      throw std::logic_error("ParameterCache: only slices lie in files");
+    tier_ = std::make_unique<FileTier>(*options_.files, ledger, Category::kParameters);
+    tier_->open_peers(group_);
+  }
   begin_pass("train");
 }
 
@@ -41,7 +58,8 @@ ParameterCache::~ParameterCache() {
   for (auto& unit : units_) {
     if (unit->copy) pool_.give_back(std::move(unit->copy), unit->full_bytes);
     if (unit->home) ledger_.remove(Category::kParameters, unit->stored_bytes);
-    if (options_.partition_updates) ledger_.remove(Category::kParameters, unit->window.bytes());
+    if (options_.partition_updates && !tier_)
+      ledger_.remove(Category::kParameters, unit->window.bytes());
   }
 }
 
@@ -63,18 +81,55 @@ UnitId ParameterCache::add_unit(std::string name, std::vector<Segment> segments)
   }
   unit->full_bytes = round_up(std::max<size_t>(unit->full_bytes, 1), kPage);
   unit->stored_bytes = round_up(std::max<size_t>(unit->stored_bytes, 1), kPage);
-  if (options_.partition_updates) {
-    unit->window = group_.window(
-        options_.partition_parameters ? unit->slice_bytes : unit->stored_bytes, unit->name);
-    ledger_.add(Category::kParameters, unit->window.bytes());
-  } else {
-    unit->home =
-        BufferPool::Bytes(new (std::align_val_t(kPage)) std::byte[unit->stored_bytes](),
-                          [](std::byte* p) { operator delete[](p, std::align_val_t(kPage)); });
-    ledger_.add(Category::kParameters, unit->stored_bytes);
-  }
   units_.push_back(std::move(unit));
+  tier_ ? keep_in_files(*units_.back()) : keep_in_memory(*units_.back());
   return units_.back()->id;
+}
+
+void ParameterCache::keep_in_memory(Unit& unit) {
+  if (options_.partition_updates) {
+    unit.window = group_.window(
+        options_.partition_parameters ? unit.slice_bytes : unit.stored_bytes, unit.name);
+    ledger_.add(Category::kParameters, unit.window.bytes());
+  } else {
+    unit.home =
+        BufferPool::Bytes(new (std::align_val_t(kPage)) std::byte[unit.stored_bytes](),
+                          [](std::byte* p) { operator delete[](p, std::align_val_t(kPage)); });
+    ledger_.add(Category::kParameters, unit.stored_bytes);
+  }
+  for (size_t s = 0; s < unit.segments.size(); ++s) {
+    const DType dtype = unit.segments[s].dtype;
+    const Range range = own_range(unit.id, s);
+    std::byte* data = keeps_whole()
+                          ? whole(unit) + unit.stored_offset[s] + range.begin * size_of(dtype)
+                          : unit.window.local() + unit.slice_offset[s];
+    unit.own.emplace_back(Values{data, range.size(), dtype});
+  }
+}
+
+// What peers read in place of the slices is where they lie.
+void ParameterCache::keep_in_files(Unit& unit) {
+  size_t stamps = 0;
+  for (const Segment& segment : unit.segments) {
+    const size_t count = segment.layout.slice_numel();
+    std::vector<Column> parts;
+    for (int rank = 0; rank < group_.size(); ++rank)
+      parts.push_back(rank == group_.rank() ? Column::in_file(count, segment.dtype, *tier_)
+                                            : Column::of_peer(rank, count, segment.dtype, *tier_));
+    unit.own.push_back(parts[static_cast<size_t>(group_.rank())]);
+    unit.stamp_offset.push_back(stamps * sizeof(FileTier::Stamp));
+    stamps += unit.own.back().pieces();
+    unit.parts.push_back(std::move(parts));
+  }
+  unit.window = group_.window(std::max<size_t>(stamps, 1) * sizeof(FileTier::Stamp), unit.name);
+  write_stamps(unit);
+}
+
+void ParameterCache::write_stamps(const Unit& unit) const {
+  for (size_t s = 0; s < unit.own.size(); ++s)
+    unit.own[s].write_stamps(
+        {reinterpret_cast<FileTier::Stamp*>(unit.window.local() + unit.stamp_offset[s]),
+         unit.own[s].pieces()});
 }
 
 size_t ParameterCache::segment_offset_bytes(UnitId unit, size_t segment) const {
@@ -84,15 +139,6 @@ size_t ParameterCache::segment_offset_bytes(UnitId unit, size_t segment) const {
 Range ParameterCache::own_range(UnitId unit, size_t segment) const {
   const auto& layout = at(unit).segments[segment].layout;
   return options_.partition_updates ? layout.slice(group_.rank()) : Range{0, layout.numel()};
-}
-
-std::span<std::byte> ParameterCache::own(UnitId id, size_t segment) const {
-  const Unit& unit = at(id);
-  const size_t width = size_of(unit.segments[segment].dtype);
-  const Range range = own_range(id, segment);
-  if (!keeps_whole())
-    return {unit.window.local() + unit.slice_offset[segment], range.size() * width};
-  return {whole(unit) + unit.stored_offset[segment] + range.begin * width, range.size() * width};
 }
 
 std::byte* ParameterCache::whole(const Unit& unit) const {
@@ -179,8 +225,9 @@ void ParameterCache::start_fill(Unit& unit) {
 }
 
 // Runs unlocked: nobody else touches a unit that is filling.
-void ParameterCache::fill(Unit& unit) const {
+void ParameterCache::fill(Unit& unit) {
   if (keeps_whole()) return fill_from_whole(unit);
+  if (tier_) return fill_from_files(unit);
   for (size_t s = 0; s < unit.segments.size(); ++s) fill_from_slices(unit, s);
 }
 
@@ -200,6 +247,36 @@ void ParameterCache::fill_from_slices(const Unit& unit, size_t segment) const {
   }
 }
 
+void ParameterCache::fill_from_files(const Unit& unit) {
+  struct Place {
+    size_t segment, rank;
+  };
+  std::vector<ColumnWalk::Table> tables;
+  std::vector<Place> places;
+  for (size_t s = 0; s < unit.segments.size(); ++s)
+    for (int i = 0; i < group_.size(); ++i) {
+      const int rank = (group_.rank() + i) % group_.size();
+      const Column& part = unit.parts[s][static_cast<size_t>(rank)];
+      if (rank != group_.rank()) {
+        std::vector<FileTier::Stamp> stamps(part.pieces());
+        unit.window.read(rank, unit.version, unit.stamp_offset[s],
+                         std::as_writable_bytes(std::span(stamps)),
+                         {comm::Purpose::kControl, unit.name});
+        part.expect(stamps);
+      }
+      tables.push_back({{&part, ColumnWalk::Use::kRead}});
+      places.push_back({s, static_cast<size_t>(rank)});
+    }
+  const std::lock_guard lock(walk_mutex_);
+  walk_.visit(tables, [&](const ColumnWalk::Chunk& chunk) {
+    const auto [s, rank] = places[chunk.table];
+    const Segment& segment = unit.segments[s];
+    const size_t first = rank * segment.layout.slice_numel() + chunk.range.begin;
+    std::byte* to = base(unit) + unit.full_offset[s] + first * size_of(segment.resident_dtype());
+    copy_out(chunk.columns[0], segment, to);
+  });
+}
+
 // The peers' slices once an update, then the copy, if operators see another type.
 void ParameterCache::fill_from_whole(Unit& unit) const {
   for (size_t s = 0; s < unit.segments.size(); ++s) {
@@ -212,15 +289,9 @@ void ParameterCache::fill_from_whole(Unit& unit) const {
         unit.window.read(static_cast<int>(rank), unit.version, unit.stored_offset[s] + rank * part,
                          {from + rank * part, part}, {comm::Purpose::kParameters, unit.name});
       }
-    if (!copies(unit)) continue;
-    std::byte* to = base(unit) + unit.full_offset[s];
-    const size_t count = segment.layout.numel();
-    if (segment.widened) {
-      kernels::widen({reinterpret_cast<const uint16_t*>(from), count},
-                     {reinterpret_cast<float*>(to), count}, segment.dtype);
-    } else {
-      std::memcpy(to, from, count * size_of(segment.dtype));
-    }
+    if (copies(unit))
+      copy_out({from, segment.layout.numel(), segment.dtype}, segment,
+               base(unit) + unit.full_offset[s]);
   }
   unit.whole_version = unit.version;
 }
@@ -339,6 +410,7 @@ void ParameterCache::await_readers(UnitId id) {
 
 void ParameterCache::publish(UnitId id) {
   Unit& unit = at(id);
+  if (tier_) write_stamps(unit);
   {
     std::lock_guard lock(mutex_);
     ++unit.version;
@@ -396,10 +468,17 @@ void ParameterCache::store_edited(Unit& unit) {
       kernels::widen(narrow, values, segment.dtype);
       edited = reinterpret_cast<std::byte*>(narrow.data());
     }
-    const Range kept = keeps_whole() ? Range{0, count} : own_range(unit.id, s);
-    std::byte* to = keeps_whole() ? whole(unit) + unit.stored_offset[s]
-                                  : unit.window.local() + unit.slice_offset[s];
-    std::memcpy(to, edited + kept.begin * width, kept.size() * width);
+    if (keeps_whole()) {
+      std::memcpy(whole(unit) + unit.stored_offset[s], edited, count * width);
+      continue;
+    }
+    const std::byte* from = edited + own_range(unit.id, s).begin * width;
+    const std::lock_guard lock(walk_mutex_);
+    walk_.visit({{{{&unit.own[s], ColumnWalk::Use::kUpdate}}}},
+                [&](const ColumnWalk::Chunk& chunk) {
+                  const auto bytes = chunk.columns[0].bytes();
+                  std::memcpy(bytes.data(), from + chunk.range.begin * width, bytes.size());
+                });
   }
 }
 

@@ -12,7 +12,8 @@
 //   slices, when not cached
 //
 // What is kept and travels may be narrower than what operators see: a widened segment rests in 16
-// bits and its resident copies hold fp32, whatever the stage.
+// bits and its resident copies hold fp32, whatever the stage. Where parameters are partitioned the
+// slices may lie in files instead of in memory; peers then read each other's files.
 //
 // Reads are one-sided (comm::Window) and versioned by update: ranks whose control flow differs
 // cannot hang each other inside a step. One instance a rank, no globals; several may live in one
@@ -28,6 +29,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <thread>
@@ -36,6 +38,7 @@
 #include "hydrofoil/comm/communicator.h"
 #include "hydrofoil/core/dtype.h"
 #include "hydrofoil/memory/buffer_pool.h"
+#include "hydrofoil/memory/column.h"
 #include "hydrofoil/memory/ledger.h"
 #include "hydrofoil/memory/segment_layout.h"
 #include "hydrofoil/memory/trace.h"
@@ -47,6 +50,10 @@ struct CacheOptions {
   bool partition_parameters = false;  // needs partition_updates
   size_t resident_bytes = 0;          // budget of resident copies; soft for the units in use
   size_t prefetch_bytes = 0;          // units to fetch ahead on a thread of its own; 0: none
+  std::optional<FileTierOptions> files = {};  // slices lie there; needs partition_parameters
+  // One rank has nobody to share with and keeps whole units in memory, whatever the switches. With
+  // this (or files) it slices its updates all the same, so that others may keep them in files.
+  bool slice_alone = false;
 };
 
 struct Segment {
@@ -93,8 +100,8 @@ class ParameterCache {
   // The part of a segment this rank updates: its slice, or all of it when updates are not
   // partitioned.
   Range own_range(UnitId unit, size_t segment) const;
-  // Its bytes, as at rest. Readable any time; writable between begin_update and end_update only.
-  std::span<std::byte> own(UnitId unit, size_t segment) const;
+  // Its numbers, as at rest. Readable any time; writable between begin_update and end_update only.
+  const Column& own(UnitId unit, size_t segment) const { return at(unit).own[segment]; }
 
   // Makes a unit resident and keeps it so until the matching unpin. Thread-safe.
   std::byte* pin(UnitId unit);
@@ -124,6 +131,7 @@ class ParameterCache {
 
   int64_t version(UnitId unit) const { return static_cast<int64_t>(units_[unit]->version); }
   CacheStatistics statistics() const;
+  io::IoCounters io_counters() const { return tier_ ? tier_->counters() : io::IoCounters{}; }
   // Invariants that must hold whenever nobody is inside a call; throws std::logic_error.
   void check_integrity() const;
 
@@ -136,9 +144,13 @@ class ParameterCache {
     // Bytes, by segment: in the resident copy, in the whole unit and in a slice as at rest.
     std::vector<size_t> full_offset, stored_offset, slice_offset;
     size_t full_bytes = 0, stored_bytes = 0, slice_bytes = 0;
-    bool widens = false;           // some segment is widened
-    comm::Window window;           // what peers read: the slices, or the whole unit
-    BufferPool::Bytes home, copy;  // private whole unit; pooled resident copy
+    bool widens = false;  // some segment is widened
+    comm::Window
+        window;  // what peers read: slices, the whole unit, or the stamps of slices in files
+    std::vector<Column> own;                 // by segment
+    std::vector<std::vector<Column>> parts;  // of slices in files, by segment and rank
+    std::vector<size_t> stamp_offset;        // in the window, by segment
+    BufferPool::Bytes home, copy;            // private whole unit; pooled resident copy
     State state = State::kCold;
     int pins = 0;
     bool in_edit = false;
@@ -155,8 +167,12 @@ class ParameterCache {
   std::byte* base(const Unit& unit) const;
   void make_resident(std::unique_lock<std::mutex>& lock, Unit& unit);
   void start_fill(Unit& unit);
-  void fill(Unit& unit) const;
+  void fill(Unit& unit);
   void fill_from_slices(const Unit& unit, size_t segment) const;
+  void fill_from_files(const Unit& unit);
+  void keep_in_memory(Unit& unit);
+  void keep_in_files(Unit& unit);
+  void write_stamps(const Unit& unit) const;
   void fill_from_whole(Unit& unit) const;
   void store_edited(Unit& unit);
   void evict(Unit& unit);
@@ -171,6 +187,9 @@ class ParameterCache {
   const CacheOptions options_;
   Ledger& ledger_;
   BufferPool pool_;
+  std::unique_ptr<FileTier> tier_;
+  std::mutex walk_mutex_;  // units are filled from files one after the other
+  ColumnWalk walk_;
   ResidencyListener* listener_ = nullptr;
   std::vector<std::unique_ptr<Unit>> units_;
 

@@ -8,6 +8,7 @@
 
 #include "hydrofoil/kernels/convert.h"
 #include "hydrofoil/kernels/fill.h"
+#include "hydrofoil/kernels/norm.h"
 
 namespace hydrofoil::memory {
 namespace {
@@ -26,6 +27,13 @@ Wide::Wide(const Values& values) : values_(values) {
 
 void Wide::store() const {
   if (!copy_.empty()) kernels::narrow(copy_, bits_of(values_), values_.dtype);
+}
+
+void add_squares(kernels::SumOfSquares& sum, const Values& values) {
+  for_each_chunk(values.count, values.is_wide(), [&](size_t begin, size_t count) {
+    Wide wide(values.part(begin, count));
+    sum.add(wide.floats());
+  });
 }
 
 void add(const Values& into, const Values& from) {

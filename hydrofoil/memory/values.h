@@ -15,6 +15,10 @@
 
 #include "hydrofoil/core/values.h"
 
+namespace hydrofoil::kernels {
+class SumOfSquares;
+}
+
 namespace hydrofoil::memory {
 
 using hydrofoil::Values;
@@ -41,6 +45,9 @@ void for_each_chunk(size_t count, bool whole, const Visit& visit) {
   for (size_t begin = 0; begin < count; begin += chunk)
     visit(begin, std::min(chunk, count - begin));
 }
+
+// Those of a flat buffer from a multiple of 256 elements on.
+void add_squares(kernels::SumOfSquares& sum, const Values& values);
 
 // into += from, in fp32. Of equal counts.
 void add(const Values& into, const Values& from);

@@ -23,6 +23,7 @@ namespace hydrofoil::train {
 namespace {
 
 using memory::Segment;
+using memory::SegmentLayout;
 using memory::UnitId;
 
 // One segment for each (dtype, trainable): what is frozen costs neither gradients nor moments.
@@ -69,6 +70,11 @@ size_t default_resident_bytes(const std::vector<Plan>& plans) {
   return largest;
 }
 
+std::optional<memory::FileTierOptions> gradient_files(const EngineOptions& options) {
+  if (!options.state_files) return {};
+  return options.state_files->tier;
+}
+
 void check(const EngineOptions& options) {
   if (options.stage < 0 || options.stage > 3)
     throw Error(ExitCode::kConfig,
@@ -76,6 +82,9 @@ void check(const EngineOptions& options) {
   if (options.accumulation < 0)
     throw Error(ExitCode::kConfig,
                 "accumulation must not be negative: " + std::to_string(options.accumulation));
+  if (options.parameter_files && options.stage < 3)
+    throw Error(ExitCode::kConfig,
+                "parameters lie in files at stage 3 only, not " + std::to_string(options.stage));
   for (const auto& [what, type] : {std::pair{"parameters are stored", options.storage},
                                    {"gradients add up", options.accumulate},
                                    {"gradients travel", options.wire},
@@ -131,7 +140,9 @@ Engine::Engine(comm::Communicator group, const std::vector<UnitDeclaration>& uni
       memory::CacheOptions{.partition_updates = options_.stage >= 1,
                            .partition_parameters = options_.stage == 3,
                            .resident_bytes = options_.resident_bytes,
-                           .prefetch_bytes = options_.prefetch_bytes},
+                           .prefetch_bytes = options_.prefetch_bytes,
+                           .files = options_.parameter_files,
+                           .slice_alone = options_.stage >= 2 && options_.state_files},
       ledger_);
   for (size_t u = 0; u < units.size(); ++u)
     cache_->add_unit(units[u].name, std::move(plans[u].segments));
@@ -140,7 +151,8 @@ Engine::Engine(comm::Communicator group, const std::vector<UnitDeclaration>& uni
       *cache_,
       zero::ReducerOptions{.partition_gradients = options_.stage >= 2,
                            .accumulate = options_.accumulate,
-                           .wire = options_.wire},
+                           .wire = options_.wire,
+                           .files = gradient_files(options_)},
       ledger_);
   optimizer_ = std::make_unique<zero::ShardedOptimizer>(
       *cache_, optim::make_rule(options_.optimizer, options_.groups), std::move(groups),
@@ -257,31 +269,31 @@ void Engine::fill_parameters(const Filler& fill) {
 }
 
 void Engine::fill_segment(UnitId unit, size_t segment, const Filler& fill) {
-  const auto& [layout, dtype, widened] = cache_->segments(unit)[segment];
-  const memory::Range own = cache_->own_range(unit, segment);
-  const memory::Values resting{cache_->own(unit, segment).data(), own.size(), dtype};
-  // `values` are those of own elements [begin, begin + values.size()).
-  const auto fill_range = [&, &tensors = layout](size_t begin, std::span<float> values) {
-    const size_t first = own.begin + begin;
-    for (const auto& piece : tensors.pieces({first, first + values.size()}))
-      fill(tensors.tensors()[piece.tensor].name, piece.tensor_offset,
-           values.subspan(piece.flat_offset - first, piece.count));
-    if (resting.is_wide()) return;
-    const auto narrow = resting.part(begin, values.size());
-    kernels::narrow(values, {reinterpret_cast<uint16_t*>(narrow.data), narrow.count}, narrow.dtype);
-  };
-  if (resting.is_wide()) return fill_range(0, resting.floats());
-  if (reducer_->active(unit, segment)) {
+  using memory::ColumnWalk;
+  const SegmentLayout& layout = cache_->segments(unit)[segment].layout;
+  const memory::Column& own = cache_->own(unit, segment);
+  const size_t own_begin = cache_->own_range(unit, segment).begin;
+  ColumnWalk::Table table{{&own, ColumnWalk::Use::kUpdate}};
+  if (own.dtype() != DType::kF32 && reducer_->active(unit, segment)) {
     const auto kept = optimizer_->keep(unit, segment);
     if (kept.master)
-      return optimizer_->store().visit({&kept.id, 1}, zero::StateStore::Use::kUpdate,
-                                       [&, array = *kept.master](const auto& chunk) {
-                                         fill_range(chunk.range.begin,
-                                                    chunk.arrays[array].floats());
-                                       });
+      table.push_back({&optimizer_->store().arrays(kept.id)[*kept.master], ColumnWalk::Use::kUpdate});
   }
-  std::vector<float> passing(own.size());
-  fill_range(0, passing);
+  const auto fill_chunk = [&](const ColumnWalk::Chunk& chunk) {
+    const memory::Values& resting = chunk.columns[0];
+    std::vector<float> passing(resting.is_wide() || table.size() > 1 ? 0 : resting.count);
+    const std::span<float> values = resting.is_wide()  ? resting.floats()
+                                    : table.size() > 1 ? chunk.columns[1].floats()
+                                                       : std::span(passing);
+    const size_t first = own_begin + chunk.range.begin;
+    for (const auto& piece : layout.pieces({first, first + values.size()}))
+      fill(layout.tensors()[piece.tensor].name, piece.tensor_offset,
+           values.subspan(piece.flat_offset - first, piece.count));
+    if (!resting.is_wide())
+      kernels::narrow(values, {reinterpret_cast<uint16_t*>(resting.data), resting.count},
+                      resting.dtype);
+  };
+  optimizer_->store().visit({&table, 1}, fill_chunk);
 }
 
 // A parameter may be frozen or thawed between steps: the reducer follows requires_grad.

@@ -79,8 +79,10 @@ struct EngineOptions {
   // Round states, and parameters without master, that rest in bf16 by chance, with this seed; none:
   // to nearest even. Results do not depend on ranks, stage or a resume either way.
   std::optional<uint64_t> rounding_seed = {};
-  // Optimizer states and master copies in a file, a few pieces at a time in memory.
+  // What lies in files, a few pieces at a time in memory: optimizer states and master copies, at
+  // stages 2 and 3 gradients beside them; at stage 3 parameters.
   std::optional<zero::StateFiles> state_files = {};
+  std::optional<memory::FileTierOptions> parameter_files = {};
   double average_decay = 0;  // keep a moving average of the parameters; 0: none
   optim::LossScaleConfig loss_scale = {};
   std::string optimizer = "adamw";

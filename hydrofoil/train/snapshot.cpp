@@ -26,52 +26,34 @@ using checkpoint::kOptimizerFile;
 using memory::SegmentLayout;
 using memory::UnitId;
 
-// The ranges of one tensor that lie in this rank's slice; fragment(begin, count) gives those
-// elements of the rank's own range of the segment. At stage 0 every rank could write everything:
-// the slices share the work.
-template <class MakeFragment>
+// Elements [begin, begin + count), where they lie or to be fetched.
+checkpoint::Fragment fragment(const memory::Column& column, size_t begin, size_t count) {
+  if (!column.tier()) return {.bytes = column.values().part(begin, count).bytes()};
+  const size_t width = size_of(column.dtype());
+  return {.fetched_bytes = count * width,
+          .fetch = [column, begin, width](size_t first, std::span<std::byte> out) {
+            column.read(begin + first / width, out);
+          }};
+}
+
+// The ranges of one tensor that lie in this rank's slice, from wherever `column` lies, which holds
+// the rank's own range of the segment. At stage 0 every rank could write everything: the slices
+// share the work.
 checkpoint::TensorState tensor_state(std::string name, Engine& engine, Engine::Place place,
-                                     DType dtype, const MakeFragment& fragment) {
+                                     const memory::Column& column) {
   const auto& [unit, segment, index] = place;
   const SegmentLayout& layout = engine.cache().segments(unit)[segment].layout;
   const size_t own_begin = engine.cache().own_range(unit, segment).begin;
-  checkpoint::TensorState state{
-      .name = std::move(name), .shape = layout.tensors()[index].shape, .dtype = dtype, .mine = {}};
+  checkpoint::TensorState state{.name = std::move(name),
+                                .shape = layout.tensors()[index].shape,
+                                .dtype = column.dtype(),
+                                .mine = {}};
   for (const auto& piece : layout.pieces(layout.slice(engine.group().rank())))
     if (piece.tensor == index) {
-      state.mine.push_back(fragment(piece.flat_offset - own_begin, piece.count));
+      state.mine.push_back(fragment(column, piece.flat_offset - own_begin, piece.count));
       state.mine.back().begin = piece.tensor_offset;
     }
   return state;
-}
-
-checkpoint::TensorState parameter_state(const std::string& name, Engine& engine,
-                                        Engine::Place place) {
-  const auto& [unit, segment, index] = place;
-  const memory::Values own{engine.cache().own(unit, segment).data(),
-                           engine.cache().own_range(unit, segment).size(),
-                           engine.cache().segments(unit)[segment].dtype};
-  return tensor_state(name, engine, place, own.dtype, [&](size_t begin, size_t count) {
-    return checkpoint::Fragment{.bytes = own.part(begin, count).bytes()};
-  });
-}
-
-// An array that the optimizer keeps, from wherever it lies.
-checkpoint::TensorState kept_state(const std::string& name, Engine& engine, Engine::Place place,
-                                   size_t array) {
-  const auto id = engine.optimizer().kept(place.unit, place.segment)->id;
-  auto& store = engine.optimizer().store();
-  const DType dtype = store.dtype(id, array);
-  const auto here = store.in_memory(id, array);
-  return tensor_state(name, engine, place, dtype, [&](size_t begin, size_t count) {
-    if (!here.empty()) return checkpoint::Fragment{.bytes = here.part(begin, count).bytes()};
-    const size_t width = size_of(dtype);
-    return checkpoint::Fragment{
-        .fetched_bytes = count * width,
-        .fetch = [&store, id, array, begin, width](size_t first, std::span<std::byte> out) {
-          store.read(id, array, begin + first / width, out);
-        }};
-  });
 }
 
 // Array by array, so that what lies in a file is read in the order it lies there.
@@ -84,8 +66,8 @@ checkpoint::FileState optimizer_state(Engine& engine) {
       const auto kept = optimizer.kept(place.unit, place.segment);
       if (!kept) return;
       if (const std::optional<size_t> array = array_of(*kept))
-        file.tensors.push_back(
-            kept_state(std::string(kind) + "." + info.name, engine, place, *array));
+        file.tensors.push_back(tensor_state(std::string(kind) + "." + info.name, engine, place,
+                                            engine.optimizer().store().arrays(kept->id)[*array]));
     });
   };
   add_all(kMaster, [](const auto& kept) { return kept.master; });
@@ -123,7 +105,8 @@ checkpoint::Snapshot snapshot(Engine& engine, const Progress& progress,
   checkpoint::Snapshot result{.step = progress.step, .files = {}, .texts = std::move(texts)};
   checkpoint::FileState model{.name = kModelFile, .tensors = {}};
   engine.for_each_parameter([&](const memory::TensorInfo& info, Engine::Place place) {
-    model.tensors.push_back(parameter_state(info.name, engine, place));
+    model.tensors.push_back(
+        tensor_state(info.name, engine, place, engine.cache().own(place.unit, place.segment)));
   });
   result.files.push_back(std::move(model));
   if (auto optimizer = optimizer_state(engine); !optimizer.tensors.empty())

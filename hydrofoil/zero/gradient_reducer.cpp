@@ -8,6 +8,7 @@
 
 #include "hydrofoil/comm/flight_recorder.h"
 #include "hydrofoil/core/error.h"
+#include "hydrofoil/core/parallel.h"
 
 namespace hydrofoil::zero {
 namespace {
@@ -17,6 +18,13 @@ constexpr size_t kBuffers = 2;
 
 void zero(const memory::Values& values) {
   std::memset(values.data, 0, values.bytes().size());
+}
+
+void put_or_add(const memory::Values& into, const memory::Values& sum, bool add) {
+  if (!add && into.dtype == sum.dtype)
+    return static_cast<void>(std::memcpy(into.data, sum.data, sum.bytes().size()));
+  if (!add) zero(into);
+  memory::add(into, sum);
 }
 
 }  // namespace
@@ -30,7 +38,11 @@ GradientReducer::GradientReducer(const memory::ParameterCache& cache, ReducerOpt
       partition_(options.partition_gradients && cache.options().partition_updates),
       accumulate_(options.accumulate),
       wire_(options.wire),
-      ledger_(ledger) {
+      ledger_(ledger),
+      tier_(partition_ && options.files
+                ? std::make_unique<memory::FileTier>(*options.files, ledger, Category::kGradients)
+                : nullptr),
+      walk_(options.files ? options.files->buffers : 1, ledger, Category::kGradients) {
   if (narrows() && accumulate_ != DType::kF32)
     throw std::logic_error("GradientReducer: 16-bit gradients travel in their own type");
   units_.resize(cache.units());
@@ -43,10 +55,9 @@ GradientReducer::GradientReducer(const memory::ParameterCache& cache, ReducerOpt
 }
 
 GradientReducer::~GradientReducer() {
-  for (auto& unit : units_) {
+  if (keeping_.valid()) keeping_.wait();
+  for (auto& unit : units_)
     if (unit.full) ledger_.remove(Category::kGradients, full_bytes(unit));
-    ledger_.remove(Category::kGradients, unit.slice.size());
-  }
   for (auto& [bytes, buffer] : idle_) ledger_.remove(Category::kGradients, bytes);
 }
 
@@ -85,10 +96,17 @@ void GradientReducer::lay_out(UnitId id, Unit& unit) {
     unit.slice_numel += layout.slice_numel();
   }
   if (!partition_) return;
-  ledger_.remove(Category::kGradients, unit.slice.size());
-  unit.slice = {};  // never two at a time
-  unit.slice = memory::ZeroedBytes(unit.slice_numel * size_of(accumulate_));
-  ledger_.add(Category::kGradients, unit.slice.size());
+  unit.slices.resize(unit.active.size());
+  for (size_t s = 0; s < unit.slices.size(); ++s) {
+    memory::Column& slice = unit.slices[s];
+    const size_t count = cache_.segments(id)[s].layout.slice_numel();
+    if (!unit.active[s]) {
+      if (!tier_) slice = {};  // room in a file stays
+    } else if (slice.count() == 0) {
+      slice = tier_ ? memory::Column::in_file(count, accumulate_, *tier_)
+                    : memory::Column::in_memory(count, accumulate_, ledger_, Category::kGradients);
+    }
+  }
 }
 
 bool GradientReducer::trainable(UnitId unit, size_t segment, size_t tensor) const {
@@ -99,6 +117,7 @@ void GradientReducer::begin_micro_batch(Sync sync) {
   if (open_) throw std::logic_error("GradientReducer: the last micro-batch was not finished");
   open_ = true;
   sync_ = sync;
+  if (sync == Sync::kLast) squares_ = {};
   next_ = 0;
   for (auto& unit : units_) {
     unit.missing = unit.trainable;
@@ -139,6 +158,8 @@ void GradientReducer::finish_micro_batch() {
   if (reduces_now()) {
     issue_ready(true);
     while (!in_flight_.empty()) complete_oldest();
+    await_kept();
+    walk_.let_go();
   } else if (sync_ == Sync::kLast) {
     for (UnitId id = 0; id < units_.size(); ++id) {
       Unit& unit = units_[id];
@@ -162,13 +183,17 @@ void GradientReducer::reduce_rest() {
   finish_micro_batch();
 }
 
-memory::Values GradientReducer::own(UnitId id, size_t segment) const {
+memory::Column GradientReducer::own(UnitId id, size_t segment) const {
+  if (partition_) return units_[id].slices[segment];
   const memory::Range range = cache_.own_range(id, segment);
-  if (!partition_) return full(id, segment).part(range.begin, range.size());
-  const Unit& unit = units_[id];
-  // A view of what the reducer may write, handed out for reading.
-  return {unit.slice.data() + unit.slice_offset[segment] * size_of(accumulate_), range.size(),
-          accumulate_};
+  return memory::Column(full(id, segment).part(range.begin, range.size()));
+}
+
+void GradientReducer::add_squares(kernels::SumOfSquares& sum) const {
+  if (tier_) return sum.merge(squares_);
+  for (UnitId unit = 0; unit < units_.size(); ++unit)
+    for (size_t s = 0; s < units_[unit].active.size(); ++s)
+      if (active(unit, s)) memory::add_squares(sum, own(unit, s).values());
 }
 
 void GradientReducer::clear() {
@@ -192,7 +217,11 @@ size_t GradientReducer::whole_units() const {
 
 void GradientReducer::acquire(Unit& unit) {
   // Waiting helps only while a reduction is under way; a unit held for its turn is not.
-  while (partition_ && whole_units() >= kBuffers && !in_flight_.empty()) complete_oldest();
+  while (partition_ && whole_units() >= kBuffers) {
+    if (await_kept()) continue;
+    if (in_flight_.empty()) break;
+    complete_oldest();
+  }
   const auto fits = [&](const auto& buffer) { return buffer.first == full_bytes(unit); };
   if (const auto buffer = std::ranges::find_if(idle_, fits); buffer != idle_.end()) {
     unit.full = std::move(buffer->second);
@@ -261,13 +290,15 @@ void GradientReducer::issue(UnitId id) {
   const comm::Label label{comm::Purpose::kGradients, cache_.name(id)};
   const size_t width = size_of(wire_);
   InFlight job{.id = id, .works = {}, .incoming = {}};
-  const bool adds = partition_ && (unit.reduced_before || narrows());
-  if (adds) job.incoming.resize(unit.slice_numel * width);
+  const bool alone = group.size() == 1;
+  const bool passes = partition_ && (unit.reduced_before || narrows() || tier_);
+  if (passes && !alone) job.incoming.resize(unit.slice_numel * width);
   for (size_t s = 0; s < unit.slots.size(); ++s) {
     if (!unit.active[s]) continue;
     const auto& layout = cache_.segments(id)[s].layout;
     std::byte* segment = full(id, s).data;
     if (narrows()) memory::narrow_in_place(segment, layout.numel(), wire_);
+    if (alone) continue;
     const comm::Buffer whole{segment, layout.numel(), wire_};
     if (!cache_.options().partition_updates) {
       job.works.push_back(group.all_reduce(whole, comm::Reduce::kSum, label, comm::Issue::kAsync));
@@ -275,7 +306,8 @@ void GradientReducer::issue(UnitId id) {
     }
     std::byte* out = segment + layout.slice(group.rank()).begin * width;
     if (partition_)
-      out = (adds ? job.incoming.data() : unit.slice.data()) + unit.slice_offset[s] * width;
+      out = passes ? job.incoming.data() + unit.slice_offset[s] * width
+                   : unit.slices[s].values().data;
     const comm::Buffer slice{out, layout.slice_numel(), wire_};
     job.works.push_back(
         group.reduce_scatter(whole, slice, comm::Reduce::kSum, label, comm::Issue::kAsync));
@@ -290,16 +322,67 @@ void GradientReducer::complete_oldest() {
     const comm::Activity wait(cache_.group().flight_ring(), "wait for " + cache_.name(job.id));
     for (const auto& work : job.works) work.wait();
   }
-  Unit& unit = units_[job.id];
   if (!partition_) return widen_own(job.id);
-  if (!job.incoming.empty()) {
-    const memory::Values incoming{job.incoming.data(), unit.slice_numel, wire_},
-        slice{unit.slice.data(), unit.slice_numel, accumulate_};
-    if (!unit.reduced_before) zero(slice);
-    memory::add(slice, incoming);
+  if (!tier_) {
+    keep(job);
+    return release(units_[job.id]);
+  }
+  await_kept();
+  kept_ = job.id;
+  keeping_ = std::async(std::launch::async, [this, arrived = std::move(job)] {
+    set_compute_threads(1);  // the others belong to backward
+    keep_in_files(arrived);
+  });
+}
+
+// False when nothing was on its way.
+bool GradientReducer::await_kept() {
+  if (!keeping_.valid()) return false;
+  const comm::Activity wait(cache_.group().flight_ring(),
+                            "write gradients of " + cache_.name(kept_));
+  keeping_.get();
+  release(units_[kept_]);
+  return true;
+}
+
+memory::Values GradientReducer::reduced(const InFlight& job, size_t segment) const {
+  const Unit& unit = units_[job.id];
+  const size_t count = unit.slices[segment].count();
+  // The only rank: what it has is the sum.
+  if (cache_.group().size() == 1) return {full(job.id, segment).data, count, wire_};
+  if (job.incoming.empty()) return {};
+  return {const_cast<std::byte*>(job.incoming.data()) + unit.slice_offset[segment] * size_of(wire_),
+          count, wire_};
+}
+
+void GradientReducer::keep(const InFlight& job) {
+  Unit& unit = units_[job.id];
+  for (size_t s = 0; s < unit.slices.size(); ++s) {
+    if (!unit.active[s]) continue;
+    const memory::Values sum = reduced(job, s);
+    if (sum.empty()) continue;  // it has been reduced into the slice
+    put_or_add(unit.slices[s].values(), sum, unit.reduced_before);
   }
   unit.reduced_before = true;
-  release(unit);
+}
+
+void GradientReducer::keep_in_files(const InFlight& job) {
+  using Use = memory::ColumnWalk::Use;
+  Unit& unit = units_[job.id];
+  std::vector<memory::ColumnWalk::Table> tables;
+  std::vector<memory::Values> sums;  // by table
+  for (size_t s = 0; s < unit.slices.size(); ++s) {
+    if (!unit.active[s]) continue;
+    tables.push_back({{&unit.slices[s], unit.reduced_before ? Use::kUpdate : Use::kOverwrite}});
+    sums.push_back(reduced(job, s));
+  }
+  walk_.visit(tables, [&](const memory::ColumnWalk::Chunk& chunk) {
+    const memory::Values slice = chunk.columns[0];
+    put_or_add(slice, sums[chunk.table].part(chunk.range.begin, chunk.range.size()),
+               unit.reduced_before);
+    if (sync_ == Sync::kLast) memory::add_squares(squares_, slice);
+  });
+  unit.reduced_before = true;
 }
 
 // What arrived in the wire's type becomes the gradient of the part this rank owns.

@@ -13,20 +13,24 @@
 // what did not come counts as zeros. So ranks that use different parameters cannot hang each other.
 // Units whose gradients may come in several parts (hold_back) have their turn after all others.
 // Sums run over ranks 0..N-1 in order: the result equals one rank's accumulation of N
-// micro-batches.
+// micro-batches. Slices may lie in files: they are then written, or added to, by a thread of its
+// own beside the rest of backward.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <future>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "hydrofoil/comm/communicator.h"
+#include "hydrofoil/kernels/norm.h"
+#include "hydrofoil/memory/column.h"
 #include "hydrofoil/memory/ledger.h"
 #include "hydrofoil/memory/parameter_cache.h"
 #include "hydrofoil/memory/values.h"
-#include "hydrofoil/memory/zeroed_bytes.h"
 
 namespace hydrofoil::zero {
 
@@ -34,6 +38,8 @@ struct ReducerOptions {
   bool partition_gradients = false;
   DType accumulate = DType::kF32;  // what gradients add up in: kF32, kBF16 or kF16
   DType wire = DType::kF32;        // what they travel in: as `accumulate`, or 16 bits
+  // Where slices lie; without partition_gradients gradients stay in memory.
+  std::optional<memory::FileTierOptions> files = {};
 };
 
 class GradientReducer {
@@ -72,7 +78,9 @@ class GradientReducer {
 
   // After the finish of kLast, or reduce_rest: the summed gradient of cache.own_range(unit,
   // segment).
-  memory::Values own(memory::UnitId unit, size_t segment) const;
+  memory::Column own(memory::UnitId unit, size_t segment) const;
+  // Adds the squares of all of them, without reading files: they were taken as they went there.
+  void add_squares(kernels::SumOfSquares& sum) const;
   // Whether any tensor of the segment is trainable; only such segments hold gradients.
   bool active(memory::UnitId unit, size_t segment) const { return units_[unit].active[segment]; }
   // After the step: the next gradients start from nothing.
@@ -83,20 +91,23 @@ class GradientReducer {
     bool trainable = false, landed_now = false, landed_before = false;
   };
   struct Unit {
-    std::vector<std::vector<Slot>> slots;           // by segment, tensor
-    std::vector<char> active;                       // by segment
-    std::vector<size_t> full_offset, slice_offset;  // elements, by segment; active ones only
+    std::vector<std::vector<Slot>> slots;  // by segment, tensor
+    std::vector<char> active;              // by segment
+    // Elements, by segment; active ones only.
+    std::vector<size_t> full_offset, slice_offset;
     size_t full_numel = 0, slice_numel = 0;
     size_t trainable = 0, missing = 0;
     bool held_back = false, issued = false;
-    comm::SharedBytes full;       // whole unit, peer-readable
-    memory::ZeroedBytes slice;    // accumulated own slices (partition_gradients)
-    bool reduced_before = false;  // the slice holds earlier micro-batches of this step
+    comm::SharedBytes full;              // whole unit, peer-readable
+    std::vector<memory::Column> slices;  // accumulated (partition_gradients), by segment
+    bool reduced_before = false;         // they hold earlier micro-batches of this step
   };
   struct InFlight {
     memory::UnitId id;
     std::vector<comm::Work> works;
-    std::vector<std::byte> incoming;  // when it must be added to the slice: in the wire's type
+    // What goes into the slices, in the wire's type; empty where the reduction has put it there, or
+    // where one rank has nothing to reduce.
+    std::vector<std::byte> incoming;
   };
 
   memory::Values full(memory::UnitId id, size_t segment) const;
@@ -111,16 +122,26 @@ class GradientReducer {
   void issue_ready(bool everything);
   void issue(memory::UnitId id);
   void complete_oldest();
+  memory::Values reduced(const InFlight& job, size_t segment) const;
+  void keep(const InFlight& job);
+  void keep_in_files(const InFlight& job);
+  bool await_kept();
   void widen_own(memory::UnitId id);
   size_t whole_units() const;  // that have a buffer
   bool reduces_now() const {
-    return cache_.group().size() > 1 && (partition_ ? sync_ != Sync::kNone : sync_ == Sync::kLast);
+    if (partition_) return sync_ != Sync::kNone;
+    return cache_.group().size() > 1 && sync_ == Sync::kLast;
   }
 
   const memory::ParameterCache& cache_;
   const bool partition_;
   const DType accumulate_, wire_;
   memory::Ledger& ledger_;
+  const std::unique_ptr<memory::FileTier> tier_;
+  memory::ColumnWalk walk_;
+  kernels::SumOfSquares squares_;  // of slices in files, once they are complete
+  std::future<void> keeping_;      // a unit on its way there
+  memory::UnitId kept_ = 0;        // which
   std::vector<Unit> units_;
   std::vector<std::pair<size_t, comm::SharedBytes>> idle_;  // whole-unit buffers by size in bytes
   std::deque<InFlight> in_flight_;

@@ -14,20 +14,10 @@
 #include "hydrofoil/optim/clip.h"
 
 namespace hydrofoil::zero {
-namespace {
 
-void add_squares(kernels::SumOfSquares& sum, const memory::Values& values) {
-  memory::for_each_chunk(values.count, values.is_wide(), [&](size_t begin, size_t count) {
-    memory::Wide wide(values.part(begin, count));
-    sum.add(wide.floats());
-  });
-}
-
-}  // namespace
-
+using memory::ColumnWalk;
 using memory::Range;
 using memory::UnitId;
-using Use = StateStore::Use;
 
 ShardedOptimizer::ShardedOptimizer(memory::ParameterCache& cache, const optim::UpdateRule& rule,
                                    Groups group_of, OptimizerOptions options,
@@ -56,10 +46,8 @@ ShardedOptimizer::Kept ShardedOptimizer::keep(UnitId unit, size_t segment) {
   const auto master =
       beside(options_.master && cache_.segments(unit)[segment].dtype != DType::kF32);
   const auto average = beside(options_.average_decay > 0);
-  const bool in_file = !arrays.empty() && lies_in_file(unit);
-  const auto id = store_.add(cache_.own_range(unit, segment).size(), std::move(arrays), in_file);
+  const auto id = store_.add(cache_.own_range(unit, segment).size(), arrays, lies_in_file(unit));
   kept = Kept{id, master, average};
-  places_.push_back({unit, segment});
   if (master) load_master(unit, segment);
   start_average(unit, segment);
   return *kept;
@@ -73,33 +61,31 @@ bool ShardedOptimizer::lies_in_file(UnitId unit) const {
 
 void ShardedOptimizer::load_master(UnitId unit, size_t segment) {
   const auto kept = *states_[unit][segment].kept;
-  const auto resting = own(unit, segment);
-  store_.visit({&kept.id, 1}, Use::kUpdate, [&, array = *kept.master](const auto& chunk) {
-    const auto narrow = resting.part(chunk.range.begin, chunk.range.size());
+  const ColumnWalk::Table table{{&store_.arrays(kept.id)[*kept.master], ColumnWalk::Use::kUpdate},
+                                {&cache_.own(unit, segment), ColumnWalk::Use::kRead}};
+  store_.visit({&table, 1}, [](const ColumnWalk::Chunk& chunk) {
+    const memory::Values& narrow = chunk.columns[1];
     kernels::widen({reinterpret_cast<const uint16_t*>(narrow.data), narrow.count},
-                   chunk.arrays[array].floats(), narrow.dtype);
+                   chunk.columns[0].floats(), narrow.dtype);
   });
 }
 
 void ShardedOptimizer::start_average(UnitId unit, size_t segment) {
   const auto kept = states_[unit][segment].kept;
   if (!kept || !kept->average) return;
-  const auto resting = own(unit, segment);
-  store_.visit({&kept->id, 1}, Use::kUpdate, [&](const StateStore::Chunk& chunk) {
-    memory::Wide now(kept->master ? chunk.arrays[*kept->master]
-                                  : resting.part(chunk.range.begin, chunk.range.size()));
-    std::ranges::copy(now.floats(), chunk.arrays[*kept->average].floats().begin());
+  const auto& arrays = store_.arrays(kept->id);
+  const ColumnWalk::Table table{
+      {&arrays[*kept->average], ColumnWalk::Use::kUpdate},
+      {kept->master ? &arrays[*kept->master] : &cache_.own(unit, segment), ColumnWalk::Use::kRead}};
+  store_.visit({&table, 1}, [](const ColumnWalk::Chunk& chunk) {
+    memory::Wide now(chunk.columns[1]);
+    std::ranges::copy(now.floats(), chunk.columns[0].floats().begin());
   });
 }
 
 void ShardedOptimizer::follow_edit(UnitId unit) {
   for (size_t s = 0; s < states_[unit].size(); ++s)
     if (const auto& kept = states_[unit][s].kept; kept && kept->master) load_master(unit, s);
-}
-
-memory::Values ShardedOptimizer::own(UnitId unit, size_t segment) const {
-  return {cache_.own(unit, segment).data(), cache_.own_range(unit, segment).size(),
-          cache_.segments(unit)[segment].dtype};
 }
 
 int64_t& ShardedOptimizer::updates(UnitId unit, size_t segment, size_t tensor) {
@@ -124,9 +110,7 @@ void ShardedOptimizer::add_up(std::span<kernels::SumOfSquares* const> sums,
 // summed in a fixed order, and their sums exactly.
 double ShardedOptimizer::gradient_norm(const GradientReducer& gradients, double divisor) const {
   kernels::SumOfSquares sum;
-  for (UnitId unit = 0; unit < cache_.units(); ++unit)
-    for (size_t s = 0; s < cache_.segments(unit).size(); ++s)
-      if (gradients.active(unit, s)) add_squares(sum, gradients.own(unit, s));
+  gradients.add_squares(sum);
   const std::array sums{&sum};
   add_up(sums, "gradient norm");
   return std::sqrt(sum.value()) / divisor;
@@ -137,21 +121,21 @@ StepOutcome ShardedOptimizer::step(const GradientReducer& gradients, const StepI
   if (!std::isfinite(outcome.gradient_norm)) return outcome;
   const double clip = optim::clip_coefficient(outcome.gradient_norm, inputs.max_norm);
   const auto scale = static_cast<float>(clip / inputs.divisor);
-  auto ids = count_updates(gradients);
-  if (rule_.measure) measure(gradients, inputs, scale, ids);
+  auto places = count_updates(gradients);
+  if (rule_.measure) measure(gradients, inputs, scale, places);
   cache_.begin_update();
   outcome.applied = true;
-  if (!options_.files) {
-    update_all(gradients, inputs, scale, ids);
+  if (!options_.files && !cache_.options().files) {
+    update_all(gradients, inputs, scale, places);
     return outcome;
   }
   worker_ =
-      std::thread([this, &gradients, scale, kept = StepInputs(inputs), ids = std::move(ids),
+      std::thread([this, &gradients, scale, kept = StepInputs(inputs), places = std::move(places),
                    groups = std::vector(inputs.groups.begin(), inputs.groups.end())]() mutable {
         set_compute_threads(1);  // the others belong to the forward
         kept.groups = groups;
         try {
-          update_all(gradients, kept, scale, ids);
+          update_all(gradients, kept, scale, places);
         } catch (...) {
           failure_ = std::current_exception();
           cache_.abandon_update(failure_);
@@ -169,90 +153,108 @@ ShardedOptimizer::~ShardedOptimizer() {
   if (worker_.joinable()) worker_.join();
 }
 
+// Every segment is a table: what is kept of it, its parameters, its gradient.
+void ShardedOptimizer::walk(const GradientReducer& gradients, std::span<const Place> places,
+                            ColumnWalk::Use parameters, const Visitor& visitor,
+                            const std::function<void(size_t place)>& settled) {
+  std::vector<memory::Column> sums;  // the gradients
+  for (const auto& [unit, segment] : places) sums.push_back(gradients.own(unit, segment));
+  std::vector<ColumnWalk::Table> tables(places.size());
+  for (size_t i = 0; i < places.size(); ++i) {
+    const auto& [unit, segment] = places[i];
+    for (const auto& array : store_.arrays(states_[unit][segment].kept->id))
+      tables[i].push_back({&array, ColumnWalk::Use::kUpdate});
+    tables[i].push_back({&cache_.own(unit, segment), parameters});
+    tables[i].push_back({&sums[i], ColumnWalk::Use::kRead});
+  }
+  store_.visit(
+      tables,
+      [&](const ColumnWalk::Chunk& chunk) {
+        const Place& place = places[chunk.table];
+        for (const Run& run : runs(gradients, place, chunk.range)) visitor(place, run, chunk);
+      },
+      settled);
+}
+
 void ShardedOptimizer::update_all(const GradientReducer& gradients, const StepInputs& inputs,
-                                  float gradient_scale, std::span<const StateStore::Id> ids) {
+                                  float gradient_scale, std::span<const Place> places) {
   for (UnitId unit = 0; unit < cache_.units(); ++unit) cache_.await_readers(unit);
   UnitId done = 0;
   const auto publish_before = [&](UnitId end) {
     for (; done < end; ++done) cache_.publish(done);
   };
-  store_.visit(ids, Use::kUpdate, [&](const StateStore::Chunk& chunk) {
-    publish_before(places_[chunk.id].unit);
-    update_chunk(gradients, chunk, inputs, gradient_scale);
-  });
+  walk(
+      gradients, places, ColumnWalk::Use::kUpdate,
+      [&](const Place& place, const Run& run, const ColumnWalk::Chunk& chunk) {
+        const auto [unit, segment] = place;
+        const auto all = arrays(place, run, chunk, gradient_scale);
+        rule_.update(all, inputs.groups[group_of_[unit][segment][run.tensor]],
+                     states_[unit][segment].updates[run.tensor]);
+        if (const auto average = states_[unit][segment].kept->average)
+          average_in(all.param, part(place, run, chunk, *average));
+      },
+      [&](size_t place) {
+        publish_before(place + 1 < places.size() ? places[place + 1].unit : cache_.units());
+      });
   publish_before(cache_.units());
   cache_.end_update();
 }
 
-// Of every tensor that is about to be updated. Returns what is kept of their segments, in order of
-// the units.
-std::vector<StateStore::Id> ShardedOptimizer::count_updates(const GradientReducer& gradients) {
-  std::vector<StateStore::Id> ids;
+// Of every tensor that is about to be updated. Returns their segments, in order of the units.
+std::vector<ShardedOptimizer::Place> ShardedOptimizer::count_updates(
+    const GradientReducer& gradients) {
+  std::vector<Place> places;
   for (UnitId unit = 0; unit < cache_.units(); ++unit)
     for (size_t s = 0; s < cache_.segments(unit).size(); ++s) {
       if (!gradients.active(unit, s)) continue;
-      ids.push_back(keep(unit, s).id);
+      keep(unit, s);
+      places.push_back({unit, s});
       auto& updates = states_[unit][s].updates;
       for (size_t t = 0; t < updates.size(); ++t)
         updates[t].count += gradients.trainable(unit, s, t) ? 1 : 0;
     }
-  return ids;
+  return places;
 }
 
 // Before any parameter changes: the norms of every tensor, and with them its trust ratio. Exact
 // like the gradient's norm, so that the ratios do not depend on ranks, stages or the size of
 // chunks.
 void ShardedOptimizer::measure(const GradientReducer& gradients, const StepInputs& inputs,
-                               float gradient_scale, std::span<const StateStore::Id> ids) {
-  std::vector<std::vector<optim::LambNorms>> norms;  // by id, tensor
-  for (const auto& [unit, segment] : places_)
+                               float gradient_scale, std::span<const Place> places) {
+  std::vector<std::vector<optim::LambNorms>> norms;  // by place, tensor
+  for (const auto& [unit, segment] : places)
     norms.emplace_back(states_[unit][segment].updates.size());
-  store_.visit(ids, Use::kUpdate, [&](const StateStore::Chunk& chunk) {
-    const auto [unit, segment] = places_[chunk.id];
-    for (const auto& run : runs(gradients, chunk))
-      rule_.measure(arrays(gradients, chunk, run, gradient_scale),
-                    inputs.groups[group_of_[unit][segment][run.tensor]],
-                    states_[unit][segment].updates[run.tensor], run.flat.begin,
-                    norms[chunk.id][run.tensor]);
-  });
+  walk(gradients, places, ColumnWalk::Use::kRead,
+       [&](const Place& place, const Run& run, const ColumnWalk::Chunk& chunk) {
+         const auto [unit, segment] = place;
+         rule_.measure(arrays(place, run, chunk, gradient_scale),
+                       inputs.groups[group_of_[unit][segment][run.tensor]],
+                       states_[unit][segment].updates[run.tensor], run.flat.begin,
+                       norms[chunk.table][run.tensor]);
+       });
   std::vector<kernels::SumOfSquares*> sums;
-  for (const auto id : ids)
-    for (auto& [parameter, direction] : norms[id])
-      sums.insert(sums.end(), {&parameter, &direction});
+  for (auto& tensors : norms)
+    for (auto& [parameter, direction] : tensors) sums.insert(sums.end(), {&parameter, &direction});
   add_up(sums, "norms of tensors");
-  for (const auto id : ids) {
-    const auto [unit, segment] = places_[id];
-    for (size_t t = 0; t < norms[id].size(); ++t)
+  for (size_t p = 0; p < places.size(); ++p) {
+    const auto [unit, segment] = places[p];
+    for (size_t t = 0; t < norms[p].size(); ++t)
       states_[unit][segment].updates[t].trust_ratio =
-          optim::trust_ratio(norms[id][t], inputs.groups[group_of_[unit][segment][t]]);
-  }
-}
-
-void ShardedOptimizer::update_chunk(const GradientReducer& gradients,
-                                    const StateStore::Chunk& chunk, const StepInputs& inputs,
-                                    float gradient_scale) {
-  const auto [unit, segment] = places_[chunk.id];
-  const size_t first = cache_.own_range(unit, segment).begin + chunk.range.begin;
-  for (const auto& run : runs(gradients, chunk)) {
-    const auto all = arrays(gradients, chunk, run, gradient_scale);
-    rule_.update(all, inputs.groups[group_of_[unit][segment][run.tensor]],
-                 states_[unit][segment].updates[run.tensor]);
-    if (const auto average = states_[unit][segment].kept->average)
-      average_in(all.param, chunk.arrays[*average].part(run.flat.begin - first, run.flat.size()));
+          optim::trust_ratio(norms[p][t], inputs.groups[group_of_[unit][segment][t]]);
   }
 }
 
 // Trainable tensors that share a group and a step count; one by one where norms are measured.
 std::vector<ShardedOptimizer::Run> ShardedOptimizer::runs(const GradientReducer& gradients,
-                                                          const StateStore::Chunk& chunk) const {
-  const auto [unit, segment] = places_[chunk.id];
+                                                          const Place& place, Range own) const {
+  const auto [unit, segment] = place;
   const auto& updates = states_[unit][segment].updates;
   const auto& groups = group_of_[unit][segment];
   const size_t own_begin = cache_.own_range(unit, segment).begin;
   std::vector<Run> result;
   bool open = false;  // the last run may grow
-  for (const auto& piece : cache_.segments(unit)[segment].layout.pieces(
-           {own_begin + chunk.range.begin, own_begin + chunk.range.end})) {
+  for (const auto& piece :
+       cache_.segments(unit)[segment].layout.pieces({own_begin + own.begin, own_begin + own.end})) {
     const size_t end = piece.flat_offset + piece.count, t = piece.tensor;
     const bool trainable = gradients.trainable(unit, segment, t);
     const bool joins = open && !rule_.measure && groups[t] == groups[result.back().tensor] &&
@@ -266,28 +268,30 @@ std::vector<ShardedOptimizer::Run> ShardedOptimizer::runs(const GradientReducer&
   return result;
 }
 
-optim::UpdateArrays ShardedOptimizer::arrays(const GradientReducer& gradients,
-                                             const StateStore::Chunk& chunk, const Run& run,
+memory::Values ShardedOptimizer::part(const Place& place, const Run& run,
+                                      const ColumnWalk::Chunk& chunk, size_t column) const {
+  const size_t first = cache_.own_range(place.unit, place.segment).begin + chunk.range.begin;
+  return chunk.columns[column].part(run.flat.begin - first, run.flat.size());
+}
+
+optim::UpdateArrays ShardedOptimizer::arrays(const Place& place, const Run& run,
+                                             const ColumnWalk::Chunk& chunk,
                                              float gradient_scale) const {
-  const auto [unit, segment] = places_[chunk.id];
-  const Range flat = run.flat;
+  const auto [unit, segment] = place;
   const auto master = states_[unit][segment].kept->master;
-  const size_t begin = flat.begin - cache_.own_range(unit, segment).begin, size = flat.size();
-  const auto kept = [&](size_t array) {
-    return chunk.arrays[array].part(begin - chunk.range.begin, size);
-  };
-  const auto resting = own(unit, segment).part(begin, size);
-  optim::UpdateArrays result{.param = master ? kept(*master) : resting,
-                             .grad = gradients.own(unit, segment).part(begin, size),
-                             .low = master ? resting : memory::Values{},
+  const auto of = [&](size_t column) { return part(place, run, chunk, column); };
+  const size_t gradient = chunk.columns.size() - 1, parameter = gradient - 1;
+  optim::UpdateArrays result{.param = of(master.value_or(parameter)),
+                             .grad = of(gradient),
+                             .low = master ? of(parameter) : memory::Values{},
                              .grad_scale = gradient_scale};
-  for (size_t i = 0; i < rule_.states.size(); ++i) result.states[i] = kept(i);
+  for (size_t i = 0; i < rule_.states.size(); ++i) result.states[i] = of(i);
   if (options_.rounding_seed) {
     const auto step = static_cast<uint64_t>(states_[unit][segment].updates[run.tensor].count);
     result.rounding = {.seed = *options_.rounding_seed,
                        .stream = uint64_t{unit} << 16 | segment,
                        .step = step,
-                       .first = flat.begin};
+                       .first = run.flat.begin};
   }
   return result;
 }

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -56,9 +57,9 @@ class ShardedOptimizer {
 
   // Collective. Reads the reducer's summed gradients, writes cache.own(), publishes the new
   // version. A rule that measures norms does so first, of every tensor, with one all-reduce. Where
-  // states lie in files this returns as soon as all norms are known: a thread of its own updates
-  // and publishes unit after unit, in forward order, while the next forward begins. Nothing is
-  // guessed, so nothing has to be undone. The gradients must stay until finish().
+  // states or parameters lie in files this returns as soon as all norms are known: a thread of its
+  // own updates and publishes unit after unit, in forward order, while the next forward begins.
+  // Nothing is guessed, so nothing has to be undone. The gradients must stay until finish().
   StepOutcome step(const GradientReducer& gradients, const StepInputs& inputs);
   // Waits for the update under way, if there is one; throws what ended it early. Before gradients
   // change, and before anything else is asked of this class.
@@ -92,26 +93,36 @@ class ShardedOptimizer {
     std::optional<Kept> kept;
     std::vector<optim::Update> updates;  // by tensor
   };
-  void update_all(const GradientReducer& gradients, const StepInputs& inputs, float gradient_scale,
-                  std::span<const StateStore::Id> ids);
-  bool lies_in_file(memory::UnitId unit) const;
-  void load_master(memory::UnitId unit, size_t segment);
-  memory::Values own(memory::UnitId unit, size_t segment) const;
-  void add_up(std::span<kernels::SumOfSquares* const> sums, std::string_view what) const;
-  double gradient_norm(const GradientReducer& gradients, double divisor) const;
-  std::vector<StateStore::Id> count_updates(const GradientReducer& gradients);
-  void measure(const GradientReducer& gradients, const StepInputs& inputs, float gradient_scale,
-               std::span<const StateStore::Id> ids);
-  void update_chunk(const GradientReducer& gradients, const StateStore::Chunk& chunk,
-                    const StepInputs& inputs, float gradient_scale);
+  struct Place {
+    memory::UnitId unit;
+    size_t segment;
+  };
   // Elements that are treated alike, as the first of their tensors.
   struct Run {
     size_t tensor;
     memory::Range flat;  // in the segment
   };
-  std::vector<Run> runs(const GradientReducer& gradients, const StateStore::Chunk& chunk) const;
-  optim::UpdateArrays arrays(const GradientReducer& gradients, const StateStore::Chunk& chunk,
-                             const Run& run, float gradient_scale) const;
+  using Visitor =
+      std::function<void(const Place& place, const Run& run, const memory::ColumnWalk::Chunk& chunk)>;
+  void walk(const GradientReducer& gradients, std::span<const Place> places,
+            memory::ColumnWalk::Use parameters, const Visitor& visitor,
+            const std::function<void(size_t place)>& settled = {});
+  void update_all(const GradientReducer& gradients, const StepInputs& inputs, float gradient_scale,
+                  std::span<const Place> places);
+  bool lies_in_file(memory::UnitId unit) const;
+  void load_master(memory::UnitId unit, size_t segment);
+  void add_up(std::span<kernels::SumOfSquares* const> sums, std::string_view what) const;
+  double gradient_norm(const GradientReducer& gradients, double divisor) const;
+  std::vector<Place> count_updates(const GradientReducer& gradients);
+  void measure(const GradientReducer& gradients, const StepInputs& inputs, float gradient_scale,
+               std::span<const Place> places);
+  std::vector<Run> runs(const GradientReducer& gradients, const Place& place,
+                        memory::Range own) const;
+  // What the run has in a column of the chunk.
+  memory::Values part(const Place& place, const Run& run, const memory::ColumnWalk::Chunk& chunk,
+                      size_t column) const;
+  optim::UpdateArrays arrays(const Place& place, const Run& run,
+                             const memory::ColumnWalk::Chunk& chunk, float gradient_scale) const;
   void average_in(const memory::Values& parameters, const memory::Values& average) const;
 
   memory::ParameterCache& cache_;
@@ -120,11 +131,6 @@ class ShardedOptimizer {
   const OptimizerOptions options_;
   StateStore store_;
   std::vector<std::vector<SegmentState>> states_;
-  struct Place {
-    memory::UnitId unit;
-    size_t segment;
-  };
-  std::vector<Place> places_;   // by id in store_
   std::thread worker_;          // an update under way
   std::exception_ptr failure_;  // what ended it
 };

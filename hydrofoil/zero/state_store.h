@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "hydrofoil/core/dtype.h"
-#include "hydrofoil/memory/file_tier.h"
+#include "hydrofoil/memory/column.h"
 #include "hydrofoil/memory/ledger.h"
 #include "hydrofoil/memory/segment_layout.h"
 #include "hydrofoil/memory/values.h"
@@ -20,9 +20,6 @@ namespace hydrofoil::zero {
 
 struct StateFiles {
   memory::FileTierOptions tier;
-  // Elements of an array in one piece: 4 MiB of fp32 are enough for a disk's full rate. A multiple
-  // of memory::kSliceGranule.
-  size_t chunk_elements = size_t{1} << 20;
   double share = 1;  // of the units, the last ones, lie in files; the others in memory
 };
 
@@ -30,7 +27,7 @@ struct StateFiles {
 class StateStore {
  public:
   using Id = size_t;
-  using Use = memory::FileTier::Use;
+  using Use = memory::ColumnWalk::Use;
   struct Chunk {
     Id id;
     memory::Range range;  // of the elements
@@ -40,40 +37,28 @@ class StateStore {
 
   // What is added as in_file lies in a file of the folder that `files` names.
   StateStore(const std::optional<StateFiles>& files, memory::Ledger& ledger);
-  ~StateStore();
-  StateStore(const StateStore&) = delete;
-  StateStore& operator=(const StateStore&) = delete;
 
   // Arrays of `count` numbers of these types, all zeros.
-  Id add(size_t count, std::vector<DType> arrays, bool in_file);
-  size_t arrays(Id id) const { return kept_[id].arrays.size(); }
-  DType dtype(Id id, size_t array) const { return kept_[id].arrays[array]; }
+  Id add(size_t count, const std::vector<DType>& arrays, bool in_file);
+  std::span<const memory::Column> arrays(Id id) const { return kept_[id]; }
 
-  // The chunks of each, in order. What lies in a file is read ahead and, with kUpdate, written back
-  // behind; what lies in memory is one chunk.
+  // The chunks of each, in order.
   void visit(std::span<const Id> ids, Use use, const Visitor& visitor);
-  // The numbers themselves where they lie in memory, else nothing.
-  memory::Values in_memory(Id id, size_t array);
-  // Elements [begin, begin + out.size() / width) of one array.
-  void read(Id id, size_t array, size_t begin, std::span<std::byte> out);
+  // The same for tables of these and other columns. Buffers of the walk are gone when it ends.
+  void visit(std::span<const memory::ColumnWalk::Table> tables,
+             const memory::ColumnWalk::Visitor& visitor,
+             const std::function<void(size_t table)>& settled = {});
 
   // Of all files.
   io::IoCounters counters() const { return tier_ ? tier_->counters() : io::IoCounters{}; }
+  // Null: all is in memory.
+  memory::FileTier* tier() const { return tier_.get(); }
 
  private:
-  struct Kept {
-    size_t count = 0;
-    std::vector<DType> arrays;
-    std::vector<std::vector<std::byte>> memory;   // by array, or
-    std::vector<memory::FileTier::Piece> pieces;  // of chunk_ elements
-  };
-  void visit_memory(Id id, const Visitor& visitor);
-  void visit_files(std::span<const Id> ids, Use use, const Visitor& visitor);
-
   memory::Ledger& ledger_;
-  const size_t chunk_;
-  std::unique_ptr<memory::FileTier> tier_;
-  std::vector<Kept> kept_;
+  const std::unique_ptr<memory::FileTier> tier_;
+  memory::ColumnWalk walk_;
+  std::vector<std::vector<memory::Column>> kept_;
 };
 
 }  // namespace hydrofoil::zero

@@ -7,18 +7,19 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <numeric>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "hydrofoil/core/error.h"
+#include "hydrofoil/memory/column.h"
+#include "tests/support/ranks.h"
 
 namespace hydrofoil::memory {
 namespace {
 
 using ::testing::AllOf;
 using ::testing::HasSubstr;
-using Use = FileTier::Use;
 
 constexpr size_t kPage = io::kDirectAlign;
 
@@ -27,20 +28,11 @@ class FileTierTest : public ::testing::Test {
   FileTierOptions options(size_t buffers = 4) const {
     return {.folder = ::testing::TempDir(),
             .io = {.block_bytes = kPage, .queue_depth = 3},
-            .buffers = buffers};
+            .buffers = buffers,
+            .chunk_elements = 1024};
   }
   Ledger ledger_;
 };
-
-using Parts = std::span<const FileTier::Part>;
-
-std::span<uint64_t> words(FileTier::Part part) {
-  return {reinterpret_cast<uint64_t*>(part.data()), part.size() / sizeof(uint64_t)};
-}
-
-FileTier::Piece add(FileTier& tier, std::vector<size_t> part_bytes) {
-  return tier.add(part_bytes);
-}
 
 // The descriptor of the one scratch file that is open: what a failing disk would act upon.
 int scratch_descriptor() {
@@ -53,99 +45,72 @@ int scratch_descriptor() {
   return -1;
 }
 
-TEST_F(FileTierTest, EveryPieceIsWhatTheLastVisitLeft) {
-  for (const size_t buffers : {3u, 4u, 9u})
-    for (const size_t count : {1u, 2u, 3u, 7u}) {
-      FileTier tier(options(buffers), ledger_, Category::kOptimizer);
-      std::vector<FileTier::Piece> pieces;
-      for (size_t i = 0; i < count; ++i) pieces.push_back(add(tier, {8 + i * kPage, 40}));
-      for (uint64_t round = 0; round < 4; ++round) {
-        std::ranges::rotate(pieces, pieces.begin() + 1);  // any order
-        tier.visit(pieces, Use::kUpdate, [&](size_t i, Parts parts) {
-          ASSERT_EQ(parts.size(), 2u);
-          EXPECT_EQ(parts[0].size(), 8 + pieces[i] * kPage);
-          EXPECT_EQ(parts[1].size(), 40u);
-          for (const auto& part : parts)
-            for (auto& word : words(part)) {
-              ASSERT_EQ(word, round == 0 ? 0 : pieces[i] * 100 + round - 1);  // zeros at first
-              word = pieces[i] * 100 + round;
-            }
-        });
-      }
-      size_t seen = 0;
-      tier.visit(pieces, Use::kRead, [&](size_t i, Parts parts) {
-        EXPECT_EQ(words(parts[1]).back(), pieces[i] * 100 + 3);
-        words(parts[1]).back() = 0;  // of no effect
-        ++seen;
-      });
-      EXPECT_EQ(seen, count);
-      for (const auto piece : pieces) {
-        uint64_t word = 0;
-        tier.read(piece, 1, 32, std::as_writable_bytes(std::span(&word, 1)));
-        EXPECT_EQ(word, piece * 100 + 3);
-      }
-    }
-}
-
-TEST_F(FileTierTest, MemoryHoldsTheBuffersOnly) {
-  FileTier tier(options(3), ledger_, Category::kOptimizer);
-  std::vector<FileTier::Piece> pieces(50);
-  for (auto& piece : pieces) piece = add(tier, {kPage, kPage});
-  EXPECT_EQ(tier.bytes(), 100 * kPage);
-  for (int round = 0; round < 2; ++round)
-    tier.visit(pieces, Use::kUpdate, [&](size_t, Parts) {
-      EXPECT_LE(ledger_.bytes(Category::kOptimizer), 3 * 2 * kPage);
-    });
-  EXPECT_EQ(ledger_.bytes(Category::kOptimizer), 0u);
-  EXPECT_EQ(tier.counters().written_bytes, 2 * 100 * kPage);
-  EXPECT_EQ(tier.counters().read_bytes, 100 * kPage) << "what was never written is not read";
-}
-
 TEST_F(FileTierTest, OtherBytesThanWereWrittenAreAnError) {
   FileTier tier(options(), ledger_, Category::kOptimizer);
-  const std::vector<FileTier::Piece> pieces = {add(tier, {kPage}), add(tier, {kPage})};
-  const auto fill = [](size_t, Parts parts) {
-    std::iota(words(parts[0]).begin(), words(parts[0]).end(), 7);
+  const auto column = Column::in_file(1025, DType::kF32, tier);  // two pieces
+  ColumnWalk walk(3, ledger_, Category::kOptimizer);
+  const auto visit = [&](ColumnWalk::Use use, const ColumnWalk::Visitor& visitor) {
+    const ColumnWalk::Table table{{&column, use}};
+    walk.visit({&table, 1}, visitor);
   };
-  tier.visit(pieces, Use::kUpdate, fill);
+  visit(ColumnWalk::Use::kOverwrite,
+        [](const ColumnWalk::Chunk& chunk) { std::ranges::fill(chunk.columns[0].floats(), 7.0F); });
   const int descriptor = scratch_descriptor();
   ASSERT_GE(descriptor, 0);
   const int flags = ::fcntl(descriptor, F_GETFL);
   ::fcntl(descriptor, F_SETFL, flags & ~O_DIRECT);
-  ASSERT_EQ(::pwrite(descriptor, "x", 1, kPage + 99), 1);
+  ASSERT_EQ(::pwrite(descriptor, "x", 1, kPage + 3), 1);
   ::fcntl(descriptor, F_SETFL, flags);
   size_t seen = 0;
   try {
-    tier.visit(pieces, Use::kRead, [&](size_t, Parts) { ++seen; });
+    visit(ColumnWalk::Use::kRead, [&](const ColumnWalk::Chunk&) { ++seen; });
     FAIL() << "damage was not seen";
   } catch (const Error& error) {
-    EXPECT_THAT(error.line(), AllOf(HasSubstr("4096 bytes at offset 4096 came back other"),
+    EXPECT_THAT(error.line(), AllOf(HasSubstr("4 bytes at offset 4096 came back other"),
                                     HasSubstr(::testing::TempDir())));
   }
   EXPECT_EQ(seen, 1u);
+  float value = 0;
+  EXPECT_THROW(column.read(1024, std::as_writable_bytes(std::span(&value, 1))), Error);
+  walk.let_go();
   EXPECT_EQ(ledger_.bytes(Category::kOptimizer), 0u);
 }
 
-TEST_F(FileTierTest, AVisitorThatThrowsLeavesTheTierUsable) {
-  FileTier tier(options(), ledger_, Category::kOptimizer);
-  std::vector<FileTier::Piece> pieces(9);
-  for (auto& piece : pieces) piece = add(tier, {3 * kPage});
-  const auto write = [&](uint64_t value, size_t stop) {
-    tier.visit(pieces, Use::kUpdate, [&](size_t i, Parts parts) {
-      if (i == stop) throw std::runtime_error("stop");
-      words(parts[0]).front() = value;
+TEST_F(FileTierTest, PeersReadEachOthersPieces) {
+  test::run_ranks(3, [&](const comm::Communicator& group) {
+    Ledger ledger;
+    FileTier tier(options(), ledger, Category::kParameters);
+    tier.open_peers(group);
+    const size_t count = 2500;
+    const int next = (group.rank() + 1) % 3;
+    const auto own = Column::in_file(count, DType::kF32, tier);
+    const auto peers = Column::of_peer(next, count, DType::kF32, tier);
+    ColumnWalk walk(3, ledger, Category::kParameters);
+    const ColumnWalk::Table write{{&own, ColumnWalk::Use::kOverwrite}};
+    walk.visit({&write, 1}, [&](const ColumnWalk::Chunk& chunk) {
+      std::ranges::fill(chunk.columns[0].floats(), static_cast<float>(group.rank()));
     });
-  };
-  write(1, 9);
-  EXPECT_THROW(write(2, 5), std::runtime_error);
-  tier.visit(pieces, Use::kRead,
-             [&](size_t i, Parts parts) { EXPECT_EQ(words(parts[0]).front(), i < 5 ? 2u : 1u); });
+    const size_t bytes = own.pieces() * sizeof(FileTier::Stamp);
+    const comm::Window stamps = group.window(bytes, "stamps");
+    own.write_stamps({reinterpret_cast<FileTier::Stamp*>(stamps.local()), own.pieces()});
+    stamps.publish(1);
+    std::vector<FileTier::Stamp> theirs(own.pieces());
+    stamps.read(next, 1, 0, std::as_writable_bytes(std::span(theirs)), {});
+    peers.expect(theirs);
+    size_t seen = 0;
+    const ColumnWalk::Table read{{&peers, ColumnWalk::Use::kRead}};
+    walk.visit({&read, 1}, [&](const ColumnWalk::Chunk& chunk) {
+      for (const float value : chunk.columns[0].floats()) seen += value == static_cast<float>(next);
+    });
+    EXPECT_EQ(seen, count);
+    group.barrier();
+  });
 }
 
 TEST_F(FileTierTest, AFullDiskShowsWhenAPieceIsAdded) {
   FileTier tier(options(), ledger_, Category::kOptimizer);
   try {
-    add(tier, {size_t{1} << 60});
+    tier.add(size_t{1} << 60);
     FAIL() << "an exbibyte was reserved";
   } catch (const Error& error) {
     EXPECT_THAT(error.line(), HasSubstr("cannot reserve"));

@@ -29,13 +29,18 @@ float expected(UnitId unit, size_t segment, size_t i, int64_t version) {
 
 // What is left of an update after begin_update.
 void finish_update(ParameterCache& cache) {
+  Ledger ledger;
+  ColumnWalk walk(3, ledger, Category::kParameters);
   for (UnitId unit = 0; unit < cache.units(); ++unit) {
     cache.await_readers(unit);
     for (size_t s = 0; s < cache.segments(unit).size(); ++s) {
-      const auto own = cache.own(unit, s);
-      auto* values = reinterpret_cast<float*>(own.data());
-      for (size_t i = 0; i < own.size() / 4; ++i)
-        values[i] = expected(unit, s, cache.own_range(unit, s).begin + i, cache.version(unit) + 1);
+      const ColumnWalk::Table own{{&cache.own(unit, s), ColumnWalk::Use::kOverwrite}};
+      walk.visit({&own, 1}, [&](const ColumnWalk::Chunk& chunk) {
+        const size_t first = cache.own_range(unit, s).begin + chunk.range.begin;
+        const auto values = chunk.columns[0].floats();
+        for (size_t i = 0; i < values.size(); ++i)
+          values[i] = expected(unit, s, first + i, cache.version(unit) + 1);
+      });
     }
     cache.publish(unit);
   }
@@ -61,10 +66,19 @@ void expect_unit(ParameterCache& cache, UnitId unit) {
 struct Mode {
   int ranks, stage;
   size_t resident_units, prefetch_units;
+  bool files = false;
 };
 void PrintTo(const Mode& m, std::ostream* out) {
   *out << m.ranks << " ranks, stage " << m.stage << ", " << m.resident_units << " resident, "
-       << m.prefetch_units << " ahead";
+       << m.prefetch_units << " ahead" << (m.files ? ", files" : "");
+}
+
+std::optional<FileTierOptions> files_if(bool wanted) {
+  if (!wanted) return {};
+  return FileTierOptions{.folder = testing::TempDir(),
+                         .io = {.block_bytes = 4096, .queue_depth = 2},
+                         .buffers = 3,
+                         .chunk_elements = 256};
 }
 
 class CacheModes : public testing::TestWithParam<Mode> {};
@@ -78,7 +92,8 @@ TEST_P(CacheModes, EveryRankSeesEverySliceOfEveryVersion) {
                          {.partition_updates = mode.stage >= 1,
                           .partition_parameters = mode.stage == 3,
                           .resident_bytes = mode.resident_units * unit_bytes,
-                          .prefetch_bytes = mode.prefetch_units * unit_bytes},
+                          .prefetch_bytes = mode.prefetch_units * unit_bytes,
+                          .files = files_if(mode.files)},
                          ledger);
     for (int u = 0; u < 4; ++u)
       cache.add_unit("unit" + std::to_string(u), odd_segments(group.size()));
@@ -101,7 +116,9 @@ INSTANTIATE_TEST_SUITE_P(All, CacheModes,
                          testing::Values(Mode{1, 0, 1, 0}, Mode{1, 3, 1, 0}, Mode{2, 0, 1, 0},
                                          Mode{2, 1, 1, 0}, Mode{3, 2, 9, 0}, Mode{2, 3, 1, 0},
                                          Mode{3, 3, 2, 0}, Mode{4, 3, 9, 0}, Mode{3, 3, 3, 1},
-                                         Mode{2, 3, 2, 2}, Mode{3, 1, 1, 2}));
+                                         Mode{2, 3, 2, 2}, Mode{3, 1, 1, 2}, Mode{1, 3, 1, 0, true},
+                                         Mode{1, 3, 2, 1, true}, Mode{2, 3, 1, 0, true},
+                                         Mode{3, 3, 3, 1, true}, Mode{4, 3, 9, 2, true}));
 
 TEST(ParameterCache, ResidentCopiesStayWithinTheBudget) {
   test::run_ranks(3, [](const comm::Communicator& group) {
@@ -112,7 +129,7 @@ TEST(ParameterCache, ResidentCopiesStayWithinTheBudget) {
     size_t slices = 0, largest = 0;
     for (int u = 0; u < 4; ++u) {
       const UnitId unit = cache.add_unit("unit" + std::to_string(u), odd_segments(group.size()));
-      for (size_t s = 0; s < 2; ++s) slices += cache.own(unit, s).size();
+      for (size_t s = 0; s < 2; ++s) slices += cache.own(unit, s).values().bytes().size();
       largest = std::max(largest, cache.unit_bytes(unit));
     }
     update_all(cache);
@@ -132,7 +149,7 @@ TEST(ParameterCache, BytesReadAreTheOthersSlicesOnce) {
     size_t slices = 0;
     for (int u = 0; u < 3; ++u) {
       const UnitId unit = cache.add_unit("unit" + std::to_string(u), odd_segments(group.size()));
-      for (size_t s = 0; s < 2; ++s) slices += cache.own(unit, s).size();
+      for (size_t s = 0; s < 2; ++s) slices += cache.own(unit, s).values().bytes().size();
     }
     update_all(cache);
     const auto before = group.meter().snapshot();

@@ -2,6 +2,7 @@
 // N ranks as threads of the test: run_ranks(4, [](Communicator world) { .. });
 #pragma once
 
+#include <barrier>
 #include <chrono>
 #include <exception>
 #include <functional>
@@ -14,21 +15,24 @@
 
 namespace hydrofoil::test {
 
-// Runs body(join(r)) in `ranks` threads with one compute thread each. When one throws, the others
-// are woken; the first error is rethrown here.
+// Runs body(join(r)) in `ranks` threads with one compute thread each; no body begins before all
+// have joined. When one throws, the others are woken; the first error is rethrown here.
 inline void run_as_threads(int ranks, const std::function<comm::Communicator(int)>& join,
                            const std::function<void(comm::Communicator)>& body) {
   std::mutex mutex;
   std::exception_ptr first;
   std::vector<std::thread> threads;
+  std::barrier joined(ranks);
   for (int r = 0; r < ranks; ++r)
     threads.emplace_back([&, r] {
       set_compute_threads(1);
       comm::Communicator handle;
       try {
         handle = join(r);
+        joined.arrive_and_wait();
         body(handle);
       } catch (...) {
+        if (!handle) joined.arrive_and_drop();
         {
           const std::lock_guard lock(mutex);
           if (!first) first = std::current_exception();

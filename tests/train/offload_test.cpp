@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where optimizer states lie must not change one bit of the training.
+// Where optimizer states, gradients and parameters lie must not change one bit of the training.
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <gtest/gtest.h>
@@ -26,24 +26,26 @@ spec::ModelSpec tiny() {
 struct Training {
   int ranks = 1, stage = 0;
   DType storage = DType::kF32, states = DType::kF32;
-  bool files = false;
+  bool files = false;            // of states, and of gradients that are sliced
+  bool parameter_files = false;  // stage 3
   double share = 1;
   size_t chunk_elements = 4096;
-  int64_t steps = 6;
+  int64_t accumulation = 1, steps = 6;
 };
 
 EngineOptions options_of(const Training& run) {
   EngineOptions options{.stage = run.stage,
+                        .accumulation = run.accumulation,
                         .gradient_clipping = 0.5,
                         .storage = run.storage,
                         .states = run.states,
                         .groups = {{.lr = 1e-2, .weight_decay = 0.1}}};
-  if (run.files)
-    options.state_files = {.tier = {.folder = testing::TempDir(),
-                                    .io = {.block_bytes = 4096, .queue_depth = 2},
-                                    .buffers = 3},
-                           .chunk_elements = run.chunk_elements,
-                           .share = run.share};
+  const memory::FileTierOptions tier{.folder = testing::TempDir(),
+                                     .io = {.block_bytes = 4096, .queue_depth = 2},
+                                     .buffers = 3,
+                                     .chunk_elements = run.chunk_elements};
+  if (run.files) options.state_files = {.tier = tier, .share = run.share};
+  if (run.parameter_files) options.parameter_files = tier;
   return options;
 }
 
@@ -56,10 +58,12 @@ Model make(const comm::Communicator& group, const Training& run) {
 
 double train_step(Model& model, int64_t step) {
   const auto& group = model.engine->group();
-  const auto loss =
-      batch_loss(*model.program, batch_at(step * group.size() + group.rank(), 2), false);
-  model.engine->backward(loss.sum, loss.weight);
-  return model.engine->step().loss;
+  for (int64_t micro = step * model.engine->options().accumulation;; ++micro) {
+    const auto loss =
+        batch_loss(*model.program, batch_at(micro * group.size() + group.rank(), 2), false);
+    model.engine->backward(loss.sum, loss.weight);
+    if (const auto result = model.engine->step(); result.boundary) return result.loss;
+  }
 }
 
 std::vector<double> train(const Training& run) {
@@ -87,6 +91,21 @@ TEST(Offload, StatesInAFileChangeNothingAtAnyStage) {
       }
 }
 
+TEST(Offload, NorDoParametersAndAccumulatedGradientsThere) {
+  for (const auto storage : {DType::kF32, DType::kBF16})
+    for (const int ranks : {1, 2, 3})
+      for (const int64_t accumulation : {1, 3})
+        for (const bool states_too : {false, true}) {
+          Training run{
+              .ranks = ranks, .stage = 3, .storage = storage, .accumulation = accumulation};
+          const auto in_memory = train(run);
+          run.files = states_too, run.parameter_files = true;
+          EXPECT_EQ(train(run), in_memory)
+              << "ranks " << ranks << ", " << name_of(storage) << ", accumulation " << accumulation
+              << (states_too ? ", states too" : "");
+        }
+}
+
 TEST(Offload, NorDoTheirTypeTheirShareAndTheSizeOfPieces) {
   for (const auto states : {DType::kF32, DType::kBF16}) {
     Training run{.ranks = 2, .stage = 2, .storage = DType::kBF16, .states = states};
@@ -111,6 +130,26 @@ TEST(Offload, MemoryHoldsAFewPiecesOfTheState) {
     EXPECT_EQ(moved.written_bytes, 2 * moved.read_bytes) << "the first step reads nothing";
     group.barrier();
   });
+}
+
+TEST(Offload, MemoryHoldsNoSliceOfWhatLiesInFiles) {
+  for (const int ranks : {1, 2})
+    test::run_ranks(ranks, [&](const comm::Communicator& group) {
+      Model model =
+          make(group, {.stage = 3, .files = true, .parameter_files = true, .chunk_elements = 1024});
+      for (int64_t step = 0; step < 2; ++step) train_step(model, step);
+      const auto& cache = model.engine->cache();
+      const auto& ledger = model.engine->ledger();
+      size_t largest = 0;
+      for (memory::UnitId unit = 0; unit < cache.units(); ++unit)
+        largest = std::max(largest, cache.unit_bytes(unit));
+      const size_t buffers = 3 * 1024 * sizeof(float);
+      EXPECT_LE(ledger.peak_bytes(memory::Category::kParameters),
+                model.engine->options().resident_bytes + buffers);
+      EXPECT_LE(ledger.peak_bytes(memory::Category::kGradients), 2 * largest + buffers);
+      EXPECT_LE(ledger.peak_bytes(memory::Category::kOptimizer), 4 * buffers);
+      group.barrier();
+    });
 }
 
 // The descriptor of a scratch file: what a failing disk would act upon.
@@ -162,7 +201,7 @@ TEST(Offload, ACheckpointDoesNotKnowWhereStatesLay) {
           for (int64_t step = 4; step < 6; ++step)  // goes on unharmed
             EXPECT_EQ(train_step(model, step), expected[static_cast<size_t>(step)]);
         }
-        run.files = !first_in_files, run.stage = 3;
+        run.files = run.parameter_files = !first_in_files, run.stage = 3;
         Model model = make(group, run);
         EXPECT_EQ(restore(*model.engine, checkpoint::Reader(folder)).step, 4);
         for (int64_t step = 4; step < 8; ++step)

@@ -66,7 +66,7 @@ void expect_sums(Fixture& f, const std::function<float(UnitId, size_t)>& expecte
     for (const auto& piece : layout.pieces(range))
       std::fill_n(want.begin() + static_cast<ptrdiff_t>(piece.flat_offset - range.begin),
                   piece.count, expected(unit, piece.tensor));
-    const auto own = f.reducer.own(unit, 0).floats();
+    const auto own = f.reducer.own(unit, 0).values().floats();
     ASSERT_TRUE(std::equal(own.begin(), own.end(), want.begin(), want.end())) << "unit " << unit;
   }
 }
@@ -160,7 +160,7 @@ TEST(GradientReducer, AddingUpInBf16LosesSmallTerms) {
           f.land(0, 0, micro == 0 ? 1.0F : 0x1p-9F);
           f.reducer.finish_micro_batch();
         }
-        memory::Wide own(f.reducer.own(0, 0));
+        memory::Wide own(f.reducer.own(0, 0).values());
         if (f.cache.own_range(0, 0).begin == 0) {
           EXPECT_EQ(own.floats()[0], expected) << "stage " << stage;
         }

@@ -13,8 +13,9 @@ namespace {
 using Use = StateStore::Use;
 
 StateFiles files() {
-  return {.tier = {.folder = ::testing::TempDir(), .io = {.block_bytes = 4096, .queue_depth = 2}},
-          .chunk_elements = 1024};
+  return {.tier = {.folder = ::testing::TempDir(),
+                   .io = {.block_bytes = 4096, .queue_depth = 2},
+                   .chunk_elements = 1024}};
 }
 
 TEST(StateStore, FilesHoldWhatMemoryHolds) {
@@ -44,14 +45,16 @@ TEST(StateStore, FilesHoldWhatMemoryHolds) {
     }
   for (size_t c = 0; c < here.size(); ++c)
     for (const size_t array : {0u, 1u}) {
-      const size_t width = size_of(store.dtype(here[c], array));
+      const auto &in_memory = store.arrays(here[c])[array],
+                 &in_file = store.arrays(there[c])[array];
+      const size_t width = size_of(in_memory.dtype());
       const size_t begin = counts[c] / 3;
       std::vector<std::byte> from_memory((counts[c] - begin) * width), from_file = from_memory;
-      store.read(here[c], array, begin, from_memory);
-      store.read(there[c], array, begin, from_file);
+      in_memory.read(begin, from_memory);
+      in_file.read(begin, from_file);
       EXPECT_EQ(from_memory, from_file);
-      EXPECT_FALSE(store.in_memory(here[c], array).empty());
-      EXPECT_TRUE(store.in_memory(there[c], array).empty());
+      EXPECT_FALSE(in_memory.values().empty());
+      EXPECT_TRUE(in_file.values().empty());
     }
   std::vector<StateStore::Id> order;
   store.visit(mixed, Use::kRead, [&](const StateStore::Chunk& chunk) {
