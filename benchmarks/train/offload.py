@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""The same run with optimizer states in memory and in a file, in turns: time of a step, peak memory, losses.
+"""The same run with its state in memory and in files, in turns: time of a step, peak memory, losses.
 
   benchmarks/train/offload.py --path /mnt/nvme [--rounds 3] [--micro-batch 4] [--ranks 1] [--layers 12] [--width 512]
 
-Prints a line a run, then the ratio of the medians. Losses must be equal to the last bit.
+At stage 2 optimizer states and gradients lie in files, at stage 3 parameters too. Prints a line a run, then the ratio of the
+medians. Losses must be equal to the last bit.
 """
 import argparse
 import statistics
@@ -27,7 +28,8 @@ def main():
             with tempfile.TemporaryDirectory() as folder:
                 run = measured_run.write_run(folder, a, {
                     "train_micro_batch_size_per_gpu": a.micro_batch,
-                    "zero_optimization": {"stage": a.stage, "offload_optimizer": offload}})
+                    "zero_optimization": {"stage": a.stage, "offload_optimizer": offload,
+                                          "offload_param": offload if a.stage == 3 else {"device": "none"}}})
                 events, peak = measured_run.train(run, a.ranks)
             steps = [event for event in events if event["event"] == "step"]
             seconds[place] += [step["step_seconds"] for step in steps[2:]]  # the first reads no file

@@ -91,12 +91,20 @@ class Rules {
   }
 
   void check_files() {
-    const std::string at = "zero_optimization.offload_optimizer.";
-    const OffloadConfig& offload = config_.zero.offload_optimizer;
-    if (offload.device == Device::kNvme && offload.nvme_path.empty()) {
-      problem(at + "device", path_ + at + "device: \"nvme\" needs a folder",
-              "set nvme_path beside it, to a folder on a local disk");
+    const auto& zero = config_.zero;
+    for (const auto& [name, offload] : {std::pair("offload_optimizer", &zero.offload_optimizer),
+                                        {"offload_param", &zero.offload_param}}) {
+      const std::string at = std::string("zero_optimization.") + name + ".device";
+      if (offload->device == Device::kNvme && offload->nvme_path.empty())
+        problem(at, path_ + at + ": \"nvme\" needs a folder",
+                "set nvme_path beside it, to a folder on a local disk");
     }
+    const std::string at = "zero_optimization.offload_param.device";
+    if (zero.offload_param.device == Device::kNvme && zero.stage < 3)
+      problem(at,
+              path_ + at + ": \"nvme\" needs slices of parameters, which stage " +
+                  std::to_string(zero.stage) + " does not make",
+              "set zero_optimization.stage to 3");
   }
 
   const DeepSpeedConfig& config_;

@@ -65,7 +65,8 @@ void DeepSpeedConfig::visit(Reader& f) {
   optimizer.visit(f);
   scheduler.visit(f);
   f.section({.name = "zero_optimization", .help = "how state is sharded over the ranks"}, zero);
-  const bool files = zero.offload_optimizer.device == Device::kNvme;
+  const bool files =
+      zero.offload_optimizer.device == Device::kNvme || zero.offload_param.device == Device::kNvme;
   aio.visit(f, files ? "" : "nothing lies in files");
   visit_precision(f);
   visit_activation_checkpointing(f);

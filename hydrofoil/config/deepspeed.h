@@ -18,9 +18,9 @@ enum class Device : uint8_t { kNone, kCpu, kNvme };
 
 struct OffloadConfig {
   Device device = Device::kNone;
-  std::string nvme_path;     // a folder, for kNvme
-  int64_t buffer_count = 4;  // pieces of the file in memory at once
-  double ratio = 1.0;        // of the state that goes to the device
+  std::string nvme_path = {};  // a folder, for kNvme
+  int64_t buffer_count = 4;    // pieces of the file in memory at once
+  double ratio = 1.0;          // of the state that goes to the device
   void visit_optimizer(Reader& f);
   void visit_parameters(Reader& f);
 };
@@ -35,7 +35,7 @@ struct AioConfig {
 struct ZeroConfig {
   int64_t stage =
       0;  // what is kept as slices: 1 optimizer state, 2 and gradients, 3 and parameters
-  OffloadConfig offload_param;
+  OffloadConfig offload_param{.buffer_count = 5};
   OffloadConfig offload_optimizer;
   std::optional<int64_t> max_live_parameters;  // elements gathered at once, stage 3
   std::optional<int64_t> prefetch_elements;    // gathered ahead of their use, stage 3

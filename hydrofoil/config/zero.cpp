@@ -12,13 +12,28 @@ namespace {
 constexpr Status kNoEffect = Status::kNoEffect;
 constexpr Status kRefused = Status::kRefused;
 
-void visit_device(Reader& f, OffloadConfig& offload, Choice nvme) {
+void visit_files(Reader& f, OffloadConfig& offload, const std::string& what) {
   f.field({.name = "device",
            .help = "where it is kept",
            .choices = {{"none"},
                        {"cpu", kNoEffect, "ranks run on the CPU: host memory is the device's"},
-                       std::move(nvme)}},
+                       {"nvme"}}},
           offload.device);
+  const std::string idle = offload.device == Device::kNvme ? "" : "nothing of it lies in a file";
+  f.field({.name = "nvme_path",
+           .help = "a folder on a local disk; nothing is left in it",
+           .idle = idle,
+           .path = true},
+          offload.nvme_path);
+  f.field({.name = "buffer_count",
+           .help = "pieces of " + what +
+                   " that are in memory at once: one in use, the others on their way from or to "
+                   "the file",
+           .min = 3,
+           .idle = idle},
+          offload.buffer_count);
+  f.ignored("pin_memory", "true", "there is no device that copies from pinned memory");
+  f.ignored("buffer_size", "100000000", "pieces have one size", "elements");
 }
 
 void visit_buckets(Reader& f) {
@@ -158,27 +173,14 @@ void visit_stage3(Reader& f, ZeroConfig& zero) {
 
 void OffloadConfig::visit_optimizer(Reader& f) {
   f.enter({.name = "offload_optimizer", .help = "where optimizer state is kept"});
-  visit_device(f, *this, {"nvme"});
-  const std::string idle = device == Device::kNvme ? "" : "no state lies in a file";
-  f.field({.name = "nvme_path",
-           .help = "a folder on a local disk; nothing is left in it",
-           .idle = idle,
-           .path = true},
-          nvme_path);
-  f.field({.name = "buffer_count",
-           .help = "pieces of 4 MiB a state that are in memory at once: one in use, the others on "
-                   "their way from or to the file",
-           .min = 3,
-           .idle = idle},
-          buffer_count);
+  visit_files(f, *this, "1048576 elements with their states (at stages 2 and 3 also gradients)");
+  const std::string idle = device == Device::kNvme ? "" : "nothing of it lies in a file";
   f.field({.name = "ratio",
            .help = "share of the optimizer state that goes to the file; the rest stays in memory",
            .min = 0,
            .max = 1,
            .idle = idle},
           ratio);
-  f.ignored("pin_memory", "true", "there is no device that copies from pinned memory");
-  f.ignored("buffer_size", "100000000", "pieces have one size");
   const std::string always = "reading ahead and writing behind is how the file is used";
   f.ignored("pipeline", "false", always);
   f.ignored("pipeline_read", "false", always);
@@ -198,14 +200,10 @@ void OffloadConfig::visit_optimizer(Reader& f) {
 }
 
 void OffloadConfig::visit_parameters(Reader& f) {
-  const std::string why = "there is no offloading to tune";
   f.enter({.name = "offload_param", .help = "where slices of parameters are kept"});
-  visit_device(f, *this, {"nvme", kRefused, "parameters in files are not built yet; use \"none\""});
-  f.unstored({.name = "nvme_path", .status = kNoEffect, .why = why}, "null", Type::kString);
-  f.ignored("pin_memory", "true", why);
-  f.ignored("buffer_count", "5", why);
-  f.ignored("buffer_size", "100000000", why, "elements");
-  f.ignored("max_in_cpu", "1000000000", why, "elements");
+  visit_files(f, *this, "1048576 parameters");
+  f.ignored("max_in_cpu", "1000000000",
+            "memory holds what is in use: stage3_max_live_parameters bounds it", "elements");
   f.leave();
 }
 

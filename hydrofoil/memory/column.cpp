@@ -78,6 +78,9 @@ class ColumnWalk::Pipeline {
            const std::function<void(size_t)>& settled)
       : walk_(walk), tables_(tables), settled_(settled) {
     for (size_t t = 0; t < tables.size(); ++t) cut(t);
+    for (const Table& table : tables)
+      for (const Access& access : table)
+        if (access.column->tier()) access.column->tier()->forget_last_read();
     for (const Row& row : rows_) bytes_ = std::max(bytes_, row.bytes);
     slots_.resize(std::min(bytes_ > 0 ? walk.buffers_ : 1, std::max<size_t>(rows_.size(), 1)));
     for (auto& slot : slots_)

@@ -56,6 +56,11 @@ uint64_t FileTier::bytes() const {
 }
 
 void FileTier::open_peers(const comm::Communicator& group) {
+  if (group.size() > 1 && group.carrier() != "thread" && group.carrier() != "shm")
+    throw Error(ExitCode::kConfig,
+                "ranks read each other's files, but these talk over " + group.carrier(),
+                options_.folder.string(),
+                "parameters lie in files where all ranks are processes of one host");
   const std::string own =
       "/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(file_.descriptor());
   for (const auto& path : group.all_gather_text(own, {comm::Purpose::kParameters, "files"}))

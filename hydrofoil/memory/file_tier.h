@@ -68,8 +68,10 @@ class FileTier {
   io::Transfer begin_read(Piece piece, std::byte* buffer);
   void check(Piece piece, const std::byte* buffer) const;
   io::Transfer begin_write(Piece piece, const std::byte* buffer);
-  // From byte `begin` on. Consecutive calls for one piece read the file once.
+  // From byte `begin` on. Consecutive calls for one piece read the file once: it stays in memory
+  // until another is asked for.
   void read(Piece piece, size_t begin, std::span<std::byte> out);
+  void forget_last_read();
 
   io::IoCounters counters() const { return io_.counters(); }
 
@@ -82,7 +84,6 @@ class FileTier {
   Place& place(Piece piece) const;
   Piece add(const Place& place);
   void check(const Place& from, const std::byte* buffer) const;
-  void forget_last_read();
   void drop_last_read();
 
   const FileTierOptions options_;

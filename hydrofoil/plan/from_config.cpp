@@ -22,6 +22,15 @@ DType compute_dtype(const config::RunConfig& run) {
   return host::multiplies_bf16() ? DType::kBF16 : DType::kF32;
 }
 
+namespace {
+
+std::optional<Files> files_of(const config::OffloadConfig& offload) {
+  if (offload.device != config::Device::kNvme) return {};
+  return Files{.buffers = static_cast<size_t>(offload.buffer_count), .share = offload.ratio};
+}
+
+}  // namespace
+
 void check_positions(const config::RunConfig& run, const spec::ModelSpec& spec) {
   if (run.data.sequence_length > spec.position_limit())
     throw Error(ExitCode::kConfig,
@@ -47,12 +56,12 @@ RunShape shape_of(const config::RunConfig& run, const config::BatchSizes& batch,
   const optim::Hyperparameters group{.momentum = run.deepspeed.optimizer.momentum};
   const auto rule = optim::make_rule(run.deepspeed.optimizer.rule(), std::span(&group, 1));
   const auto& ds = run.deepspeed;
-  shape.optimizer_bytes = rule.states.size() * size_of(ds.state_dtype()) +
-                          (ds.keeps_master() ? sizeof(float) : 0) +
-                          (run.average_decay > 0 ? sizeof(float) : 0);
-  if (const auto& offload = ds.zero.offload_optimizer; offload.device == config::Device::kNvme)
-    shape.state_files =
-        StateFiles{.buffers = static_cast<size_t>(offload.buffer_count), .share = offload.ratio};
+  const size_t fp32_arrays = (ds.keeps_master() ? 1 : 0) + (run.average_decay > 0 ? 1 : 0);
+  shape.optimizer_bytes =
+      rule.states.size() * size_of(ds.state_dtype()) + fp32_arrays * sizeof(float);
+  shape.optimizer_arrays = rule.states.size() + fp32_arrays;
+  shape.state_files = files_of(ds.zero.offload_optimizer);
+  shape.parameter_files = files_of(ds.zero.offload_param);
   if (const int64_t resident = run.resident_bytes(); resident > 0)
     shape.resident_bytes = static_cast<uint64_t>(resident);
   if (run.save_every > 0 && run.save_every < run.steps)

@@ -2,7 +2,9 @@
 #include "hydrofoil/plan/memory_plan.h"
 
 #include <algorithm>
+#include <numeric>
 
+#include "hydrofoil/core/align.h"
 #include "hydrofoil/plan/activations.h"
 #include "hydrofoil/plan/gathers.h"
 
@@ -24,23 +26,100 @@ uint64_t two_neighbours(const std::vector<UnitSize>& sizes) {
   return most;
 }
 
+uint64_t slice_elements(const std::vector<UnitSize>& sizes) {
+  uint64_t sum = 0;
+  for (const auto& size : sizes) sum += size.slice_numel;
+  return sum;
+}
+uint64_t largest_slice(const std::vector<UnitSize>& sizes) {
+  uint64_t most = 0;
+  for (const auto& size : sizes) most = std::max<uint64_t>(most, size.slice_numel);
+  return most;
+}
+
+// What lies in files comes and goes in pieces, each column of one in whole pages.
+uint64_t pieces(const Files& files, uint64_t elements) {
+  return (elements + files.chunk_elements - 1) / files.chunk_elements;
+}
+uint64_t piece_bytes(const Files& files, uint64_t elements, uint64_t element_bytes) {
+  return round_up(std::min<uint64_t>(files.chunk_elements, elements) * element_bytes, 4096);
+}
+
+// What lies in files is walked through together: states, parameters and gradients of a piece.
 void plan_optimizer(MemoryPlan& plan, const std::vector<UnitSize>& sizes, const RunShape& run) {
   const double share = run.state_files ? run.state_files->share : 0;
   const auto first_in_files = static_cast<size_t>((1 - share) * static_cast<double>(sizes.size()));
-  uint64_t pieces = 0, largest_piece = 0;
+  const Files files = run.state_files.value_or(Files{});
+  uint64_t count = 0, largest = 0;  // of pieces
   for (size_t unit = 0; unit < sizes.size(); ++unit) {
     const uint64_t own = run.effective_stage() >= 1 ? sizes[unit].slice_numel : sizes[unit].numel;
-    if (!run.state_files || unit < first_in_files) {
-      plan.optimizer += own * run.optimizer_bytes;
-      continue;
-    }
-    const uint64_t chunk = run.state_files->chunk_elements;
-    plan.optimizer_files += own * run.optimizer_bytes;
-    pieces += (own + chunk - 1) / chunk;
-    largest_piece = std::max(largest_piece, std::min(chunk, own) * run.optimizer_bytes);
+    const bool states = run.state_files && unit >= first_in_files;
+    (states ? plan.optimizer_files : plan.optimizer) += own * run.optimizer_bytes;
+    uint64_t bytes = 0;
+    if (states)
+      bytes +=
+          run.optimizer_arrays *
+          piece_bytes(files, own, run.optimizer_bytes / std::max<size_t>(run.optimizer_arrays, 1));
+    if (run.parameter_files) bytes += piece_bytes(files, own, run.parameter_bytes);
+    if (run.gradient_files()) bytes += piece_bytes(files, own, run.gradient_bytes);
+    if (bytes > 0) count += pieces(files, own);
+    largest = std::max(largest, bytes);
   }
-  if (pieces > 0)
-    plan.optimizer += std::min<uint64_t>(pieces, run.state_files->buffers) * largest_piece;
+  plan.optimizer += std::min<uint64_t>(count, files.buffers) * largest;
+}
+
+// Slices in memory or in files, and the units that are on their way to them.
+void plan_gradients(MemoryPlan& plan, const std::vector<UnitSize>& sizes, const RunShape& run) {
+  const uint64_t slices = slice_elements(sizes);
+  if (run.effective_stage() < 2) {
+    for (const auto& size : sizes) plan.gradients += size.numel * run.gradient_bytes;
+    return;
+  }
+  plan.gradients = two_neighbours(sizes) * run.gradient_bytes;
+  if (run.gradient_files()) {
+    plan.gradient_files = slices * run.gradient_bytes;
+    const uint64_t slice = largest_slice(sizes);
+    plan.gradients +=
+        std::min<uint64_t>(pieces(*run.state_files, slice), run.state_files->buffers) *
+        piece_bytes(*run.state_files, slice, run.gradient_bytes);
+  } else {
+    plan.gradients += slices * run.gradient_bytes;
+  }
+  // From the second micro-batch on, a reduced slice arrives beside the accumulated one; a narrower
+  // one, and one for a file, always does.
+  if (run.ranks > 1 && (run.accumulation > 1 || run.gradient_files() ||
+                        run.gradient_wire_bytes != run.gradient_bytes))
+    plan.communication += largest_slice(sizes) * run.gradient_wire_bytes;
+}
+
+void plan_parameters(MemoryPlan& plan, const Model& model, const std::vector<UnitSize>& sizes,
+                     const RunShape& run) {
+  const uint64_t slices = slice_elements(sizes);
+  const uint64_t budget = run.resident_bytes.value_or(smallest_resident_bytes(model, run));
+  const auto resident = resident_unit_bytes(model, run);
+  if (run.parameter_files) {
+    plan.parameter_files = slices * run.parameter_bytes;
+    const uint64_t slice = largest_slice(sizes);
+    const uint64_t in_use =
+        std::min<uint64_t>(pieces(*run.parameter_files, slice) * static_cast<uint64_t>(run.ranks),
+                           run.parameter_files->buffers);
+    const uint64_t saved = run.save_buffer_bytes > 0 ? 1 : 0;  // what a checkpoint reads
+    plan.parameters_owned =
+        (in_use + saved) * piece_bytes(*run.parameter_files, slice, run.parameter_bytes);
+    // Units come in ahead of their use, as many as have room.
+    plan.parameters_gathered =
+        std::min(std::max(budget, *std::ranges::max_element(resident)),
+                 std::accumulate(resident.begin(), resident.end(), uint64_t{0}));
+    return;
+  }
+  if (run.effective_stage() == 3) {
+    plan.parameters_owned = slices * run.parameter_bytes;
+  } else {
+    for (const uint64_t bytes : stored_unit_bytes(model, run)) plan.parameters_owned += bytes;
+  }
+  if (run.copies())
+    plan.parameters_gathered =
+        simulate_gathers(resident, model.uses, run.accumulation, budget).peak_bytes;
 }
 
 }  // namespace
@@ -54,35 +133,14 @@ monitor::NamedBytes MemoryPlan::by_category() const {
 
 MemoryPlan plan_memory(const Model& model, const RunShape& run) {
   const auto sizes = unit_sizes(model, run.ranks);
-  const auto resident = resident_unit_bytes(model, run);
-  const int stage = run.effective_stage();
-  uint64_t whole = 0, slices = 0, largest_slice = 0;
-  for (const auto& size : sizes) {
-    whole += size.numel;
-    slices += size.slice_numel;
-    largest_slice = std::max<uint64_t>(largest_slice, size.slice_numel);
-  }
   MemoryPlan plan;
-  if (stage == 3) {
-    plan.parameters_owned = slices * run.parameter_bytes;
-  } else {
-    for (const uint64_t bytes : stored_unit_bytes(model, run)) plan.parameters_owned += bytes;
-  }
-  if (run.copies())
-    plan.parameters_gathered =
-        simulate_gathers(resident, model.uses, run.accumulation,
-                         run.resident_bytes.value_or(smallest_resident_bytes(model, run)))
-            .peak_bytes;
-  plan.gradients = (stage >= 2 ? slices + two_neighbours(sizes) : whole) * run.gradient_bytes;
+  plan_parameters(plan, model, sizes, run);
+  plan_gradients(plan, sizes, run);
   plan_optimizer(plan, sizes, run);
   if (run.ranks > 1)
-    plan.communication = kStageBytes + kRingBytes * static_cast<uint64_t>(run.ranks - 1);
-  // From the second micro-batch on, a reduced slice arrives beside the accumulated one; a narrower
-  // one always does.
-  if (stage >= 2 && (run.accumulation > 1 || run.gradient_wire_bytes != run.gradient_bytes))
-    plan.communication += largest_slice * run.gradient_wire_bytes;
-  plan.checkpoint = std::min<uint64_t>(run.save_buffer_bytes,
-                                       slices * (run.parameter_bytes + run.optimizer_bytes));
+    plan.communication += kStageBytes + kRingBytes * static_cast<uint64_t>(run.ranks - 1);
+  plan.checkpoint = std::min<uint64_t>(
+      run.save_buffer_bytes, slice_elements(sizes) * (run.parameter_bytes + run.optimizer_bytes));
   if (model.spec)
     plan.activations =
         activation_bytes(*model.spec, run.micro_batch, run.sequence_length, run.recompute) *

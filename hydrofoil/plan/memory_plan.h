@@ -11,16 +11,18 @@
 namespace hydrofoil::plan {
 
 struct MemoryPlan {
-  uint64_t parameters_owned = 0;     // stage 0-2: whole units; stage 3: slices
+  uint64_t parameters_owned = 0;     // stage 0-2: whole units; stage 3: slices; of files, buffers
   uint64_t parameters_gathered = 0;  // stage 3, or widened: resident copies, within the budget
-  uint64_t gradients = 0;            // stage 0-1 whole units; 2-3 slices and two whole units
-  uint64_t optimizer = 0;            // stage 0 whole units, 1-3 slices; of files, the buffers
-  uint64_t communication = 0;        // staging of the transport, slices on their way
-  uint64_t checkpoint = 0;           // the copy that is saved beside training
-  uint64_t activations = 0;          // 0 where the model is not known as a spec
-  uint64_t runtime = 0;              // program, libraries, allocator
+  uint64_t gradients = 0;  // stage 0-1 whole units; 2-3 slices (of files, buffers), two whole units
+  uint64_t optimizer = 0;  // stage 0 whole units, 1-3 slices; of files, the buffers
+  uint64_t communication = 0;  // staging of the transport, slices on their way
+  uint64_t checkpoint = 0;     // the copy that is saved beside training
+  uint64_t activations = 0;    // 0 where the model is not known as a spec
+  uint64_t runtime = 0;        // program, libraries, allocator
 
-  uint64_t optimizer_files = 0;  // on disk
+  // On disk.
+  uint64_t parameter_files = 0, gradient_files = 0, optimizer_files = 0;
+  uint64_t files() const { return parameter_files + gradient_files + optimizer_files; }
 
   uint64_t parameters() const { return parameters_owned + parameters_gathered; }
   // What the ledger counts.

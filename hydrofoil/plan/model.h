@@ -34,11 +34,11 @@ Model model_of(const spec::ModelSpec& spec);
 // Any list of units, used in order and in reverse.
 Model model_of(std::vector<Unit> units);
 
-// What the optimizer keeps, in files: so many pieces at a time are in memory.
-struct StateFiles {
+// What lies in files: so many pieces at a time are in memory.
+struct Files {
   size_t chunk_elements = size_t{1} << 20;  // of a piece
   size_t buffers = 4;
-  double share = 1;  // of the units, the last ones
+  double share = 1;  // of the units, the last ones; of states only
 };
 
 struct RunShape {
@@ -47,19 +47,26 @@ struct RunShape {
   int64_t micro_batch = 1;   // sequences, a rank
   int64_t accumulation = 1;  // micro-batches of a step
   int64_t sequence_length = 256;
-  bool recompute = false;          // layers keep their inputs only
-  size_t parameter_bytes = 4;      // an element at rest and on the wire
-  size_t compute_bytes = 4;        // an element as operators see it
-  size_t gradient_bytes = 4;       // an element, accumulated
-  size_t gradient_wire_bytes = 4;  // an element on its way
-  size_t optimizer_bytes = 8;      // an element: states, master copy and average
-  uint64_t save_buffer_bytes = 0;  // budget of the copy that is saved beside training
-  std::optional<StateFiles> state_files = {};
+  bool recompute = false;                     // layers keep their inputs only
+  size_t parameter_bytes = 4;                 // an element at rest and on the wire
+  size_t compute_bytes = 4;                   // an element as operators see it
+  size_t gradient_bytes = 4;                  // an element, accumulated
+  size_t gradient_wire_bytes = 4;             // an element on its way
+  size_t optimizer_bytes = 8;                 // an element: states, master copy and average
+  size_t optimizer_arrays = 2;                // which that is
+  uint64_t save_buffer_bytes = 0;             // budget of the copy that is saved beside training
+  std::optional<Files> state_files = {};      // and gradients, where they are slices
+  std::optional<Files> parameter_files = {};  // stage 3
   // Budget of gathered or widened parameters. None: smallest_resident_bytes.
   std::optional<uint64_t> resident_bytes = {};
 
-  // One rank has nobody to share with: it keeps everything, whatever the stage.
-  int effective_stage() const { return ranks == 1 ? 0 : stage; }
+  // One rank has nobody to share with: it keeps everything, whatever the stage, but for what lies
+  // in files.
+  int effective_stage() const {
+    if (ranks > 1 || parameter_files) return stage;
+    return gradient_files() ? 2 : 0;
+  }
+  bool gradient_files() const { return state_files && stage >= 2; }
   // Whether operators see copies of what is kept.
   bool copies() const { return effective_stage() == 3 || compute_bytes != parameter_bytes; }
   double tokens_per_step() const;  // a rank

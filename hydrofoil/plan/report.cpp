@@ -42,11 +42,15 @@ std::string heading(const Report& r) {
 std::string memory_text(const Report& r) {
   const MemoryPlan& m = r.memory;
   std::string text = "\nmemory of a rank\n";
-  text +=
-      row("parameters", m.parameters_owned, r.run.effective_stage() == 3 ? "own slices" : "whole");
+  text += row("parameters", m.parameters_owned,
+              m.parameter_files              ? human_bytes(m.parameter_files) + " in files"
+              : r.run.effective_stage() == 3 ? "own slices"
+                                             : "whole");
   if (m.parameters_gathered) text += row("", m.parameters_gathered, "gathered, at most at a time");
   text += row("gradients", m.gradients,
-              r.run.effective_stage() >= 2 ? "own slices, two units in full" : "whole");
+              m.gradient_files ? "two units in full, " + human_bytes(m.gradient_files) + " in files"
+              : r.run.effective_stage() >= 2 ? "own slices, two units in full"
+                                             : "whole");
   text += row("optimizer", m.optimizer,
               m.optimizer_files              ? human_bytes(m.optimizer_files) + " in files"
               : r.run.effective_stage() >= 1 ? "own slices"
@@ -167,7 +171,7 @@ std::string to_json(const Report& r) {
             {"sequence_length", r.run.sequence_length},
             {"recompute", r.run.recompute},
             {"memory_bytes", bytes_json(r.memory.by_category())},
-            {"file_bytes", r.memory.optimizer_files},
+            {"file_bytes", r.memory.files()},
             {"gathered_bytes", r.memory.parameters_gathered},
             {"wire_bytes", bytes_json(r.wire.by_operation())},
             {"wire_padding_bytes", r.wire.padding},

@@ -42,7 +42,8 @@ WirePlan plan_wire(const Model& model, const RunShape& run) {
     } else {
       plan.reduce_scatter += reductions * received * run.gradient_wire_bytes;
     }
-    plan.read += times * received * run.parameter_bytes;
+    // What lies in files is not sent: peers read it there.
+    if (!run.parameter_files) plan.read += times * received * run.parameter_bytes;
     const auto& numels = model.units[u].numels;
     const double own =
         static_cast<double>(std::accumulate(numels.begin(), numels.end(), size_t{0}));

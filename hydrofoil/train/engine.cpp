@@ -135,6 +135,8 @@ Engine::Engine(comm::Communicator group, const std::vector<UnitDeclaration>& uni
     groups.push_back(plans.back().groups);
   }
   if (options_.resident_bytes == 0) options_.resident_bytes = default_resident_bytes(plans);
+  if (options_.parameter_files && options_.prefetch_bytes == 0)
+    options_.prefetch_bytes = options_.resident_bytes;
   cache_ = std::make_unique<memory::ParameterCache>(
       group_,
       memory::CacheOptions{.partition_updates = options_.stage >= 1,
@@ -277,7 +279,8 @@ void Engine::fill_segment(UnitId unit, size_t segment, const Filler& fill) {
   if (own.dtype() != DType::kF32 && reducer_->active(unit, segment)) {
     const auto kept = optimizer_->keep(unit, segment);
     if (kept.master)
-      table.push_back({&optimizer_->store().arrays(kept.id)[*kept.master], ColumnWalk::Use::kUpdate});
+      table.push_back(
+          {&optimizer_->store().arrays(kept.id)[*kept.master], ColumnWalk::Use::kUpdate});
   }
   const auto fill_chunk = [&](const ColumnWalk::Chunk& chunk) {
     const memory::Values& resting = chunk.columns[0];

@@ -90,7 +90,9 @@ struct EngineOptions {
   optim::ScheduleConfig schedule = optim::ConstantLr{};
   size_t resident_bytes =
       0;  // stage 3, budget of resident parameters; 0: the smallest that serves well
-  size_t prefetch_bytes = 0;  // stage 3, fetched ahead of use on a thread of its own
+  // Stage 3, fetched ahead of use on a thread of its own. 0: nothing, but from files all that
+  // resident_bytes leaves room for.
+  size_t prefetch_bytes = 0;
 };
 
 struct StepResult {

@@ -60,15 +60,21 @@ optim::ScheduleConfig schedule_of(const config::SchedulerConfig& c, int64_t run_
   return optim::ConstantLr{};
 }
 
+std::optional<memory::FileTierOptions> files_of(const config::OffloadConfig& offload,
+                                                const config::AioConfig& aio) {
+  if (offload.device != config::Device::kNvme) return {};
+  const size_t block = round_up(static_cast<size_t>(aio.block_size), io::kDirectAlign);
+  return memory::FileTierOptions{
+      .folder = offload.nvme_path,
+      .io = {.block_bytes = block, .queue_depth = static_cast<int>(aio.queue_depth)},
+      .buffers = static_cast<size_t>(offload.buffer_count)};
+}
+
 std::optional<zero::StateFiles> state_files_of(const config::DeepSpeedConfig& ds) {
   const auto& offload = ds.zero.offload_optimizer;
-  if (offload.device != config::Device::kNvme) return {};
-  const size_t block = round_up(static_cast<size_t>(ds.aio.block_size), io::kDirectAlign);
-  return zero::StateFiles{
-      .tier = {.folder = offload.nvme_path,
-               .io = {.block_bytes = block, .queue_depth = static_cast<int>(ds.aio.queue_depth)},
-               .buffers = static_cast<size_t>(offload.buffer_count)},
-      .share = offload.ratio};
+  auto tier = files_of(offload, ds.aio);
+  if (!tier) return {};
+  return zero::StateFiles{.tier = *std::move(tier), .share = offload.ratio};
 }
 
 }  // namespace
@@ -92,8 +98,8 @@ EngineOptions engine_options(const config::RunConfig& run, const config::BatchSi
                                      .eps_inside_sqrt = o.eps_inside_sqrt};
   const auto& fp16 = ds.fp16;
   const bool dynamic = fp16.enabled && fp16.loss_scale == 0;
-  // Nothing is prefetched unless asked for: between processes of one host a fetch is a copy, which
-  // a second thread cannot hide.
+  // Nothing is prefetched unless asked for or read from a file: between processes of one host a
+  // fetch is a copy, which a second thread cannot hide.
   return {.stage = static_cast<int>(ds.zero.stage),
           .accumulation = batch.accumulation_steps,
           .gradient_clipping = ds.gradient_clipping,
@@ -105,6 +111,7 @@ EngineOptions engine_options(const config::RunConfig& run, const config::BatchSi
           .rounding_seed = run.stochastic_rounding ? std::optional(static_cast<uint64_t>(run.seed))
                                                    : std::nullopt,
           .state_files = state_files_of(ds),
+          .parameter_files = files_of(ds.zero.offload_param, ds.aio),
           .average_decay = run.average_decay,
           .loss_scale = {.dynamic = dynamic,
                          .initial =

@@ -8,6 +8,7 @@
 #include <chrono>
 #include <cmath>
 #include <fstream>
+#include <map>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -156,23 +157,27 @@ spec::ModelSpec Trainer::load_spec() {
 
 // What all ranks keep in files must fit on the disk before anything is trained.
 void Trainer::require_disk() const {
-  const auto& offload = run_.deepspeed.zero.offload_optimizer;
-  if (offload.device != config::Device::kNvme) return;
-  on_first_rank(group_, "the folder for optimizer state", [&] {
-    const auto shape = plan::shape_of(run_, batch_, spec_);
-    const uint64_t rank_bytes = plan::plan_memory(plan::model_of(spec_), shape).optimizer_files;
-    const uint64_t needed = rank_bytes * static_cast<uint64_t>(group_.size());
-    const uint64_t free = io::free_space_bytes(offload.nvme_path);
-    if (needed > free)
-      throw Error(ExitCode::kDoesNotFit,
-                  "optimizer state of " + monitor::human_bytes(needed) + " is to lie there, " +
-                      monitor::human_bytes(free) + " are free",
-                  offload.nvme_path,
-                  "free some space, choose another nvme_path, or lower offload_optimizer.ratio");
-    if (const auto kind = io::not_a_local_disk(offload.nvme_path); !kind.empty())
-      log::warn(offload.nvme_path + " is no local disk (" + std::string(kind) +
-                "): optimizer state there costs memory or a network");
-  });
+  const auto& zero = run_.deepspeed.zero;
+  const auto memory = plan::plan_memory(plan::model_of(spec_), plan::shape_of(run_, batch_, spec_));
+  std::map<std::string, uint64_t> needed;  // by folder
+  for (const auto& [offload, bytes] :
+       {std::pair(&zero.offload_optimizer, memory.optimizer_files + memory.gradient_files),
+        {&zero.offload_param, memory.parameter_files}})
+    if (offload->device == config::Device::kNvme)
+      needed[offload->nvme_path] += bytes * static_cast<uint64_t>(group_.size());
+  for (const auto& [folder, bytes] : needed)
+    on_first_rank(group_, "the folder for offloaded state", [&, &path = folder, &size = bytes] {
+      const uint64_t free = io::free_space_bytes(path);
+      if (size > free)
+        throw Error(ExitCode::kDoesNotFit,
+                    monitor::human_bytes(size) + " are to lie there, " +
+                        monitor::human_bytes(free) + " are free",
+                    path,
+                    "free some space, choose another nvme_path, or lower offload_optimizer.ratio");
+      if (const auto kind = io::not_a_local_disk(path); !kind.empty())
+        log::warn(path + " is no local disk (" + std::string(kind) +
+                  "): what lies there costs memory or a network");
+    });
 }
 
 // The default budget of stage 3 comes from the planner, which knows where a tied head needs the

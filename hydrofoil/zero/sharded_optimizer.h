@@ -102,8 +102,8 @@ class ShardedOptimizer {
     size_t tensor;
     memory::Range flat;  // in the segment
   };
-  using Visitor =
-      std::function<void(const Place& place, const Run& run, const memory::ColumnWalk::Chunk& chunk)>;
+  using Visitor = std::function<void(const Place& place, const Run& run,
+                                     const memory::ColumnWalk::Chunk& chunk)>;
   void walk(const GradientReducer& gradients, std::span<const Place> places,
             memory::ColumnWalk::Use parameters, const Visitor& visitor,
             const std::function<void(size_t place)>& settled = {});

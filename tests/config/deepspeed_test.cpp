@@ -182,7 +182,6 @@ TEST(DeepSpeed, UnsupportedFeaturesAreRefusedByName) {
       R"({"activation_checkpointing": {"partition_activations": true}})",
       R"({"activation_checkpointing": {"cpu_checkpointing": true}})",
       R"({"checkpoint": {"use_node_local_storage": true}})",
-      R"({"zero_optimization": {"offload_param": {"device": "nvme"}}})",
       R"({"zero_optimization": {"zero_hpz_partition_size": 8}})",
       R"({"zero_optimization": {"zero_quantized_weights": true}})",
       R"({"zero_optimization": {"zero_quantized_gradients": true}})",

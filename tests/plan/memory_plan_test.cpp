@@ -112,7 +112,7 @@ TEST(MemoryPlan, OfStateInFilesMemoryHoldsTheBuffers) {
   const Model model = model_of(gpt2_small());
   const RunShape here{.ranks = 2, .stage = 1};
   RunShape files = here;
-  files.state_files = StateFiles{.buffers = 3};
+  files.state_files = Files{.buffers = 3};
   const auto a = plan_memory(model, here), b = plan_memory(model, files);
   EXPECT_EQ(b.optimizer, 3u * (1 << 20) * 8);
   EXPECT_EQ(b.optimizer_files, a.optimizer);

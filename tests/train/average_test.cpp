@@ -49,8 +49,8 @@ EngineOptions options_of(const Kind& kind) {
   if (kind.files)
     options.state_files = {.tier = {.folder = testing::TempDir(),
                                     .io = {.block_bytes = 4096, .queue_depth = 2},
-                                    .buffers = 3},
-                           .chunk_elements = 4096};
+                                    .buffers = 3,
+                                    .chunk_elements = 4096}};
   return options;
 }
 
@@ -79,23 +79,18 @@ struct Slices {
 Slices slices_of(Engine& engine) {
   Slices slices;
   auto& store = engine.optimizer().store();
-  const auto append = [&](std::vector<float>& to, const auto& id, size_t array, size_t count) {
-    std::vector<float> values(count);
-    store.read(id, array, 0, std::as_writable_bytes(std::span(values)));
+  const auto append = [](std::vector<float>& to, const memory::Column& column) {
+    std::vector<float> values(column.count());
+    column.read(0, std::as_writable_bytes(std::span(values)));
     to.insert(to.end(), values.begin(), values.end());
   };
   auto& cache = engine.cache();
   for (memory::UnitId unit = 0; unit < cache.units(); ++unit)
     for (size_t s = 0; s < cache.segments(unit).size(); ++s) {
       const auto kept = engine.optimizer().kept(unit, s);
-      const size_t count = cache.own_range(unit, s).size();
-      if (kept && kept->master) {
-        append(slices.weights, kept->id, *kept->master, count);
-      } else {
-        const auto* own = reinterpret_cast<const float*>(cache.own(unit, s).data());
-        slices.weights.insert(slices.weights.end(), own, own + count);
-      }
-      if (kept && kept->average) append(slices.average, kept->id, *kept->average, count);
+      append(slices.weights,
+             kept && kept->master ? store.arrays(kept->id)[*kept->master] : cache.own(unit, s));
+      if (kept && kept->average) append(slices.average, store.arrays(kept->id)[*kept->average]);
     }
   return slices;
 }
@@ -132,9 +127,10 @@ TEST(Average, TakesFourBytesAnElementAsPlanned) {
       test::run_ranks(3, [&](const comm::Communicator& group) {
         Model model = make(group, {.stage = stage, .files = files});
         train_steps(model, 0, 2);
-        plan::RunShape shape{.ranks = 3, .stage = stage, .optimizer_bytes = 12};
+        plan::RunShape shape{
+            .ranks = 3, .stage = stage, .optimizer_bytes = 12, .optimizer_arrays = 3};
         if (files)
-          shape.state_files = plan::StateFiles{.chunk_elements = 4096, .buffers = 3, .share = 1};
+          shape.state_files = plan::Files{.chunk_elements = 4096, .buffers = 3, .share = 1};
         model.engine->optimizer();  // done
         EXPECT_EQ(model.engine->ledger().peak_bytes(memory::Category::kOptimizer),
                   plan::plan_memory(plan::model_of(tiny()), shape).optimizer);

@@ -56,8 +56,8 @@ Model make(const comm::Communicator& group, const Training& run) {
   if (run.files)
     options.state_files = {.tier = {.folder = testing::TempDir(),
                                     .io = {.block_bytes = 4096, .queue_depth = 2},
-                                    .buffers = 3},
-                           .chunk_elements = 1024};
+                                    .buffers = 3,
+                                    .chunk_elements = 1024}};
   Model model = make_model(group, tiny(), options);
   initialize(model, 3);
   return model;
