@@ -84,11 +84,17 @@ Activity::~Activity() {
   ring_.put(record_);
 }
 
+// A call that waits for a rank says more than what a thread waits for that call in.
 const CallRecord* last_seen(const std::vector<CallRecord>& recent) {
-  const auto under_way = std::find_if(recent.rbegin(), recent.rend(), [](const CallRecord& call) {
-    return call.phase == CallPhase::kStarted;
-  });
-  if (under_way != recent.rend()) return &*under_way;
+  const auto last = [&](auto wanted) {
+    return std::find_if(recent.rbegin(), recent.rend(), wanted);
+  };
+  const auto under_way = [](const CallRecord& call) { return call.phase == CallPhase::kStarted; };
+  const auto held_up = [&](const CallRecord& call) {
+    return under_way(call) && call.waits_for >= 0;
+  };
+  if (const auto call = last(held_up); call != recent.rend()) return &*call;
+  if (const auto call = last(under_way); call != recent.rend()) return &*call;
   return recent.empty() ? nullptr : &recent.back();
 }
 

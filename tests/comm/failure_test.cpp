@@ -248,6 +248,18 @@ TEST_P(Failures, TheTimeoutNamesTheRankThatHoldsUpAll) {
       milliseconds(300));
 }
 
+// A thread that waits for a call another thread makes is no news: whom that call waits for is.
+TEST(LastSeen, PrefersTheCallThatWaitsForARank) {
+  CallRecord call, wait;
+  call.op = Operation::kReduceScatter, wait.op = Operation::kActivity;
+  call.phase = wait.phase = CallPhase::kStarted;
+  EXPECT_EQ(last_seen({call, wait})->op, Operation::kActivity);
+  call.waits_for = 2;
+  EXPECT_EQ(last_seen({call, wait})->op, Operation::kReduceScatter);
+  call.phase = CallPhase::kDone;
+  EXPECT_EQ(last_seen({call, wait})->op, Operation::kActivity);
+}
+
 TEST_P(Failures, TheRecordTellsWhatEveryRankDid) {
   run([](const Communicator& world) {
     for (int i = 0; i < 300; ++i) reduce_one(world);

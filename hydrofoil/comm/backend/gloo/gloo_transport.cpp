@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <array>
+#include <csignal>
 #include <mutex>
 #include <stdexcept>
 #include <string>
@@ -190,7 +191,16 @@ std::string own_address_towards(const std::string& host, int port) {
   return known ? text.data() : host;
 }
 
+// Gloo and the store write to sockets whose peer may be gone: without this the signal would end the
+// process before it can say so.
+void survive_broken_pipes() {
+  struct sigaction now{};
+  if (sigaction(SIGPIPE, nullptr, &now) == 0 && now.sa_handler == SIG_DFL)
+    std::signal(SIGPIPE, SIG_IGN);
+}
+
 Transport* open(const TransportRequest& request) {
+  survive_broken_pipes();
   const auto tcp = request.address.empty() ? open_store_here(request)
                                            : open_store(request, request.address, request.port);
   const StorePointer store =
