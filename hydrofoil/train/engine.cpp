@@ -135,8 +135,9 @@ Engine::Engine(comm::Communicator group, const std::vector<UnitDeclaration>& uni
     groups.push_back(plans.back().groups);
   }
   if (options_.resident_bytes == 0) options_.resident_bytes = default_resident_bytes(plans);
+  // The other half is room for a unit that was not foreseen.
   if (options_.parameter_files && options_.prefetch_bytes == 0)
-    options_.prefetch_bytes = options_.resident_bytes;
+    options_.prefetch_bytes = options_.resident_bytes / 2;
   cache_ = std::make_unique<memory::ParameterCache>(
       group_,
       memory::CacheOptions{.partition_updates = options_.stage >= 1,

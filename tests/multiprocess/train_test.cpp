@@ -271,9 +271,9 @@ TEST_F(Train, WhatLiesInFilesChangesNothingAndLeavesNothing) {
       for (const char* category : {"gradients", "optimizer"})
         EXPECT_EQ(bytes("measured", category), bytes("predicted", category))
             << category << ", stage " << stage << ", ranks " << ranks;
-      // A checkpoint reads parameters while units come in, or while none does.
+      // Units that come in ahead, and a checkpoint that reads beside them, may leave room unused.
       EXPECT_LE(bytes("measured", "parameters"), bytes("predicted", "parameters")) << stage;
-      EXPECT_GE(bytes("measured", "parameters"), bytes("predicted", "parameters") * 9 / 10)
+      EXPECT_GE(bytes("measured", "parameters"), bytes("predicted", "parameters") * 8 / 10)
           << stage;
       EXPECT_TRUE(fs::is_empty(swap));
     }
