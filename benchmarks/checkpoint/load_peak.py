@@ -3,7 +3,7 @@
 
   benchmarks/checkpoint/load_peak.py [--ranks 2] [--stage 3] [--layers 10] [--width 1024]
 
-Makes a Llama of 0.5 GB (fp32) and loads it from a Hugging Face folder, from a GGUF file and from a checkpoint, with
+Makes a Llama of 0.5 GB (fp32) and loads it from a Hugging Face folder and from a GGUF file, with
 runs of no steps. The aim: a rank's slices + 1.2 x the largest unit + what the program itself takes, which is
 what the same run takes with a model of a few thousand parameters. Prints one line a format.
 """
