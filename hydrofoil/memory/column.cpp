@@ -25,27 +25,19 @@ Column Column::in_memory(size_t count, DType dtype, Ledger& ledger, Category cat
   return column;
 }
 
-Column Column::in_file(size_t count, DType dtype, FileTier& tier) {
-  Column column;
-  column.count_ = count;
-  column.dtype_ = dtype;
-  column.tier_ = &tier;
+Column::Column(size_t count, DType dtype, FileTier& tier, const AddPiece& add)
+    : count_(count), dtype_(dtype), tier_(&tier) {
   const size_t chunk = tier.options().chunk_elements;
   for (size_t begin = 0; begin < count; begin += chunk)
-    column.pieces_.push_back(tier.add(std::min(chunk, count - begin) * size_of(dtype)));
-  return column;
+    pieces_.push_back(add(std::min(chunk, count - begin) * size_of(dtype)));
+}
+
+Column Column::in_file(size_t count, DType dtype, FileTier& tier) {
+  return {count, dtype, tier, [&](size_t bytes) { return tier.add(bytes); }};
 }
 
 Column Column::of_peer(int rank, size_t count, DType dtype, FileTier& tier) {
-  Column column;
-  column.count_ = count;
-  column.dtype_ = dtype;
-  column.tier_ = &tier;
-  const size_t chunk = tier.options().chunk_elements;
-  for (size_t begin = 0; begin < count; begin += chunk)
-    column.pieces_.push_back(
-        tier.add_of_peer(rank, std::min(chunk, count - begin) * size_of(dtype)));
-  return column;
+  return {count, dtype, tier, [&](size_t bytes) { return tier.add_of_peer(rank, bytes); }};
 }
 
 void Column::read(size_t begin, std::span<std::byte> out) const {
@@ -110,34 +102,26 @@ class ColumnWalk::Pipeline {
   }
 
   Chunk arrived(size_t index) {
-    Slot& slot = slots_[index % slots_.size()];
-    wait(slot);
+    wait(slot_of(index));
     const Row& row = rows_[index];
     values_.clear();
-    std::byte* at = slot.buffer.get();
-    for (const auto& [column, use] : tables_[row.table]) {
-      if (!column->tier()) {
-        values_.push_back(column->values().part(row.range.begin, row.range.size()));
-        continue;
-      }
-      const auto piece = column->piece(row.piece);
-      if (use != Use::kOverwrite) column->tier()->check(piece, at);
-      values_.push_back({at, row.range.size(), column->dtype()});
-      at += column->tier()->padded_bytes(piece);
-    }
+    for (const Access& access : tables_[row.table])
+      values_.push_back(access.column->tier()
+                            ? Values{}  // in the slot, below
+                            : access.column->values().part(row.range.begin, row.range.size()));
+    in_files(index, [&](size_t column, const Access& access, FileTier::Piece piece, std::byte* at) {
+      if (access.use != Use::kOverwrite) access.column->tier()->check(piece, at);
+      values_[column] = {at, row.range.size(), access.column->dtype()};
+    });
     return {.table = row.table, .range = row.range, .columns = values_};
   }
 
   void write_back(size_t index) {
-    Slot& slot = slots_[index % slots_.size()];
-    const Row& row = rows_[index];
-    std::byte* at = slot.buffer.get();
-    for (const auto& [column, use] : tables_[row.table]) {
-      if (!column->tier()) continue;
-      const auto piece = column->piece(row.piece);
-      if (use != Use::kRead) slot.transfers.push_back(column->tier()->begin_write(piece, at));
-      at += column->tier()->padded_bytes(piece);
-    }
+    auto& transfers = slot_of(index).transfers;
+    in_files(index, [&](size_t, const Access& access, FileTier::Piece piece, std::byte* at) {
+      if (access.use != Use::kRead)
+        transfers.push_back(access.column->tier()->begin_write(piece, at));
+    });
   }
 
   void finish() {
@@ -178,16 +162,29 @@ class ColumnWalk::Pipeline {
     }
   }
 
-  void start(size_t index) {
-    Slot& slot = slots_[index % slots_.size()];
+  Slot& slot_of(size_t row) { return slots_[row % slots_.size()]; }
+
+  // visit(column, access, piece, memory) of the row's columns that lie in files, one after the other
+  // in its slot.
+  template <class Visit>
+  void in_files(size_t index, const Visit& visit) {
     const Row& row = rows_[index];
-    std::byte* at = slot.buffer.get();
-    for (const auto& [column, use] : tables_[row.table]) {
-      if (!column->tier()) continue;
-      const auto piece = column->piece(row.piece);
-      if (use != Use::kOverwrite) slot.transfers.push_back(column->tier()->begin_read(piece, at));
-      at += column->tier()->padded_bytes(piece);
+    std::byte* at = slot_of(index).buffer.get();
+    for (size_t c = 0; c < tables_[row.table].size(); ++c) {
+      const Access& access = tables_[row.table][c];
+      if (!access.column->tier()) continue;
+      const auto piece = access.column->piece(row.piece);
+      visit(c, access, piece, at);
+      at += access.column->tier()->padded_bytes(piece);
     }
+  }
+
+  void start(size_t index) {
+    auto& transfers = slot_of(index).transfers;
+    in_files(index, [&](size_t, const Access& access, FileTier::Piece piece, std::byte* at) {
+      if (access.use != Use::kOverwrite)
+        transfers.push_back(access.column->tier()->begin_read(piece, at));
+    });
   }
 
   static void wait(Slot& slot) {
@@ -197,7 +194,7 @@ class ColumnWalk::Pipeline {
 
   // Rows settle in order; with the last of its rows a table has.
   void settle(size_t row) {
-    wait(slots_[row % slots_.size()]);
+    wait(slot_of(row));
     settled_rows_ = row + 1;
     settle_tables(settled_rows_ < rows_.size() ? rows_[settled_rows_].table : tables_.size());
   }

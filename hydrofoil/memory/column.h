@@ -55,6 +55,9 @@ class Column {
   void expect(std::span<const FileTier::Stamp> stamps) const;
 
  private:
+  using AddPiece = std::function<FileTier::Piece(size_t bytes)>;
+  Column(size_t count, DType dtype, FileTier& tier, const AddPiece& add);
+
   size_t count_ = 0;
   DType dtype_ = DType::kF32;
   std::byte* here_ = nullptr;

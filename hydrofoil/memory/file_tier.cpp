@@ -78,7 +78,6 @@ size_t FileTier::padded_bytes(Piece piece) const {
 }
 
 io::Transfer FileTier::begin_read(Piece piece, std::byte* buffer) {
-  forget_last_read();
   const Place& from = place(piece);
   const size_t padded = round_up(from.bytes, io::kDirectAlign);
   if (from.stamp.written) return io_.read(*from.file, from.stamp.offset, {buffer, padded});
