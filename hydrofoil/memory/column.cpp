@@ -164,8 +164,8 @@ class ColumnWalk::Pipeline {
 
   Slot& slot_of(size_t row) { return slots_[row % slots_.size()]; }
 
-  // visit(column, access, piece, memory) of the row's columns that lie in files, one after the other
-  // in its slot.
+  // visit(column, access, piece, memory) of the row's columns that lie in files, one after the
+  // other in its slot.
   template <class Visit>
   void in_files(size_t index, const Visit& visit) {
     const Row& row = rows_[index];
