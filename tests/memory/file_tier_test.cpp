@@ -9,10 +9,12 @@
 #include <algorithm>
 #include <span>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/memory/column.h"
+#include "tests/support/faults.h"
 #include "tests/support/ranks.h"
 
 namespace hydrofoil::memory {
@@ -34,17 +36,6 @@ class FileTierTest : public ::testing::Test {
   Ledger ledger_;
 };
 
-// The descriptor of the one scratch file that is open: what a failing disk would act upon.
-int scratch_descriptor() {
-  for (int fd = 0; fd < 256; ++fd) {
-    std::string target(512, '\0');
-    const auto path = "/proc/self/fd/" + std::to_string(fd);
-    const auto length = ::readlink(path.c_str(), target.data(), target.size());
-    if (length > 0 && target.find("(deleted)") != std::string::npos) return fd;
-  }
-  return -1;
-}
-
 TEST_F(FileTierTest, OtherBytesThanWereWrittenAreAnError) {
   FileTier tier(options(), ledger_, Category::kOptimizer);
   const auto column = Column::in_file(1025, DType::kF32, tier);  // two pieces
@@ -55,8 +46,7 @@ TEST_F(FileTierTest, OtherBytesThanWereWrittenAreAnError) {
   };
   visit(ColumnWalk::Use::kOverwrite,
         [](const ColumnWalk::Chunk& chunk) { std::ranges::fill(chunk.columns[0].floats(), 7.0F); });
-  const int descriptor = scratch_descriptor();
-  ASSERT_GE(descriptor, 0);
+  const int descriptor = test::scratch_descriptors(::testing::TempDir()).at(0);
   const int flags = ::fcntl(descriptor, F_GETFL);
   ::fcntl(descriptor, F_SETFL, flags & ~O_DIRECT);
   ASSERT_EQ(::pwrite(descriptor, "x", 1, kPage + 3), 1);
@@ -115,6 +105,57 @@ TEST_F(FileTierTest, AFullDiskShowsWhenAPieceIsAdded) {
   } catch (const Error& error) {
     EXPECT_THAT(error.line(), HasSubstr("cannot reserve"));
   }
+}
+
+// A walk that fails gives its buffers back and takes no descriptor with it; the next one fails
+// alike.
+TEST_F(FileTierTest, AWalkOverAFailingDiskIsAnErrorThatLeavesNothing) {
+  using test::Fault;
+  for (const auto& [fault, use, words] :
+       {std::tuple{Fault::kDevice, ColumnWalk::Use::kRead, "Input/output error"},
+        {Fault::kDevice, ColumnWalk::Use::kOverwrite, "Input/output error"},
+        {Fault::kTruncated, ColumnWalk::Use::kUpdate, "the file ends at 0"},
+        {Fault::kGarbage, ColumnWalk::Use::kRead, "came back other than they were written"},
+        {Fault::kGarbage, ColumnWalk::Use::kOverwrite, "No space left on device"},
+        {Fault::kNoGrowth, ColumnWalk::Use::kUpdate, "File too large"}}) {
+    const auto before = test::open_descriptors();
+    {
+      FileTier tier(options(), ledger_, Category::kOptimizer);
+      const auto column = Column::in_file(9 * 1024 + 17, DType::kF32, tier);
+      ColumnWalk walk(3, ledger_, Category::kOptimizer);
+      const auto visit = [&](ColumnWalk::Use how) {
+        const ColumnWalk::Table table{{&column, how}};
+        walk.visit({&table, 1}, [](const ColumnWalk::Chunk& chunk) {
+          std::ranges::fill(chunk.columns[0].floats(), 7.0F);
+        });
+      };
+      visit(ColumnWalk::Use::kOverwrite);
+      const test::BrokenFile broken(test::scratch_descriptors(::testing::TempDir()).at(0), fault);
+      for (int i = 0; i < 2; ++i) try {
+          visit(use);
+          FAIL() << "went on, expected: " << words;
+        } catch (const Error& error) {
+          EXPECT_THAT(error.line(), AllOf(HasSubstr(words), HasSubstr(::testing::TempDir())));
+        }
+      walk.let_go();
+      EXPECT_EQ(ledger_.bytes(Category::kOptimizer), 0u) << words;
+    }
+    EXPECT_EQ(test::open_descriptors(), before) << words;
+  }
+}
+
+TEST_F(FileTierTest, TenThousandWalksKeepNoDescriptor) {
+  FileTier tier(options(), ledger_, Category::kOptimizer);
+  const auto column = Column::in_file(1, DType::kF32, tier);
+  ColumnWalk walk(3, ledger_, Category::kOptimizer);
+  const ColumnWalk::Table table{{&column, ColumnWalk::Use::kUpdate}};
+  const auto before = test::open_descriptors();
+  for (int i = 0; i < 10000; ++i)
+    walk.visit({&table, 1}, [](const ColumnWalk::Chunk& chunk) { ++chunk.columns[0].floats()[0]; });
+  EXPECT_EQ(test::open_descriptors(), before);
+  float value = 0;
+  column.read(0, std::as_writable_bytes(std::span(&value, 1)));
+  EXPECT_EQ(value, 10000);
 }
 
 TEST_F(FileTierTest, NeedsAFolder) {
