@@ -21,6 +21,7 @@ struct OffloadConfig {
   std::string nvme_path = {};  // a folder, for kNvme
   int64_t buffer_count = 4;    // pieces of the file in memory at once
   double ratio = 1.0;          // of the state that goes to the device
+  bool super_offload = false;  // update during backward
   void visit_optimizer(Reader& f);
   void visit_parameters(Reader& f);
 };

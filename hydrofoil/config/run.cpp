@@ -237,6 +237,25 @@ void RunConfig::visit_dependent(Reader& f) {
            .idle = deepspeed.zero.stage == 3 ? "" : "used at stage 3",
            .default_text = "4 x stage3_max_live_parameters, else the smallest that serves well"},
           resident_parameter_bytes);
+  f.field({.name = "update_in_backward",
+           .help = "update each block during the last backward of a step, as soon as its gradient "
+                   "is complete: gradients of two or three blocks, not of all, take memory; a "
+                   "gradient that is not finite may then leave a step half done",
+           .idle = why_not_in_backward()},
+          update_in_backward);
+}
+
+std::string RunConfig::why_not_in_backward() const {
+  if (deepspeed.gradient_clipping > 0)
+    return "gradient_clipping needs the norm of all gradients first";
+  if (deepspeed.fp16.enabled) return "fp16 looks for an overflow in all gradients first";
+  if (deepspeed.optimizer.type == OptimizerType::kLamb) return "Lamb measures all tensors first";
+  return {};
+}
+
+bool RunConfig::updates_in_backward() const {
+  return (update_in_backward || deepspeed.zero.offload_optimizer.super_offload) &&
+         why_not_in_backward().empty();
 }
 
 int64_t RunConfig::resident_bytes() const {

@@ -74,12 +74,16 @@ struct RunConfig {
   ComputeType compute_dtype = ComputeType::kAuto;
   int64_t threads = 0;  // per rank; 0: cores / local ranks
   std::optional<int64_t> resident_parameter_bytes;
+  bool update_in_backward = false;
   MeshConfig mesh;
   CommConfig comm;
   DeepSpeedConfig deepspeed;
 
   // Stage 3: parameters a rank may hold gathered at once; 0: the smallest that serves well.
   int64_t resident_bytes() const;
+  // Each block is updated during backward. Asked for here or by DeepSpeed's super_offload, and
+  // nothing needs all gradients first.
+  bool updates_in_backward() const;
   // What a rank may copy so that a save goes on beside training; 0: training waits for the disk.
   int64_t save_buffer() const;
   // Stage 3: parameters gathered ahead of their use; 0: none.
@@ -87,6 +91,7 @@ struct RunConfig {
   void visit(Reader& f);
   void visit_records(Reader& f);
   void visit_dependent(Reader& f);
+  std::string why_not_in_backward() const;
 };
 
 enum class FileKind : uint8_t { kRun, kDeepSpeed };

@@ -192,10 +192,12 @@ void OffloadConfig::visit_optimizer(Reader& f) {
               .status = kNoEffect,
               .why = "the update uses the threads of its rank"},
              "0.8");
-  f.unstored({.name = "super_offload",
-              .status = kRefused,
-              .why = "SuperOffload is for superchips and not built; remove it"},
-             "false");
+  f.field({.name = "super_offload",
+           .help = "update during backward",
+           .status = Status::kMapped,
+           .why = "update_in_backward, where nothing needs all gradients first: clipping, fp16 and "
+                  "Lamb do; nothing is guessed and rolled back"},
+          super_offload);
   f.leave();
 }
 

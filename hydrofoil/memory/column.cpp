@@ -223,4 +223,12 @@ void ColumnWalk::visit(std::span<const Table> tables, const Visitor& visitor,
   pipeline.finish();
 }
 
+void ColumnWalk::copy(const Column& from, const Column& to) {
+  const Table table{{&from, Use::kRead}, {&to, Use::kOverwrite}};
+  visit({&table, 1}, [](const Chunk& chunk) {
+    const auto bytes = chunk.columns[0].bytes();
+    std::memcpy(chunk.columns[1].data, bytes.data(), bytes.size());
+  });
+}
+
 }  // namespace hydrofoil::memory

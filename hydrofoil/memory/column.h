@@ -94,6 +94,8 @@ class ColumnWalk {
   // written of it is where it rests; of the last ones before this returns.
   void visit(std::span<const Table> tables, const Visitor& visitor,
              const std::function<void(size_t table)>& settled = {});
+  // Copies all of a column into another of the same numbers: from memory to a file, or back.
+  void copy(const Column& from, const Column& to);
   // Buffers stay for the next visit until then.
   void let_go() { pool_.trim(0); }
 

@@ -7,6 +7,7 @@
 
 #include "hydrofoil/comm/flight_recorder.h"
 #include "hydrofoil/core/align.h"
+#include "hydrofoil/core/error.h"
 
 namespace hydrofoil::memory {
 namespace {
@@ -47,9 +48,7 @@ ParameterCache::~ParameterCache() {
   if (worker_.joinable()) worker_.join();
   for (auto& unit : units_) {
     if (unit->copy) pool_.give_back(std::move(unit->copy), unit->full_bytes);
-    if (unit->home) ledger_.remove(Category::kParameters, unit->stored_bytes);
-    if (options_.partition_updates && !tier_)
-      ledger_.remove(Category::kParameters, unit->window.bytes());
+    leave_memory(*unit);
   }
 }
 
@@ -127,6 +126,9 @@ void ParameterCache::begin_pass(const std::string& kind) {
 }
 
 void ParameterCache::make_resident(std::unique_lock<std::mutex>& lock, Unit& unit) {
+  if (unit.aside)
+    throw Error(ExitCode::kError, "parameters are used while they are set aside in a file",
+                unit.name, "call reload_states() first");
   if (unit.updating) {
     ++statistics_.stalls;
     changed_.wait(lock, [&] { return !unit.updating || abandoned_; });
@@ -161,11 +163,17 @@ void ParameterCache::make_resident(std::unique_lock<std::mutex>& lock, Unit& uni
 }
 
 void ParameterCache::start_fill(Unit& unit) {
+  if (copies(unit)) {
+    live_bytes_ += unit.full_bytes;
+    try {
+      unit.copy = pool_.take(unit.full_bytes, spare_bytes());
+    } catch (...) {
+      live_bytes_ -= unit.full_bytes;
+      throw;
+    }
+  }
   unit.state = State::kFilling;
   ++statistics_.gathers;
-  if (!copies(unit)) return;
-  live_bytes_ += unit.full_bytes;
-  unit.copy = pool_.take(unit.full_bytes, spare_bytes());
 }
 
 void ParameterCache::evict(Unit& unit) {
@@ -264,16 +272,26 @@ void ParameterCache::drain(std::unique_lock<std::mutex>& lock) {
 void ParameterCache::begin_update() {
   std::unique_lock lock(mutex_);
   drain(lock);
-  for (const auto& unit : units_)
-    if (unit->pins)
-      throw std::logic_error("ParameterCache: update while '" + unit->name + "' is in use");
-  for (auto& unit : units_) {
-    unit->updating = true;
-    // Without slices every rank writes the same values, where operators read them.
-    if (!options_.partition_updates && !unit->widens) continue;
-    if (unit->state != State::kCold) evict(*unit);
-    if (options_.partition_updates) unit->window.retire(unit->version);
-  }
+  for (auto& unit : units_) close(*unit);
+}
+
+void ParameterCache::begin_update(UnitId id) {
+  std::unique_lock lock(mutex_);
+  Unit& unit = at(id);
+  if (std::erase(queue_, &unit) > 0) evict(unit);  // queued, not begun
+  changed_.wait(lock, [&] { return unit.state != State::kFilling; });
+  close(unit);
+}
+
+// Nobody reads what is kept of it from here on, until it is published.
+void ParameterCache::close(Unit& unit) {
+  if (unit.pins)
+    throw std::logic_error("ParameterCache: update while '" + unit.name + "' is in use");
+  unit.updating = true;
+  // Without slices every rank writes the same values, where operators read them.
+  if (!options_.partition_updates && !unit.widens) return;
+  if (unit.state != State::kCold) evict(unit);
+  if (options_.partition_updates) unit.window.retire(unit.version);
 }
 
 void ParameterCache::await_readers(UnitId id) {

@@ -117,7 +117,10 @@ class ParameterCache {
   // must do it. After begin_update the rest may happen on another thread: whoever pins a unit
   // meanwhile waits until it is published. If that thread gives up, abandon_update lets those who
   // wait throw the reason, as everybody who pins from then on does.
+  // One unit may also be updated by itself, in the middle of a pass that needs it no more: its own
+  // begin_update, then the rest as above.
   void begin_update();
+  void begin_update(UnitId unit);
   void await_readers(UnitId unit);
   void publish(UnitId unit);
   void end_update();
@@ -128,6 +131,12 @@ class ParameterCache {
   std::byte* begin_edit(UnitId unit);
   void finish_edit(UnitId unit, int source);
   bool in_edit(UnitId unit) const { return units_[unit]->in_edit; }
+
+  // Leaves memory to others for a while: all that is kept goes into the file, and what is resident
+  // is dropped; nothing can be pinned until all of it is back. Slices that lie in files stay there.
+  // Collective, both; nothing may be pinned or under way.
+  void set_aside(FileTier& file);
+  void bring_back();
 
   int64_t version(UnitId unit) const { return static_cast<int64_t>(units_[unit]->version); }
   CacheStatistics statistics() const;
@@ -151,6 +160,7 @@ class ParameterCache {
     std::vector<std::vector<Column>> parts;  // of slices in files, by segment and rank
     std::vector<size_t> stamp_offset;        // in the window, by segment
     BufferPool::Bytes home, copy;            // private whole unit; pooled resident copy
+    std::optional<Column> aside;             // all that is kept, in a file, while it is set aside
     State state = State::kCold;
     int pins = 0;
     bool in_edit = false;
@@ -172,6 +182,8 @@ class ParameterCache {
   void fill_from_files(const Unit& unit);
   void keep_in_memory(Unit& unit);
   void keep_in_files(Unit& unit);
+  void leave_memory(Unit& unit);
+  Values kept_bytes(const Unit& unit) const;
   void write_stamps(const Unit& unit) const;
   void fill_from_whole(Unit& unit) const;
   void store_edited(Unit& unit);
@@ -182,6 +194,7 @@ class ParameterCache {
   void prefetch();
   void work();
   void drain(std::unique_lock<std::mutex>& lock);
+  void close(Unit& unit);
 
   const comm::Communicator group_;
   const CacheOptions options_;

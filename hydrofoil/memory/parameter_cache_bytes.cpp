@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <new>
+#include <stdexcept>
 #include <utility>
 
 #include "hydrofoil/kernels/convert.h"
@@ -42,6 +43,55 @@ void ParameterCache::keep_in_memory(Unit& unit) {
                           : unit.window.local() + unit.slice_offset[s];
     unit.own.emplace_back(Values{data, range.size(), dtype});
   }
+}
+
+void ParameterCache::leave_memory(Unit& unit) {
+  if (tier_ || unit.aside) return;
+  const bool window = options_.partition_updates;
+  if (const size_t bytes = window ? unit.window.bytes() : unit.home ? unit.stored_bytes : 0)
+    ledger_.remove(Category::kParameters, bytes);
+  unit.own.clear();
+  unit.home.reset();
+  if (window) unit.window = {};
+}
+
+Values ParameterCache::kept_bytes(const Unit& unit) const {
+  return keeps_whole() ? Values{whole(unit), unit.stored_bytes, DType::kU8}
+                       : Values{unit.window.local(), unit.slice_bytes, DType::kU8};
+}
+
+void ParameterCache::set_aside(FileTier& file) {
+  {
+    std::unique_lock lock(mutex_);
+    drain(lock);
+    for (auto& unit : units_) {
+      if (unit->pins)
+        throw std::logic_error("ParameterCache: '" + unit->name + "' is set aside while in use");
+      if (unit->state != State::kCold) evict(*unit);
+    }
+    pool_.trim(0);
+  }
+  if (tier_) return;
+  group_.barrier({comm::Purpose::kParameters, "set aside"});  // nobody reads a slice from here on
+  for (auto& unit : units_) {
+    const Values kept = kept_bytes(*unit);
+    const auto aside = Column::in_file(kept.count, kept.dtype, file);
+    walk_.copy(Column(kept), aside);
+    leave_memory(*unit);
+    unit->aside = aside;
+  }
+  walk_.let_go();
+}
+
+void ParameterCache::bring_back() {
+  for (auto& unit : units_) {
+    if (!unit->aside) continue;
+    keep_in_memory(*unit);
+    walk_.copy(*unit->aside, Column(kept_bytes(*unit)));
+    unit->aside.reset();
+    if (options_.partition_updates) unit->window.publish(unit->version);
+  }
+  walk_.let_go();
 }
 
 // What peers read in place of the slices is where they lie.

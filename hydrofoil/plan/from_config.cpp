@@ -62,6 +62,7 @@ RunShape shape_of(const config::RunConfig& run, const config::BatchSizes& batch,
   shape.optimizer_arrays = rule.states.size() + fp32_arrays;
   shape.state_files = files_of(ds.zero.offload_optimizer);
   shape.parameter_files = files_of(ds.zero.offload_param);
+  shape.update_in_backward = run.updates_in_backward();
   if (const int64_t resident = run.resident_bytes(); resident > 0)
     shape.resident_bytes = static_cast<uint64_t>(resident);
   if (run.save_every > 0 && run.save_every < run.steps)

@@ -19,10 +19,11 @@ constexpr uint64_t kRuntimeBytes = uint64_t{160} << 20;
 
 // Whole-unit gradient buffers where gradients are slices: one is being filled while another is on
 // the wire, in backward order.
-uint64_t two_neighbours(const std::vector<UnitSize>& sizes) {
-  uint64_t most = sizes.empty() ? 0 : sizes.front().numel;
+uint64_t two_neighbours(const std::vector<UnitSize>& sizes,
+                        size_t UnitSize::* elements = &UnitSize::numel) {
+  uint64_t most = sizes.empty() ? 0 : sizes.front().*elements;
   for (size_t i = 1; i < sizes.size(); ++i)
-    most = std::max<uint64_t>(most, sizes[i - 1].numel + sizes[i].numel);
+    most = std::max<uint64_t>(most, sizes[i - 1].*elements + sizes[i].*elements);
   return most;
 }
 
@@ -70,12 +71,18 @@ void plan_optimizer(MemoryPlan& plan, const std::vector<UnitSize>& sizes, const 
 
 // Slices in memory or in files, and the units that are on their way to them.
 void plan_gradients(MemoryPlan& plan, const std::vector<UnitSize>& sizes, const RunShape& run) {
-  const uint64_t slices = slice_elements(sizes);
+  // Where something lies in files, an update goes on beside backward, and gradients stay for it.
+  const bool in_passing =
+      run.update_in_backward && run.accumulation == 1 && !run.state_files && !run.parameter_files;
+  const uint64_t slices =
+      in_passing ? two_neighbours(sizes, &UnitSize::slice_numel) : slice_elements(sizes);
+  plan.gradients = two_neighbours(sizes) * run.gradient_bytes;
   if (run.effective_stage() < 2) {
+    if (in_passing) return;
+    plan.gradients = 0;
     for (const auto& size : sizes) plan.gradients += size.numel * run.gradient_bytes;
     return;
   }
-  plan.gradients = two_neighbours(sizes) * run.gradient_bytes;
   if (run.gradient_files()) {
     plan.gradient_files = slices * run.gradient_bytes;
     const uint64_t slice = largest_slice(sizes);

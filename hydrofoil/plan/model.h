@@ -57,6 +57,7 @@ struct RunShape {
   uint64_t save_buffer_bytes = 0;             // budget of the copy that is saved beside training
   std::optional<Files> state_files = {};      // and gradients, where they are slices
   std::optional<Files> parameter_files = {};  // stage 3
+  bool update_in_backward = false;            // gradients are used as they come
   // Budget of gathered or widened parameters. None: smallest_resident_bytes.
   std::optional<uint64_t> resident_bytes = {};
 

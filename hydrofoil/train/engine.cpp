@@ -2,21 +2,15 @@
 #include "hydrofoil/train/engine.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/from_blob.h>
-#include <torch/csrc/autograd/grad_mode.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
-#include <cstring>
 #include <map>
 #include <stdexcept>
-#include <unordered_map>
 #include <utility>
 
 #include "hydrofoil/comm/flight_recorder.h"
 #include "hydrofoil/core/error.h"
-#include "hydrofoil/kernels/convert.h"
 #include "hydrofoil/zero/gradient_hooks.h"
 
 namespace hydrofoil::train {
@@ -101,23 +95,13 @@ void check(const EngineOptions& options) {
       options.states == DType::kF16 || (options.storage == DType::kF16 && !options.master);
   if (options.rounding_seed && f16)
     throw Error(ExitCode::kConfig, "stochastic rounding is for bf16, not for fp16");
+  if (options.update_in_backward && (options.gradient_clipping > 0 || options.loss_scale.dynamic ||
+                                     optim::make_rule(options.optimizer, options.groups).measure))
+    throw Error(ExitCode::kConfig,
+                "an update in backward goes without clipping, a dynamic loss scale and optimizers "
+                "that measure tensors: they need all gradients first");
   if (options.groups.empty())
     throw Error(ExitCode::kConfig, "an engine needs at least one parameter group");
-}
-
-DType dtype_of(const at::Tensor& tensor, const std::string& name) {
-  switch (tensor.scalar_type()) {
-    case at::kFloat:
-      return DType::kF32;
-    case at::kBFloat16:
-      return DType::kBF16;
-    case at::kHalf:
-      return DType::kF16;
-    default:
-      throw Error(
-          ExitCode::kConfig,
-          "parameters must be fp32, bf16 or fp16, not " + std::string(tensor.dtype().name()), name);
-  }
 }
 
 }  // namespace
@@ -177,57 +161,6 @@ Engine::Engine(comm::Communicator group, const std::vector<UnitDeclaration>& uni
   }
 }
 
-std::unique_ptr<Engine> Engine::wrap(comm::Communicator group,
-                                     const std::vector<UnitParameters>& units,
-                                     EngineOptions options) {
-  std::vector<UnitDeclaration> declarations;
-  std::vector<std::vector<at::Tensor>> tensors;
-  std::unordered_map<const c10::TensorImpl*, size_t> owners;  // into declarations
-  for (const auto& unit : units) {
-    UnitDeclaration declaration{
-        .name = unit.name, .parameters = {}, .several_uses = unit.several_uses};
-    tensors.emplace_back();
-    for (const auto& [name, tensor, parameter_group] : unit.parameters) {
-      const auto [owner, first] =
-          owners.try_emplace(tensor.unsafeGetTensorImpl(), declarations.size());
-      if (!first && owner->second < declarations.size())
-        declarations[owner->second].several_uses = true;
-      if (!first) continue;
-      declaration.parameters.push_back({.name = name,
-                                        .shape = tensor.sizes().vec(),
-                                        .dtype = dtype_of(tensor, name),
-                                        .trainable = tensor.requires_grad(),
-                                        .group = parameter_group});
-      tensors.back().push_back(tensor);
-    }
-    if (!tensors.back().empty()) {
-      declarations.push_back(std::move(declaration));
-    } else {
-      tensors.pop_back();
-    }
-  }
-  auto engine = std::make_unique<Engine>(std::move(group), declarations, std::move(options));
-  size_t next = 0;
-  for (UnitId unit = 0; unit < tensors.size(); ++unit) {
-    std::byte* base = engine->cache_->begin_edit(unit);
-    for (size_t i = 0; i < tensors[unit].size(); ++i) {
-      auto& [name, slot] = engine->parameters_[next + i];
-      const Segment& segment = engine->cache_->segments(unit)[slot.place.segment];
-      const size_t offset =
-          engine->cache_->segment_offset_bytes(unit, slot.place.segment) +
-          segment.layout.offset(slot.place.index) * size_of(segment.resident_dtype());
-      const at::Tensor& existing = tensors[unit][i];
-      std::memcpy(base + offset, existing.contiguous().const_data_ptr(), existing.nbytes());
-      engine->adapter_->adopt(existing, unit, slot.place.segment, slot.place.index);
-      zero::land_gradients(existing, *engine->reducer_, unit, slot.place.segment, slot.place.index);
-      slot.tensor = existing;
-    }
-    engine->cache_->finish_edit(unit, 0);
-    next += tensors[unit].size();
-  }
-  return engine;
-}
-
 Engine::~Engine() {
   for (auto& [name, slot] : parameters_) zero::stop_landing(slot.tensor);
 }
@@ -256,50 +189,6 @@ void Engine::for_each_parameter(
   }
 }
 
-void Engine::fill_parameters(const Filler& fill) {
-  optimizer_->finish();
-  follow_trainable();
-  cache_->begin_update();
-  for (UnitId unit = 0; unit < cache_->units(); ++unit) {
-    cache_->await_readers(unit);
-    for (size_t s = 0; s < cache_->segments(unit).size(); ++s) {
-      fill_segment(unit, s, fill);
-      optimizer_->start_average(unit, s);
-    }
-    cache_->publish(unit);
-  }
-  cache_->end_update();
-}
-
-void Engine::fill_segment(UnitId unit, size_t segment, const Filler& fill) {
-  using memory::ColumnWalk;
-  const SegmentLayout& layout = cache_->segments(unit)[segment].layout;
-  const memory::Column& own = cache_->own(unit, segment);
-  const size_t own_begin = cache_->own_range(unit, segment).begin;
-  ColumnWalk::Table table{{&own, ColumnWalk::Use::kUpdate}};
-  if (own.dtype() != DType::kF32 && reducer_->active(unit, segment)) {
-    const auto kept = optimizer_->keep(unit, segment);
-    if (kept.master)
-      table.push_back(
-          {&optimizer_->store().arrays(kept.id)[*kept.master], ColumnWalk::Use::kUpdate});
-  }
-  const auto fill_chunk = [&](const ColumnWalk::Chunk& chunk) {
-    const memory::Values& resting = chunk.columns[0];
-    std::vector<float> passing(resting.is_wide() || table.size() > 1 ? 0 : resting.count);
-    const std::span<float> values = resting.is_wide()  ? resting.floats()
-                                    : table.size() > 1 ? chunk.columns[1].floats()
-                                                       : std::span(passing);
-    const size_t first = own_begin + chunk.range.begin;
-    for (const auto& piece : layout.pieces({first, first + values.size()}))
-      fill(layout.tensors()[piece.tensor].name, piece.tensor_offset,
-           values.subspan(piece.flat_offset - first, piece.count));
-    if (!resting.is_wide())
-      kernels::narrow(values, {reinterpret_cast<uint16_t*>(resting.data), resting.count},
-                      resting.dtype);
-  };
-  optimizer_->store().visit({&table, 1}, fill_chunk);
-}
-
 // A parameter may be frozen or thawed between steps: the reducer follows requires_grad.
 void Engine::follow_trainable() {
   for (const auto& [name, slot] : parameters_)
@@ -322,6 +211,9 @@ void Engine::backward(const at::Tensor& loss, double weight) {
   if (reduced_)
     throw Error(ExitCode::kError, "backward was called more often than accumulation allows", {},
                 "call step() after every backward, or raise accumulation");
+  if (aside_)
+    throw Error(ExitCode::kError, "backward was called while states are set aside in a file", {},
+                "call reload_states() first");
   if (!std::exchange(started_, true)) {
     optimizer_->finish();  // it reads the gradients that are about to change
     follow_trainable();
@@ -329,15 +221,23 @@ void Engine::backward(const at::Tensor& loss, double weight) {
   }
   micro_ += no_sync_ ? 0 : 1;
   const bool known = options_.accumulation > 0 || boundary_;  // before step() is called
-  reduced_ = !no_sync_ && known && at_boundary();
-  reducer_->begin_micro_batch(no_sync_ ? Sync::kNone : reduced_ ? Sync::kLast : Sync::kEach);
+  const bool last = !no_sync_ && known && at_boundary();
+  loss_sum_ += loss.item<double>();
+  weight_sum_ += weight;
+  in_parts_ = last && options_.update_in_backward;
+  zero::GradientReducer::Consumer update;
+  if (in_parts_) update = [this](UnitId unit) { return optimizer_->update(unit); };
+  reducer_->begin_micro_batch(no_sync_ ? Sync::kNone
+                              : last   ? Sync::kLast
+                                       : Sync::kEach,
+                              std::move(update));
+  if (in_parts_) optimizer_->begin(*reducer_, sum_up());
   const double scale = scaler_.scale() * gradient_scale_;
   (scale == 1 ? loss : loss.to(at::kFloat) * scale).backward();
   const int64_t reduce_start = comm::monotonic_ns();
   reducer_->finish_micro_batch();
+  reduced_ = last;
   reduce_seconds_ += 1e-9 * static_cast<double>(comm::monotonic_ns() - reduce_start);
-  loss_sum_ += loss.item<double>();
-  weight_sum_ += weight;
   cache_->begin_pass("train");
 }
 
@@ -349,29 +249,39 @@ StepResult Engine::step() {
     throw Error(ExitCode::kError, "step was called without a backward", {},
                 "call backward() first: there is no gradient to update with");
   if (!reduced_) reducer_->reduce_rest();
-  std::array<double, 2> sums{loss_sum_, weight_sum_};
-  group_.all_reduce({sums.data(), sums.size(), DType::kF64}, comm::Reduce::kSum,
-                    {comm::Purpose::kLoss, "loss"});
-
-  const auto groups = scheduled_groups();
-  const auto outcome =
-      optimizer_->step(*reducer_, {.divisor = sums[1] * result.loss_scale * gradient_scale_,
-                                   .max_norm = options_.gradient_clipping,
-                                   .groups = groups});
+  const auto outcome = in_parts_ ? optimizer_->end() : optimizer_->step(*reducer_, sum_up());
   reducer_->clear();
   micro_ = 0;
-  started_ = reduced_ = false;
+  started_ = reduced_ = in_parts_ = false;
   loss_sum_ = weight_sum_ = 0;
   scaler_.update(/*overflow=*/!outcome.applied);
   steps_ += outcome.applied ? 1 : 0;  // the schedule does not advance on a skipped step
   result.boundary = true;
   result.applied = outcome.applied;
-  result.loss = sums[0] / sums[1];
+  result.loss = sums_[0] / sums_[1];
   result.gradient_norm = outcome.gradient_norm;
-  result.learning_rate = groups.front().lr;
+  result.learning_rate = step_groups_.front().lr;
   result.reduce_seconds = std::exchange(reduce_seconds_, 0);
   result.step = steps_;
+  if (outcome.partly)
+    throw Error(ExitCode::kNumeric,
+                "a gradient was not finite, and parameters whose gradients were complete before "
+                "it have been updated",
+                {},
+                "go back to the last checkpoint; without update_in_backward such a step is "
+                "skipped as a whole");
   return result;
+}
+
+// Over all ranks; what is left to know of a step once its last loss is.
+zero::StepInputs Engine::sum_up() {
+  sums_ = {loss_sum_, weight_sum_};
+  group_.all_reduce({sums_.data(), sums_.size(), DType::kF64}, comm::Reduce::kSum,
+                    {comm::Purpose::kLoss, "loss"});
+  step_groups_ = scheduled_groups();
+  return {.divisor = sums_[1] * scaler_.scale() * gradient_scale_,
+          .max_norm = options_.gradient_clipping,
+          .groups = step_groups_};
 }
 
 Engine::NoSync::NoSync(Engine& engine) : engine_(engine) {
@@ -390,21 +300,6 @@ std::vector<optim::Hyperparameters> Engine::scheduled_groups() const {
     groups[i].beta2 = value.betas->beta2;
   }
   return groups;
-}
-
-void Engine::edit(const std::string& unit, int source, const std::function<void()>& edit) {
-  optimizer_->finish();
-  for (UnitId id = 0; id < cache_->units(); ++id) {
-    if (cache_->name(id) != unit) continue;
-    cache_->begin_edit(id);
-    {
-      at::NoGradGuard no_grad;
-      edit();
-    }
-    cache_->finish_edit(id, source);
-    return optimizer_->follow_edit(id);
-  }
-  throw Error(ExitCode::kError, "no unit named '" + unit + "'");
 }
 
 }  // namespace hydrofoil::train

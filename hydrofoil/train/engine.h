@@ -13,6 +13,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -83,6 +84,13 @@ struct EngineOptions {
   // stages 2 and 3 gradients beside them; at stage 3 parameters.
   std::optional<zero::StateFiles> state_files = {};
   std::optional<memory::FileTierOptions> parameter_files = {};
+  // Update each unit during the last backward of a step, as soon as its gradient is final: with one
+  // micro-batch a step, gradients take the room of two or three units, not of all. What lies in
+  // files is updated beside backward, not only beside the next forward. Where the count
+  // or set_boundary says which backward is the last; needs a clipping of 0, a loss scale of 1 and
+  // an optimizer without norms of tensors. A gradient that is not finite: see
+  // ShardedOptimizer::begin.
+  bool update_in_backward = false;
   double average_decay = 0;  // keep a moving average of the parameters; 0: none
   optim::LossScaleConfig loss_scale = {};
   std::string optimizer = "adamw";
@@ -93,6 +101,14 @@ struct EngineOptions {
   // Stage 3, fetched ahead of use on a thread of its own. 0: nothing, but from files half of
   // resident_bytes.
   size_t prefetch_bytes = 0;
+};
+
+// What offload_states takes, by DeepSpeed's names.
+struct OffloadedStates {
+  bool optimizer = true;   // optim_states, and the average
+  bool masters = true;     // hp_params: fp32 copies of parameters that rest in 16 bits
+  bool parameters = true;  // lp_params
+  bool gradients = true;   // lp_grads, contiguous_grad_buffer: dropped, they are made anew
 };
 
 struct StepResult {
@@ -158,6 +174,13 @@ class Engine {
   // recorded order of use. backward() goes back to "train" by itself.
   void begin_pass(const std::string& kind) { cache_->begin_pass(kind); }
 
+  // Leaves memory to others between two steps: what is named goes into a file of the folder, until
+  // reload_states brings all of it back; what lies in files anyway stays. ledger() tells what
+  // memory holds meanwhile. Training needs all back; where parameters stay, they can be used.
+  // Collective, both. Error in the middle of a step.
+  void offload_states(const memory::FileTierOptions& to, OffloadedStates which = {});
+  void reload_states();
+
   const EngineOptions& options() const { return options_; }
   const comm::Communicator& group() const { return group_; }
   // Both wait for an update that is still under way.
@@ -184,6 +207,7 @@ class Engine {
   void fill_segment(memory::UnitId unit, size_t segment, const Filler& fill);
   void follow_trainable();
   void choose_gradient_scale(double weight);
+  zero::StepInputs sum_up();
   std::vector<optim::Hyperparameters> scheduled_groups() const;  // as of the next update
 
   const comm::Communicator group_;
@@ -193,15 +217,19 @@ class Engine {
   std::unique_ptr<memory::TensorAdapter> adapter_;
   std::unique_ptr<zero::GradientReducer> reducer_;
   std::unique_ptr<zero::ShardedOptimizer> optimizer_;
-  std::vector<optim::Schedule> schedules_;  // by group
+  std::unique_ptr<memory::FileTier> aside_;  // what offload_states has taken
+  std::vector<optim::Schedule> schedules_;   // by group
   optim::LossScaler scaler_;
   std::vector<std::pair<std::string, Slot>> parameters_;
   int64_t micro_ = 0, steps_ = 0;
   std::optional<bool> boundary_;
-  bool started_ = false;  // gradients of a step have been accumulated
-  bool reduced_ = false;  // and are complete
+  bool started_ = false;   // gradients of a step have been accumulated
+  bool reduced_ = false;   // and are complete
+  bool in_parts_ = false;  // and units are updated as theirs become so
   bool no_sync_ = false;
-  double loss_sum_ = 0, weight_sum_ = 0, reduce_seconds_ = 0;
+  double loss_sum_ = 0, weight_sum_ = 0, reduce_seconds_ = 0;  // of this rank
+  std::array<double, 2> sums_{};                     // loss and weight of all ranks, once a step
+  std::vector<optim::Hyperparameters> step_groups_;  // of that step
   double gradient_scale_ = 1;  // of this step's backward passes, beside the loss scale
 };
 

@@ -112,6 +112,7 @@ EngineOptions engine_options(const config::RunConfig& run, const config::BatchSi
                                                    : std::nullopt,
           .state_files = state_files_of(ds),
           .parameter_files = files_of(ds.zero.offload_param, ds.aio),
+          .update_in_backward = run.updates_in_backward(),
           .average_decay = run.average_decay,
           .loss_scale = {.dynamic = dynamic,
                          .initial =

@@ -20,13 +20,6 @@ void zero(const memory::Values& values) {
   std::memset(values.data, 0, values.bytes().size());
 }
 
-void put_or_add(const memory::Values& into, const memory::Values& sum, bool add) {
-  if (!add && into.dtype == sum.dtype)
-    return static_cast<void>(std::memcpy(into.data, sum.data, sum.bytes().size()));
-  if (!add) zero(into);
-  memory::add(into, sum);
-}
-
 }  // namespace
 
 using memory::Category;
@@ -56,9 +49,13 @@ GradientReducer::GradientReducer(const memory::ParameterCache& cache, ReducerOpt
 
 GradientReducer::~GradientReducer() {
   if (keeping_.valid()) keeping_.wait();
-  for (auto& unit : units_)
-    if (unit.full) ledger_.remove(Category::kGradients, full_bytes(unit));
-  for (auto& [bytes, buffer] : idle_) ledger_.remove(Category::kGradients, bytes);
+  for (const auto& job : in_flight_)  // of a step that failed: they use buffers of this
+    for (const auto& work : job.works) try {
+        work.wait();
+      } catch (const std::exception&) {  // of peers that gave up
+      }
+  open_ = false;
+  let_go();
 }
 
 void GradientReducer::set_trainable(UnitId id, size_t segment, size_t tensor, bool trainable) {
@@ -97,26 +94,22 @@ void GradientReducer::lay_out(UnitId id, Unit& unit) {
   }
   if (!partition_) return;
   unit.slices.resize(unit.active.size());
-  for (size_t s = 0; s < unit.slices.size(); ++s) {
-    memory::Column& slice = unit.slices[s];
-    const size_t count = cache_.segments(id)[s].layout.slice_numel();
-    if (!unit.active[s]) {
-      if (!tier_) slice = {};  // room in a file stays
-    } else if (slice.count() == 0) {
-      slice = tier_ ? memory::Column::in_file(count, accumulate_, *tier_)
-                    : memory::Column::in_memory(count, accumulate_, ledger_, Category::kGradients);
-    }
-  }
+  for (size_t s = 0; s < unit.slices.size(); ++s)
+    if (!unit.active[s] && !tier_) unit.slices[s] = {};  // room in a file stays
 }
 
 bool GradientReducer::trainable(UnitId unit, size_t segment, size_t tensor) const {
   return units_[unit].slots[segment][tensor].trainable;
 }
 
-void GradientReducer::begin_micro_batch(Sync sync) {
-  if (open_) throw std::logic_error("GradientReducer: the last micro-batch was not finished");
+void GradientReducer::begin_micro_batch(Sync sync, Consumer consumer) {
+  if (open_) {
+    await_kept();  // throws what ended it
+    throw std::logic_error("GradientReducer: the last micro-batch was not finished");
+  }
   open_ = true;
   sync_ = sync;
+  consumer_ = std::move(consumer);
   if (sync == Sync::kLast) squares_ = {};
   next_ = 0;
   for (auto& unit : units_) {
@@ -183,25 +176,24 @@ void GradientReducer::reduce_rest() {
   finish_micro_batch();
 }
 
-memory::Column GradientReducer::own(UnitId id, size_t segment) const {
-  if (partition_) return units_[id].slices[segment];
-  const memory::Range range = cache_.own_range(id, segment);
-  return memory::Column(full(id, segment).part(range.begin, range.size()));
-}
-
-void GradientReducer::add_squares(kernels::SumOfSquares& sum) const {
-  if (tier_) return sum.merge(squares_);
-  for (UnitId unit = 0; unit < units_.size(); ++unit)
-    for (size_t s = 0; s < units_[unit].active.size(); ++s)
-      if (active(unit, s)) memory::add_squares(sum, own(unit, s).values());
-}
-
 void GradientReducer::clear() {
   for (auto& unit : units_) {
     unit.reduced_before = false;
     for (auto& segment : unit.slots)
       for (auto& slot : segment) slot.landed_before = false;
   }
+}
+
+void GradientReducer::let_go() {
+  if (open_) throw std::logic_error("GradientReducer: buffers go between steps only");
+  for (auto& unit : units_) {
+    if (unit.full) ledger_.remove(Category::kGradients, full_bytes(unit));
+    unit.full.reset();
+    for (auto& slice : unit.slices)
+      if (!slice.tier()) slice = {};
+  }
+  for (auto& [bytes, buffer] : idle_) ledger_.remove(Category::kGradients, bytes);
+  idle_.clear();
 }
 
 void GradientReducer::ensure_buffer(UnitId id, Unit& unit) {
@@ -281,11 +273,13 @@ void GradientReducer::issue_ready(bool everything) {
     if (narrows()) zero_gaps(id, unit);  // the last rounding left its numbers there
     zero_missing(id, unit);
     issue(id);
+    while (consumer_ && in_flight_.size() > 1) complete_oldest();
   }
 }
 
 void GradientReducer::issue(UnitId id) {
   Unit& unit = units_[id];
+  give_slices(id, unit);
   const auto& group = cache_.group();
   const comm::Label label{comm::Purpose::kGradients, cache_.name(id)};
   const size_t width = size_of(wire_);
@@ -297,7 +291,7 @@ void GradientReducer::issue(UnitId id) {
     if (!unit.active[s]) continue;
     const auto& layout = cache_.segments(id)[s].layout;
     std::byte* segment = full(id, s).data;
-    if (narrows()) memory::narrow_in_place(segment, layout.numel(), wire_);
+    if (narrows() && travels()) memory::narrow_in_place(segment, layout.numel(), wire_);
     if (alone) continue;
     const comm::Buffer whole{segment, layout.numel(), wire_};
     if (!cache_.options().partition_updates) {
@@ -322,10 +316,14 @@ void GradientReducer::complete_oldest() {
     const comm::Activity wait(cache_.group().flight_ring(), "wait for " + cache_.name(job.id));
     for (const auto& work : job.works) work.wait();
   }
-  if (!partition_) return widen_own(job.id);
+  if (!partition_) {
+    widen_own(job.id);
+    return deliver(job.id);
+  }
   if (!tier_) {
     keep(job);
-    return release(units_[job.id]);
+    release(units_[job.id]);
+    return deliver(job.id);
   }
   await_kept();
   kept_ = job.id;
@@ -341,58 +339,10 @@ bool GradientReducer::await_kept() {
   const comm::Activity wait(cache_.group().flight_ring(),
                             "write gradients of " + cache_.name(kept_));
   keeping_.get();
+  keeping_ = {};
   release(units_[kept_]);
+  deliver(kept_);
   return true;
-}
-
-memory::Values GradientReducer::reduced(const InFlight& job, size_t segment) const {
-  const Unit& unit = units_[job.id];
-  const size_t count = unit.slices[segment].count();
-  // The only rank: what it has is the sum.
-  if (cache_.group().size() == 1) return {full(job.id, segment).data, count, wire_};
-  if (job.incoming.empty()) return {};
-  return {const_cast<std::byte*>(job.incoming.data()) + unit.slice_offset[segment] * size_of(wire_),
-          count, wire_};
-}
-
-void GradientReducer::keep(const InFlight& job) {
-  Unit& unit = units_[job.id];
-  for (size_t s = 0; s < unit.slices.size(); ++s) {
-    if (!unit.active[s]) continue;
-    const memory::Values sum = reduced(job, s);
-    if (sum.empty()) continue;  // it has been reduced into the slice
-    put_or_add(unit.slices[s].values(), sum, unit.reduced_before);
-  }
-  unit.reduced_before = true;
-}
-
-void GradientReducer::keep_in_files(const InFlight& job) {
-  using Use = memory::ColumnWalk::Use;
-  Unit& unit = units_[job.id];
-  std::vector<memory::ColumnWalk::Table> tables;
-  std::vector<memory::Values> sums;  // by table
-  for (size_t s = 0; s < unit.slices.size(); ++s) {
-    if (!unit.active[s]) continue;
-    tables.push_back({{&unit.slices[s], unit.reduced_before ? Use::kUpdate : Use::kOverwrite}});
-    sums.push_back(reduced(job, s));
-  }
-  walk_.visit(tables, [&](const memory::ColumnWalk::Chunk& chunk) {
-    const memory::Values slice = chunk.columns[0];
-    put_or_add(slice, sums[chunk.table].part(chunk.range.begin, chunk.range.size()),
-               unit.reduced_before);
-    if (sync_ == Sync::kLast) memory::add_squares(squares_, slice);
-  });
-  unit.reduced_before = true;
-}
-
-// What arrived in the wire's type becomes the gradient of the part this rank owns.
-void GradientReducer::widen_own(UnitId id) {
-  if (!narrows()) return;
-  for (size_t s = 0; s < units_[id].slots.size(); ++s) {
-    const memory::Range range = cache_.own_range(id, s);
-    if (units_[id].active[s])
-      memory::widen_in_place(full(id, s).data, range.begin, range.end, wire_);
-  }
 }
 
 }  // namespace hydrofoil::zero

@@ -14,12 +14,14 @@
 // Units whose gradients may come in several parts (hold_back) have their turn after all others.
 // Sums run over ranks 0..N-1 in order: the result equals one rank's accumulation of N
 // micro-batches. Slices may lie in files: they are then written, or added to, by a thread of its
-// own beside the rest of backward.
+// own beside the rest of backward. Or somebody consumes each unit's gradient as soon as it is
+// final, in the middle of backward: then few units have gradients at a time.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <future>
 #include <memory>
 #include <optional>
@@ -64,7 +66,10 @@ class GradientReducer {
     kEach,  // what the stage reduces after every micro-batch
     kLast,  // the last before a step: whatever has not travelled yet
   };
-  void begin_micro_batch(Sync sync);
+  // With kLast, `consumer` is told of each unit as soon as own() of it is final, in the order of
+  // reductions. True: it has used it, which is then gone; false: it will, own() stays.
+  using Consumer = std::function<bool(memory::UnitId unit)>;
+  void begin_micro_batch(Sync sync, Consumer consumer = {});
   // Where to put (add = false) or add a gradient: numel of the tensor, contiguous.
   struct Landing {
     memory::Values to;
@@ -79,12 +84,15 @@ class GradientReducer {
   // After the finish of kLast, or reduce_rest: the summed gradient of cache.own_range(unit,
   // segment).
   memory::Column own(memory::UnitId unit, size_t segment) const;
-  // Adds the squares of all of them, without reading files: they were taken as they went there.
+  // Adds the squares of all of them. Those of what goes into files, or is consumed, are taken on
+  // the way.
   void add_squares(kernels::SumOfSquares& sum) const;
   // Whether any tensor of the segment is trainable; only such segments hold gradients.
   bool active(memory::UnitId unit, size_t segment) const { return units_[unit].active[segment]; }
   // After the step: the next gradients start from nothing.
   void clear();
+  // Between steps: buffers and slices in memory, kept for the next gradients otherwise, go.
+  void let_go();
 
  private:
   struct Slot {
@@ -126,12 +134,16 @@ class GradientReducer {
   void keep(const InFlight& job);
   void keep_in_files(const InFlight& job);
   bool await_kept();
+  void give_slices(memory::UnitId id, Unit& unit);
+  void deliver(memory::UnitId id);
   void widen_own(memory::UnitId id);
   size_t whole_units() const;  // that have a buffer
   bool reduces_now() const {
     if (partition_) return sync_ != Sync::kNone;
-    return cache_.group().size() > 1 && sync_ == Sync::kLast;
+    return sync_ == Sync::kLast && (travels() || consumer_);
   }
+  // One rank that keeps whole units has nobody to send them to.
+  bool travels() const { return partition_ || cache_.group().size() > 1; }
 
   const memory::ParameterCache& cache_;
   const bool partition_;
@@ -139,9 +151,10 @@ class GradientReducer {
   memory::Ledger& ledger_;
   const std::unique_ptr<memory::FileTier> tier_;
   memory::ColumnWalk walk_;
-  kernels::SumOfSquares squares_;  // of slices in files, once they are complete
-  std::future<void> keeping_;      // a unit on its way there
-  memory::UnitId kept_ = 0;        // which
+  Consumer consumer_;                 // of this micro-batch
+  kernels::SumOfSquares squares_;     // of what went into files, or was consumed
+  std::shared_future<void> keeping_;  // a unit on its way there; or why one did not get there
+  memory::UnitId kept_ = 0;           // which
   std::vector<Unit> units_;
   std::vector<std::pair<size_t, comm::SharedBytes>> idle_;  // whole-unit buffers by size in bytes
   std::deque<InFlight> in_flight_;

@@ -4,12 +4,12 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <numeric>
 #include <stdexcept>
 #include <utility>
 
 #include "hydrofoil/core/parallel.h"
 #include "hydrofoil/kernels/convert.h"
-#include "hydrofoil/kernels/grain.h"
 #include "hydrofoil/kernels/norm.h"
 #include "hydrofoil/optim/clip.h"
 
@@ -18,6 +18,16 @@ namespace hydrofoil::zero {
 using memory::ColumnWalk;
 using memory::Range;
 using memory::UnitId;
+
+namespace {
+
+std::vector<UnitId> all_units(const memory::ParameterCache& cache) {
+  std::vector<UnitId> units(cache.units());
+  std::iota(units.begin(), units.end(), UnitId{0});
+  return units;
+}
+
+}  // namespace
 
 ShardedOptimizer::ShardedOptimizer(memory::ParameterCache& cache, const optim::UpdateRule& rule,
                                    Groups group_of, OptimizerOptions options,
@@ -83,6 +93,21 @@ void ShardedOptimizer::start_average(UnitId unit, size_t segment) {
   });
 }
 
+void ShardedOptimizer::move_masters(memory::FileTier* file) {
+  move(file, true);
+}
+
+void ShardedOptimizer::move_states(memory::FileTier* file) {
+  move(file, false);
+}
+
+void ShardedOptimizer::move(memory::FileTier* file, bool masters) {
+  for (const auto& unit : states_)
+    for (const auto& [kept, updates] : unit)
+      for (size_t array = 0; kept && array < store_.arrays(kept->id).size(); ++array)
+        if (masters == (kept->master == array)) store_.move(kept->id, array, file);
+}
+
 void ShardedOptimizer::follow_edit(UnitId unit) {
   for (size_t s = 0; s < states_[unit].size(); ++s)
     if (const auto& kept = states_[unit][s].kept; kept && kept->master) load_master(unit, s);
@@ -120,192 +145,126 @@ StepOutcome ShardedOptimizer::step(const GradientReducer& gradients, const StepI
   StepOutcome outcome{.gradient_norm = gradient_norm(gradients, inputs.divisor)};
   if (!std::isfinite(outcome.gradient_norm)) return outcome;
   const double clip = optim::clip_coefficient(outcome.gradient_norm, inputs.max_norm);
-  const auto scale = static_cast<float>(clip / inputs.divisor);
-  auto places = count_updates(gradients);
-  if (rule_.measure) measure(gradients, inputs, scale, places);
+  step_ = {.gradients = &gradients,
+           .groups = {inputs.groups.begin(), inputs.groups.end()},
+           .divisor = inputs.divisor,
+           .gradient_scale = static_cast<float>(clip / inputs.divisor)};
+  keep_all();
+  const auto units = all_units(cache_);
+  count_updates(units, 1);
+  if (rule_.measure) measure(places_of(units));
   cache_.begin_update();
-  outcome.applied = true;
-  if (!options_.files && !cache_.options().files) {
-    update_all(gradients, inputs, scale, places);
-    return outcome;
+  if (beside()) {
+    start_worker();
+    hand_over(units, true);
+  } else {
+    update_units(units);
+    cache_.end_update();
   }
-  worker_ =
-      std::thread([this, &gradients, scale, kept = StepInputs(inputs), places = std::move(places),
-                   groups = std::vector(inputs.groups.begin(), inputs.groups.end())]() mutable {
-        set_compute_threads(1);  // the others belong to the forward
-        kept.groups = groups;
-        try {
-          update_all(gradients, kept, scale, places);
-        } catch (...) {
-          failure_ = std::current_exception();
-          cache_.abandon_update(failure_);
-        }
-      });
+  outcome.applied = true;
   return outcome;
 }
 
+void ShardedOptimizer::begin(const GradientReducer& gradients, const StepInputs& inputs) {
+  if (inputs.max_norm > 0 || rule_.measure)
+    throw std::logic_error("ShardedOptimizer: all norms come first, a step in parts has none");
+  step_ = {.gradients = &gradients,
+           .groups = {inputs.groups.begin(), inputs.groups.end()},
+           .divisor = inputs.divisor,
+           .gradient_scale = static_cast<float>(1 / inputs.divisor)};
+  keep_all();
+  if (beside()) start_worker();
+}
+
+bool ShardedOptimizer::update(UnitId unit) {
+  kernels::SumOfSquares so_far;
+  step_.gradients->add_squares(so_far);
+  cache_.begin_update(unit);
+  const std::span units(&unit, 1);
+  if (!std::isfinite(so_far.value())) {
+    cache_.publish(unit);  // as it was
+    return true;
+  }
+  count_updates(units, 1);
+  step_.counted.push_back(unit);
+  for (const Place& place : places_of(units))  // a slice may hold padding only
+    if (!runs(place, {0, cache_.own_range(unit, place.segment).size()}).empty()) step_.changed = 1;
+  if (!beside()) {
+    update_units(units);
+    return true;
+  }
+  hand_over(units, false);
+  return false;
+}
+
+StepOutcome ShardedOptimizer::end() {
+  if (beside()) {
+    hand_over({}, true);
+  } else {
+    cache_.end_update();
+  }
+  StepOutcome outcome{.gradient_norm = gradient_norm(*step_.gradients, step_.divisor)};
+  outcome.applied = std::isfinite(outcome.gradient_norm);
+  if (outcome.applied) return outcome;
+  finish();
+  cache_.group().all_reduce({&step_.changed, 1, DType::kF64}, comm::Reduce::kMax,
+                            {comm::Purpose::kControl, "units updated"});
+  outcome.partly = step_.changed > 0;
+  if (!outcome.partly) count_updates(step_.counted, -1);
+  return outcome;
+}
+
+void ShardedOptimizer::start_worker() {
+  last_ = false;
+  worker_ = std::thread([this] {
+    set_compute_threads(1);  // the others belong to whatever goes on meanwhile
+    try {
+      work();
+    } catch (...) {
+      failure_ = std::current_exception();
+      cache_.abandon_update(failure_);
+    }
+  });
+}
+
+void ShardedOptimizer::hand_over(std::span<const UnitId> units, bool last) {
+  {
+    const std::lock_guard lock(mutex_);
+    waiting_.insert(waiting_.end(), units.begin(), units.end());
+    last_ = last;
+  }
+  handed_over_.notify_one();
+}
+
+// As many units at a time as wait: the chunks of all of them are read ahead.
+void ShardedOptimizer::work() {
+  for (bool last = false; !last;) {
+    std::vector<UnitId> units;
+    {
+      std::unique_lock lock(mutex_);
+      handed_over_.wait(lock, [&] { return last_ || !waiting_.empty(); });
+      units.swap(waiting_);
+      last = last_;
+    }
+    update_units(units);
+  }
+  cache_.end_update();
+}
+
 void ShardedOptimizer::finish() {
-  if (worker_.joinable()) worker_.join();
+  stop_worker();
   if (failure_) std::rethrow_exception(failure_);
 }
 
 ShardedOptimizer::~ShardedOptimizer() {
-  if (worker_.joinable()) worker_.join();
+  stop_worker();
 }
 
-// Every segment is a table: what is kept of it, its parameters, its gradient.
-void ShardedOptimizer::walk(const GradientReducer& gradients, std::span<const Place> places,
-                            ColumnWalk::Use parameters, const Visitor& visitor,
-                            const std::function<void(size_t place)>& settled) {
-  std::vector<memory::Column> sums;  // the gradients
-  for (const auto& [unit, segment] : places) sums.push_back(gradients.own(unit, segment));
-  std::vector<ColumnWalk::Table> tables(places.size());
-  for (size_t i = 0; i < places.size(); ++i) {
-    const auto& [unit, segment] = places[i];
-    for (const auto& array : store_.arrays(states_[unit][segment].kept->id))
-      tables[i].push_back({&array, ColumnWalk::Use::kUpdate});
-    tables[i].push_back({&cache_.own(unit, segment), parameters});
-    tables[i].push_back({&sums[i], ColumnWalk::Use::kRead});
-  }
-  store_.visit(
-      tables,
-      [&](const ColumnWalk::Chunk& chunk) {
-        const Place& place = places[chunk.table];
-        for (const Run& run : runs(gradients, place, chunk.range)) visitor(place, run, chunk);
-      },
-      settled);
-}
-
-void ShardedOptimizer::update_all(const GradientReducer& gradients, const StepInputs& inputs,
-                                  float gradient_scale, std::span<const Place> places) {
-  for (UnitId unit = 0; unit < cache_.units(); ++unit) cache_.await_readers(unit);
-  UnitId done = 0;
-  const auto publish_before = [&](UnitId end) {
-    for (; done < end; ++done) cache_.publish(done);
-  };
-  walk(
-      gradients, places, ColumnWalk::Use::kUpdate,
-      [&](const Place& place, const Run& run, const ColumnWalk::Chunk& chunk) {
-        const auto [unit, segment] = place;
-        const auto all = arrays(place, run, chunk, gradient_scale);
-        rule_.update(all, inputs.groups[group_of_[unit][segment][run.tensor]],
-                     states_[unit][segment].updates[run.tensor]);
-        if (const auto average = states_[unit][segment].kept->average)
-          average_in(all.param, part(place, run, chunk, *average));
-      },
-      [&](size_t place) {
-        publish_before(place + 1 < places.size() ? places[place + 1].unit : cache_.units());
-      });
-  publish_before(cache_.units());
-  cache_.end_update();
-}
-
-// Of every tensor that is about to be updated. Returns their segments, in order of the units.
-std::vector<ShardedOptimizer::Place> ShardedOptimizer::count_updates(
-    const GradientReducer& gradients) {
-  std::vector<Place> places;
-  for (UnitId unit = 0; unit < cache_.units(); ++unit)
-    for (size_t s = 0; s < cache_.segments(unit).size(); ++s) {
-      if (!gradients.active(unit, s)) continue;
-      keep(unit, s);
-      places.push_back({unit, s});
-      auto& updates = states_[unit][s].updates;
-      for (size_t t = 0; t < updates.size(); ++t)
-        updates[t].count += gradients.trainable(unit, s, t) ? 1 : 0;
-    }
-  return places;
-}
-
-// Before any parameter changes: the norms of every tensor, and with them its trust ratio. Exact
-// like the gradient's norm, so that the ratios do not depend on ranks, stages or the size of
-// chunks.
-void ShardedOptimizer::measure(const GradientReducer& gradients, const StepInputs& inputs,
-                               float gradient_scale, std::span<const Place> places) {
-  std::vector<std::vector<optim::LambNorms>> norms;  // by place, tensor
-  for (const auto& [unit, segment] : places)
-    norms.emplace_back(states_[unit][segment].updates.size());
-  walk(gradients, places, ColumnWalk::Use::kRead,
-       [&](const Place& place, const Run& run, const ColumnWalk::Chunk& chunk) {
-         const auto [unit, segment] = place;
-         rule_.measure(arrays(place, run, chunk, gradient_scale),
-                       inputs.groups[group_of_[unit][segment][run.tensor]],
-                       states_[unit][segment].updates[run.tensor], run.flat.begin,
-                       norms[chunk.table][run.tensor]);
-       });
-  std::vector<kernels::SumOfSquares*> sums;
-  for (auto& tensors : norms)
-    for (auto& [parameter, direction] : tensors) sums.insert(sums.end(), {&parameter, &direction});
-  add_up(sums, "norms of tensors");
-  for (size_t p = 0; p < places.size(); ++p) {
-    const auto [unit, segment] = places[p];
-    for (size_t t = 0; t < norms[p].size(); ++t)
-      states_[unit][segment].updates[t].trust_ratio =
-          optim::trust_ratio(norms[p][t], inputs.groups[group_of_[unit][segment][t]]);
-  }
-}
-
-// Trainable tensors that share a group and a step count; one by one where norms are measured.
-std::vector<ShardedOptimizer::Run> ShardedOptimizer::runs(const GradientReducer& gradients,
-                                                          const Place& place, Range own) const {
-  const auto [unit, segment] = place;
-  const auto& updates = states_[unit][segment].updates;
-  const auto& groups = group_of_[unit][segment];
-  const size_t own_begin = cache_.own_range(unit, segment).begin;
-  std::vector<Run> result;
-  bool open = false;  // the last run may grow
-  for (const auto& piece :
-       cache_.segments(unit)[segment].layout.pieces({own_begin + own.begin, own_begin + own.end})) {
-    const size_t end = piece.flat_offset + piece.count, t = piece.tensor;
-    const bool trainable = gradients.trainable(unit, segment, t);
-    const bool joins = open && !rule_.measure && groups[t] == groups[result.back().tensor] &&
-                       updates[t] == updates[result.back().tensor];
-    if (trainable && joins)
-      result.back().flat.end = end;
-    else if (trainable)
-      result.push_back({t, {piece.flat_offset, end}});
-    open = trainable;
-  }
-  return result;
-}
-
-memory::Values ShardedOptimizer::part(const Place& place, const Run& run,
-                                      const ColumnWalk::Chunk& chunk, size_t column) const {
-  const size_t first = cache_.own_range(place.unit, place.segment).begin + chunk.range.begin;
-  return chunk.columns[column].part(run.flat.begin - first, run.flat.size());
-}
-
-optim::UpdateArrays ShardedOptimizer::arrays(const Place& place, const Run& run,
-                                             const ColumnWalk::Chunk& chunk,
-                                             float gradient_scale) const {
-  const auto [unit, segment] = place;
-  const auto master = states_[unit][segment].kept->master;
-  const auto of = [&](size_t column) { return part(place, run, chunk, column); };
-  const size_t gradient = chunk.columns.size() - 1, parameter = gradient - 1;
-  optim::UpdateArrays result{.param = of(master.value_or(parameter)),
-                             .grad = of(gradient),
-                             .low = master ? of(parameter) : memory::Values{},
-                             .grad_scale = gradient_scale};
-  for (size_t i = 0; i < rule_.states.size(); ++i) result.states[i] = of(i);
-  if (options_.rounding_seed) {
-    const auto step = static_cast<uint64_t>(states_[unit][segment].updates[run.tensor].count);
-    result.rounding = {.seed = *options_.rounding_seed,
-                       .stream = uint64_t{unit} << 16 | segment,
-                       .step = step,
-                       .first = run.flat.begin};
-  }
-  return result;
-}
-
-void ShardedOptimizer::average_in(const memory::Values& parameters,
-                                  const memory::Values& average) const {
-  const auto gain = static_cast<float>(1 - options_.average_decay);
-  memory::for_each_chunk(average.count, parameters.is_wide(), [&](size_t at, size_t count) {
-    memory::Wide wide(parameters.part(at, count));
-    const auto now = wide.floats(), mean = average.part(at, count).floats();
-    parallel_for(count, kernels::kGrain, [&](size_t begin, size_t end) {
-      for (size_t i = begin; i < end; ++i) mean[i] += gain * (now[i] - mean[i]);
-    });
-  });
+// When it has done what was handed over, also of a step that nobody ended.
+void ShardedOptimizer::stop_worker() {
+  if (!worker_.joinable()) return;
+  hand_over({}, true);
+  worker_.join();
 }
 
 }  // namespace hydrofoil::zero

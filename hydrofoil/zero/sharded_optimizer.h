@@ -2,9 +2,11 @@
 // One optimizer step over the slices this rank owns: norm, clip, update, publish.
 #pragma once
 
+#include <condition_variable>
 #include <cstdint>
 #include <exception>
 #include <functional>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -43,6 +45,7 @@ struct StepInputs {
 struct StepOutcome {
   double gradient_norm = 0;  // after the divisor, before clipping
   bool applied = false;  // false: the gradient was not finite, and every rank skipped the update
+  bool partly = false;   // or, of a step in parts, some were too late to skip it
 };
 
 class ShardedOptimizer {
@@ -61,6 +64,16 @@ class ShardedOptimizer {
   // own updates and publishes unit after unit, in forward order, while the next forward begins.
   // Nothing is guessed, so nothing has to be undone. The gradients must stay until finish().
   StepOutcome step(const GradientReducer& gradients, const StepInputs& inputs);
+  // The same in parts, for gradients that are not kept until the norm is known: begin(), then
+  // update() for every unit when its gradient is final, while backward goes on, then end(). All
+  // ranks alike. Without clipping, and for rules that measure no norms. What is updated cannot be
+  // taken back: where a gradient that is not finite is the first (the loss was none), every rank
+  // has skipped the update; where it came later, parts of the model have been updated. With files
+  // units are updated on a thread of its own here too, while backward and the next forward go on.
+  void begin(const GradientReducer& gradients, const StepInputs& inputs);
+  // False: its gradient must stay until finish().
+  bool update(memory::UnitId unit);
+  StepOutcome end();
   // Waits for the update under way, if there is one; throws what ended it early. Before gradients
   // change, and before anything else is asked of this class.
   void finish();
@@ -83,6 +96,10 @@ class ShardedOptimizer {
   // The average of what is kept starts anew from the parameters as they are.
   void start_average(memory::UnitId unit, size_t segment);
   StateStore& store() { return store_; }
+  // Moves what is kept in memory into the file, or back where `file` is null: master copies, or all
+  // else.
+  void move_masters(memory::FileTier* file);
+  void move_states(memory::FileTier* file);
   // The parameters of a unit were edited: what is kept of them here follows.
   void follow_edit(memory::UnitId unit);
   // Updates a tensor has seen: the t of Adam's bias correction.
@@ -97,6 +114,15 @@ class ShardedOptimizer {
     memory::UnitId unit;
     size_t segment;
   };
+  // What is being done.
+  struct Step {
+    const GradientReducer* gradients = nullptr;
+    std::vector<optim::Hyperparameters> groups;
+    double divisor = 1;
+    float gradient_scale = 1;
+    std::vector<memory::UnitId> counted = {};  // units whose updates have been
+    double changed = 0;                        // whether this rank has updated anything
+  };
   // Elements that are treated alike, as the first of their tensors.
   struct Run {
     size_t tensor;
@@ -104,25 +130,31 @@ class ShardedOptimizer {
   };
   using Visitor = std::function<void(const Place& place, const Run& run,
                                      const memory::ColumnWalk::Chunk& chunk)>;
-  void walk(const GradientReducer& gradients, std::span<const Place> places,
-            memory::ColumnWalk::Use parameters, const Visitor& visitor,
-            const std::function<void(size_t place)>& settled = {});
-  void update_all(const GradientReducer& gradients, const StepInputs& inputs, float gradient_scale,
-                  std::span<const Place> places);
+  void walk(std::span<const Place> places, memory::ColumnWalk::Use parameters,
+            const Visitor& visitor, const std::function<void(size_t place)>& settled = {});
+  bool beside() const { return options_.files || cache_.options().files; }
+  void update_units(std::span<const memory::UnitId> units);
+  void update_places(std::span<const Place> places,
+                     const std::function<void(size_t place)>& settled);
+  void start_worker();
+  void hand_over(std::span<const memory::UnitId> units, bool last);
+  void work();
+  void stop_worker();
   bool lies_in_file(memory::UnitId unit) const;
+  void move(memory::FileTier* file, bool masters);
   void load_master(memory::UnitId unit, size_t segment);
   void add_up(std::span<kernels::SumOfSquares* const> sums, std::string_view what) const;
   double gradient_norm(const GradientReducer& gradients, double divisor) const;
-  std::vector<Place> count_updates(const GradientReducer& gradients);
-  void measure(const GradientReducer& gradients, const StepInputs& inputs, float gradient_scale,
-               std::span<const Place> places);
-  std::vector<Run> runs(const GradientReducer& gradients, const Place& place,
-                        memory::Range own) const;
+  std::vector<Place> places_of(std::span<const memory::UnitId> units) const;
+  void keep_all();
+  void count_updates(std::span<const memory::UnitId> units, int by);
+  void measure(std::span<const Place> places);
+  std::vector<Run> runs(const Place& place, memory::Range own) const;
   // What the run has in a column of the chunk.
   memory::Values part(const Place& place, const Run& run, const memory::ColumnWalk::Chunk& chunk,
                       size_t column) const;
   optim::UpdateArrays arrays(const Place& place, const Run& run,
-                             const memory::ColumnWalk::Chunk& chunk, float gradient_scale) const;
+                             const memory::ColumnWalk::Chunk& chunk) const;
   void average_in(const memory::Values& parameters, const memory::Values& average) const;
 
   memory::ParameterCache& cache_;
@@ -131,8 +163,13 @@ class ShardedOptimizer {
   const OptimizerOptions options_;
   StateStore store_;
   std::vector<std::vector<SegmentState>> states_;
+  Step step_;
   std::thread worker_;          // an update under way
   std::exception_ptr failure_;  // what ended it
+  std::mutex mutex_;            // of what follows
+  std::condition_variable handed_over_;
+  std::vector<memory::UnitId> waiting_;  // for the worker
+  bool last_ = false;                    // no more will come
 };
 
 }  // namespace hydrofoil::zero

@@ -25,6 +25,17 @@ StateStore::Id StateStore::add(size_t count, const std::vector<DType>& arrays, b
   return kept_.size() - 1;
 }
 
+void StateStore::move(Id id, size_t array, memory::FileTier* file) {
+  Column& column = kept_[id][array];
+  if (column.tier() == file || (tier_ && column.tier() == tier_.get())) return;
+  Column moved =
+      file ? Column::in_file(column.count(), column.dtype(), *file)
+           : Column::in_memory(column.count(), column.dtype(), ledger_, Category::kOptimizer);
+  walk_.copy(column, moved);
+  walk_.let_go();
+  column = std::move(moved);
+}
+
 void StateStore::visit(std::span<const Id> ids, Use use, const Visitor& visitor) {
   std::vector<ColumnWalk::Table> tables(ids.size());
   for (size_t i = 0; i < ids.size(); ++i)

@@ -42,6 +42,10 @@ class StateStore {
   Id add(size_t count, const std::vector<DType>& arrays, bool in_file);
   std::span<const memory::Column> arrays(Id id) const { return kept_[id]; }
 
+  // Moves an array that lies in memory into the file, or back where `file` is null. One that was
+  // added as in_file stays.
+  void move(Id id, size_t array, memory::FileTier* file);
+
   // The chunks of each, in order.
   void visit(std::span<const Id> ids, Use use, const Visitor& visitor);
   // The same for tables of these and other columns. Buffers of the walk are gone when it ends.

@@ -66,6 +66,26 @@ TEST(Explain, KnowsWhatTheDeepSpeedSectionMakesEffective) {
   EXPECT_EQ(status("resident_parameter_bytes", stage3), Status::kHonoured);
 }
 
+TEST(Explain, SaysWhatNeedsAllGradientsBeforeTheFirstUpdate) {
+  const auto row = [](const std::string& deepspeed) {
+    Report report;
+    const auto run = read_run(
+        parse_json(R"({"update_in_backward": true, "deepspeed": )" + deepspeed + "}", "run.json"),
+        report);
+    const Row* found = report.find("update_in_backward");
+    EXPECT_EQ(run.updates_in_backward(), found->status == Status::kHonoured) << deepspeed;
+    return found->why;
+  };
+  EXPECT_EQ(row(R"({"gradient_clipping": 0})"), "");
+  EXPECT_THAT(row("{}"), HasSubstr("gradient_clipping"));
+  EXPECT_THAT(row(R"({"gradient_clipping": 0, "fp16": {"enabled": true}})"), HasSubstr("fp16"));
+  EXPECT_THAT(row(R"({"gradient_clipping": 0, "optimizer": {"type": "Lamb"}})"), HasSubstr("Lamb"));
+  Report report;
+  const std::string asked = R"({"deepspeed": {"gradient_clipping": 0,
+      "zero_optimization": {"stage": 3, "offload_optimizer": {"super_offload": true}}}})";
+  EXPECT_TRUE(read_run(parse_json(asked, "run.json"), report).updates_in_backward());
+}
+
 TEST(Explain, ShowsEverythingOrDifferencesOnRequest) {
   const Report report = report_of(R"({"gradient_clipping": 1.0, "steps_per_print": 3})");
   EXPECT_THAT(explain_text(report, Show::kEverything),

@@ -321,6 +321,30 @@ TEST_F(Train, BadInputIsNamedWithTheDocumentedCode) {
   }
 }
 
+TEST_F(Train, UpdatesInBackwardTakeTheMemoryThatIsPredicted) {
+  const Json unclipped{{"deepspeed", {{"gradient_clipping", 0}}}};
+  for (const char* ranks : {"1", "3"})
+    for (const int stage : {1, 3}) {
+      Json change = unclipped;
+      change["deepspeed"]["zero_optimization"]["stage"] = stage;
+      fs::remove_all(output());
+      const Ended plain = hydrofoil({"train", run_file(change), "--ranks", ranks, "--json"});
+      ASSERT_EQ(plain.code, 0) << plain.err;
+      change["deepspeed"]["zero_optimization"]["offload_optimizer"]["super_offload"] = true;
+      fs::remove_all(output());
+      const Ended run = hydrofoil({"train", run_file(change), "--ranks", ranks, "--json"});
+      ASSERT_EQ(run.code, 0) << run.err;
+      EXPECT_EQ(losses(events(run.out)), losses(events(plain.out)));
+      const auto gradients = [](const Ended& ended, const char* when) {
+        return events(ended.out).back()[when]["memory_bytes"]["gradients"].get<double>();
+      };
+      EXPECT_NEAR(gradients(run, "measured"), gradients(run, "predicted"),
+                  0.05 * gradients(run, "predicted"))
+          << "stage " << stage << ", ranks " << ranks;
+      EXPECT_LT(gradients(run, "measured"), gradients(plain, "measured"));
+    }
+}
+
 TEST_F(Train, AnExistingOutputIsRefusedWithoutResume) {
   ASSERT_EQ(hydrofoil({"train", run_file({{"steps", 1}})}).code, 0);
   const Ended again = hydrofoil({"train", run_file({{"steps", 1}})});

@@ -108,6 +108,21 @@ TEST(MemoryPlan, CountsWhatAnElementTakes) {
   EXPECT_EQ(plan_memory(model, plain_sgd).optimizer, 0u);
 }
 
+TEST(MemoryPlan, GradientsThatAreUsedAsTheyComeTakeTwoUnits) {
+  const Model model = odd_model();
+  for (const int ranks : {1, 3})
+    for (int stage = 0; stage <= 3; ++stage) {
+      RunShape run{.ranks = ranks, .stage = stage, .update_in_backward = true};
+      const uint64_t whole = 4 * sums(model, ranks).neighbours;
+      EXPECT_EQ(plan_memory(model, run).gradients,
+                stage >= 2 && ranks > 1 ? whole + whole / static_cast<uint64_t>(ranks) : whole);
+      run.accumulation = 2;
+      RunShape plain = run;
+      plain.update_in_backward = false;
+      EXPECT_EQ(plan_memory(model, run).gradients, plan_memory(model, plain).gradients);
+    }
+}
+
 TEST(MemoryPlan, OfStateInFilesMemoryHoldsTheBuffers) {
   const Model model = model_of(gpt2_small());
   const RunShape here{.ranks = 2, .stage = 1};

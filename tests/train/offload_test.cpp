@@ -2,16 +2,19 @@
 // Where optimizer states, gradients and parameters lie must not change one bit of the training.
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
+#include <optional>
 
 #include "hydrofoil/checkpoint/save.h"
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/train/model.h"
 #include "hydrofoil/train/snapshot.h"
+#include "tests/support/faults.h"
 #include "tests/support/ranks.h"
+#include "tests/support/scratch.h"
 #include "tests/train/batches.h"
 
 namespace hydrofoil::train {
@@ -28,19 +31,22 @@ struct Training {
   DType storage = DType::kF32, states = DType::kF32;
   bool files = false;            // of states, and of gradients that are sliced
   bool parameter_files = false;  // stage 3
+  bool in_backward = false;      // units are updated there
   double share = 1;
   size_t chunk_elements = 4096;
   int64_t accumulation = 1, steps = 6;
+  std::filesystem::path folder = testing::TempDir();
 };
 
 EngineOptions options_of(const Training& run) {
   EngineOptions options{.stage = run.stage,
                         .accumulation = run.accumulation,
-                        .gradient_clipping = 0.5,
+                        .gradient_clipping = run.in_backward ? 0 : 0.5,
                         .storage = run.storage,
                         .states = run.states,
+                        .update_in_backward = run.in_backward,
                         .groups = {{.lr = 1e-2, .weight_decay = 0.1}}};
-  const memory::FileTierOptions tier{.folder = testing::TempDir(),
+  const memory::FileTierOptions tier{.folder = run.folder,
                                      .io = {.block_bytes = 4096, .queue_depth = 2},
                                      .buffers = 3,
                                      .chunk_elements = run.chunk_elements};
@@ -152,42 +158,196 @@ TEST(Offload, MemoryHoldsNoSliceOfWhatLiesInFiles) {
     });
 }
 
-// The descriptor of a scratch file: what a failing disk would act upon.
-int scratch_descriptor() {
-  for (int fd = 0; fd < 256; ++fd) {
-    std::error_code none;
-    const auto target =
-        std::filesystem::read_symlink("/proc/self/fd/" + std::to_string(fd), none).string();
-    if (target.find(testing::TempDir()) == 0 && target.find("(deleted)") != std::string::npos)
-      return fd;
-  }
-  return -1;
+// --- failing disks
+
+// What lies in files, in the order these are made.
+enum class Victim : uint8_t { kParameters, kGradients, kStates };
+
+// What ends training where one file fails in the middle of a step; twice, as it must stay so.
+std::vector<std::string> errors_of(Model& model, const std::filesystem::path& folder, Victim victim,
+                                   test::Fault fault) {
+  const auto backward = [&](int64_t micro) {
+    const auto loss = batch_loss(*model.program, batch_at(micro), false);
+    model.engine->backward(loss.sum, loss.weight);
+    model.engine->step();
+  };
+  for (int64_t micro = 0; micro < 5; ++micro) backward(micro);  // two steps and a half
+  const auto files = test::scratch_descriptors(folder);
+  const test::BrokenFile broken(files.at(static_cast<size_t>(victim)), fault);
+  std::vector<std::string> lines;
+  for (int64_t micro = 5; micro < 9 && lines.size() < 2; ++micro) try {
+      backward(micro);
+    } catch (const Error& error) {
+      lines.push_back(error.line());
+    }
+  return lines;
 }
 
-// The update goes on beside the next forward: its failure must reach whoever waits for it.
-TEST(Offload, AFailingDiskEndsTheNextStep) {
+// Wherever it strikes: in a parameter that comes in, in a gradient that is written beside backward,
+// in an update beside the next forward.
+TEST(FailingDisk, EndsTrainingWithItsReasonAndLeavesNothing) {
+  using test::Fault;
+  const test::Scratch scratch;
+  Training run{.stage = 3,
+               .files = true,
+               .parameter_files = true,
+               .chunk_elements = 1024,
+               .accumulation = 2,
+               .folder = scratch.path()};
+  for (int round = 0; round < 6; ++round)
+    for (const auto& [fault, words] : {std::pair{Fault::kDevice, "Input/output error"},
+                                       {Fault::kTruncated, "the file ends at "},
+                                       {Fault::kGarbage, "came back other than they were written"},
+                                       {Fault::kNoGrowth, "File too large"}}) {
+      const auto victim = static_cast<Victim>(round / 2);
+      run.in_backward = round % 2 == 1;
+      const auto before = test::open_descriptors();
+      test::run_ranks(1, [&](const comm::Communicator& group) {
+        Model model = make(group, run);
+        const auto lines = errors_of(model, scratch.path(), victim, fault);
+        ASSERT_EQ(lines.size(), 2u) << words;
+        for (const auto& line : lines)
+          EXPECT_THAT(line, testing::AllOf(testing::HasSubstr(words),
+                                           testing::HasSubstr(scratch.path().string())))
+              << "file " << static_cast<int>(victim);
+      });
+      EXPECT_EQ(test::open_descriptors(), before) << words;
+      EXPECT_TRUE(std::filesystem::is_empty(scratch.path()));
+    }
+}
+
+// Nobody waits for good for a rank whose disk fails, and the last checkpoint goes on as if nothing
+// had been.
+TEST(FailingDisk, OfOneRankEndsAllAndTheCheckpointLoads) {
+  const test::Scratch disk, root;
+  const Training run{
+      .ranks = 3, .stage = 3, .files = true, .parameter_files = true, .folder = disk.path()};
+  const auto expected = train(run);
+  for (const size_t victim : {0u, 4u, 8u}) {  // of three kinds and ranks
+    EXPECT_THROW(
+        test::run_ranks(3,
+                        [&](const comm::Communicator& group) {
+                          Model model = make(group, run);
+                          for (int64_t step = 0; step < 3; ++step) train_step(model, step);
+                          checkpoint::save(group,
+                                           snapshot(*model.engine, {.step = 3, .attempts = 3}, {}),
+                                           {.root = root.path(), .keep = 1, .created_by = "test"});
+                          std::optional<test::BrokenFile> broken;
+                          if (group.rank() == 0)
+                            broken.emplace(test::scratch_descriptors(disk.path()).at(victim),
+                                           test::Fault::kDevice);
+                          for (int64_t step = 3; step < 6; ++step) train_step(model, step);
+                        }),
+        Error);
+    EXPECT_TRUE(std::filesystem::is_empty(disk.path()));
+    test::run_ranks(3, [&](const comm::Communicator& group) {
+      Model model = make(group, run);
+      EXPECT_EQ(restore(*model.engine, checkpoint::Reader(root.path())).step, 3);
+      for (int64_t step = 3; step < run.steps; ++step)
+        EXPECT_EQ(train_step(model, step), expected[static_cast<size_t>(step)]);
+      group.barrier();
+    });
+  }
+}
+
+TEST(Offload, KeepsNoDescriptorOverSteps) {
+  const auto before = test::open_descriptors();
   test::run_ranks(1, [&](const comm::Communicator& group) {
-    Model model = make(group, {.files = true});
-    for (int64_t step = 0; step < 2; ++step) train_step(model, step);
-    model.engine->optimizer();  // done
-    ASSERT_EQ(::ftruncate(scratch_descriptor(), 0), 0);
-    train_step(model, 2);
-    for (int i = 0; i < 2; ++i) try {
-        train_step(model, 3);
-        FAIL() << "trained on without its state";
-      } catch (const Error& error) {
-        EXPECT_NE(error.line().find(testing::TempDir()), std::string::npos) << error.line();
+    Model model = make(group, {.stage = 3, .files = true, .parameter_files = true});
+    train_step(model, 0);
+    const auto during = test::open_descriptors();
+    for (int64_t step = 1; step < 20; ++step) train_step(model, step);
+    EXPECT_EQ(test::open_descriptors(), during);
+  });
+  EXPECT_EQ(test::open_descriptors(), before);
+}
+
+// --- offload_states
+
+using memory::Category;
+
+size_t bytes_of(Model& model, Category category) {
+  return model.engine->ledger().bytes(category);
+}
+
+TEST(OffloadStates, LeaveMemoryAndComeBackAsTheyWere) {
+  const test::Scratch folder;
+  for (const auto storage : {DType::kF32, DType::kBF16})
+    for (const int ranks : {1, 3})
+      for (const int stage : {0, 1, 2, 3}) {
+        const Training run{.ranks = ranks, .stage = stage, .storage = storage, .steps = 3};
+        const auto expected = train(run);
+        test::run_ranks(ranks, [&](const comm::Communicator& group) {
+          Model model = make(group, run);
+          for (int64_t step = 0; step < run.steps; ++step) {
+            EXPECT_EQ(train_step(model, step), expected[static_cast<size_t>(step)])
+                << "stage " << stage << ", ranks " << ranks << ", " << name_of(storage);
+            const size_t parameters = bytes_of(model, Category::kParameters),
+                         optimizer = bytes_of(model, Category::kOptimizer);
+            model.engine->offload_states({.folder = folder.path()});
+            for (const auto category :
+                 {Category::kParameters, Category::kGradients, Category::kOptimizer})
+              EXPECT_EQ(bytes_of(model, category), 0u) << memory::name_of(category);
+            model.engine->reload_states();
+            EXPECT_EQ(bytes_of(model, Category::kOptimizer), optimizer);
+            EXPECT_LE(bytes_of(model, Category::kParameters), parameters);
+            EXPECT_GT(bytes_of(model, Category::kParameters), 0u);
+          }
+          group.barrier();
+        });
       }
+  EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
+}
+
+// Between phases that need the weights only: they stay, and can be used.
+TEST(OffloadStates, TakeWhatIsNamed) {
+  test::run_ranks(2, [&](const comm::Communicator& group) {
+    const Training run{.ranks = 2, .stage = 2, .storage = DType::kBF16};
+    Model model = make(group, run);
+    const double loss = train_step(model, 0);
+    const size_t parameters = bytes_of(model, Category::kParameters),
+                 optimizer = bytes_of(model, Category::kOptimizer);
+    auto& engine = *model.engine;
+    engine.offload_states({.folder = testing::TempDir()},
+                          {.masters = false, .parameters = false, .gradients = false});
+    EXPECT_EQ(bytes_of(model, Category::kOptimizer), optimizer / 3) << "the masters stay";
+    EXPECT_EQ(bytes_of(model, Category::kParameters), parameters);
+    EXPECT_GT(bytes_of(model, Category::kGradients), 0u);
+    EXPECT_NE(batch_loss(*model.program, batch_at(0), false).sum.item<double>(), loss);
+    EXPECT_THROW(train_step(model, 1), Error) << "the optimizer is away";
+    EXPECT_THROW(engine.offload_states({.folder = testing::TempDir()}), Error);
+    engine.reload_states();
+    EXPECT_EQ(bytes_of(model, Category::kOptimizer), optimizer);
+    train_step(model, 1);
+    group.barrier();
+  });
+}
+
+TEST(OffloadStates, AreSaidToBeAwayWhereTheyAreUsed) {
+  test::run_ranks(1, [&](const comm::Communicator& group) {
+    for (const int stage : {0, 3}) {
+      Model model = make(group, {.stage = stage, .accumulation = 2});
+      const auto loss = batch_loss(*model.program, batch_at(0), false);
+      model.engine->backward(loss.sum, loss.weight);
+      EXPECT_THROW(model.engine->offload_states({.folder = testing::TempDir()}), Error)
+          << "gradients have been accumulated";
+      Model other = make(group, {.stage = stage});
+      other.engine->offload_states({.folder = testing::TempDir()});
+      try {
+        batch_loss(*other.program, batch_at(0), false);
+        ADD_FAILURE() << "computed with parameters that are away";
+      } catch (const Error& error) {
+        EXPECT_THAT(error.line(), testing::HasSubstr("reload_states()"));
+      }
+    }
   });
 }
 
 // From memory to files and back, over another stage and number of ranks.
 TEST(Offload, ACheckpointDoesNotKnowWhereStatesLay) {
-  const auto folder = std::filesystem::path(testing::TempDir()) /
-                      ("hydrofoil-offload-" + std::to_string(::getpid()));
+  const test::Scratch folder;
   for (const auto storage : {DType::kF32, DType::kBF16})
     for (const bool first_in_files : {false, true}) {
-      std::filesystem::remove_all(folder);
       const Training whole{.ranks = 2, .stage = 1, .storage = storage, .steps = 8};
       const auto expected = train(whole);
       test::run_ranks(2, [&](const comm::Communicator& group) {
@@ -197,19 +357,18 @@ TEST(Offload, ACheckpointDoesNotKnowWhereStatesLay) {
           Model model = make(group, run);
           for (int64_t step = 0; step < 4; ++step) train_step(model, step);
           checkpoint::save(group, snapshot(*model.engine, {.step = 4, .attempts = 4}, {}),
-                           {.root = folder, .keep = 1, .created_by = "test"});
+                           {.root = folder.path(), .keep = 1, .created_by = "test"});
           for (int64_t step = 4; step < 6; ++step)  // goes on unharmed
             EXPECT_EQ(train_step(model, step), expected[static_cast<size_t>(step)]);
         }
         run.files = run.parameter_files = !first_in_files, run.stage = 3;
         Model model = make(group, run);
-        EXPECT_EQ(restore(*model.engine, checkpoint::Reader(folder)).step, 4);
+        EXPECT_EQ(restore(*model.engine, checkpoint::Reader(folder.path())).step, 4);
         for (int64_t step = 4; step < 8; ++step)
           EXPECT_EQ(train_step(model, step), expected[static_cast<size_t>(step)]);
         group.barrier();
       });
     }
-  std::filesystem::remove_all(folder);
 }
 
 }  // namespace

@@ -222,6 +222,41 @@ TEST(GradientReducer, PartitionedGradientsHoldSlicesAndTwoUnits) {
   });
 }
 
+// Each once, in the order of reductions, complete, and gone when the next comes.
+TEST(GradientReducer, HandsEachUnitToWhoeverConsumesIt) {
+  for (const int stage : {0, 1, 2, 3})
+    for (const int ranks : {1, 3})
+      test::run_ranks(ranks, [&](const comm::Communicator& group) {
+        Fixture f(group, stage);
+        const size_t unit_bytes = f.cache.segments(0)[0].layout.numel() * sizeof(float);
+        for (int step = 0; step < 2; ++step) {
+          std::vector<UnitId> order;
+          kernels::SumOfSquares expected, seen;
+          f.reducer.begin_micro_batch(Sync::kLast, [&](UnitId unit) {
+            order.push_back(unit);
+            const auto own = f.reducer.own(unit, 0).values();
+            EXPECT_EQ(own.floats().size(), f.cache.own_range(unit, 0).size());
+            for (const float value : own.floats())
+              EXPECT_TRUE(value == 0.0F || value == static_cast<float>(ranks));
+            memory::add_squares(expected, own);
+            return true;
+          });
+          for (int u = kUnits - 1; u >= 0; --u)
+            for (const size_t t : {0, 1}) f.land(static_cast<UnitId>(u), t, 1.0F);
+          EXPECT_GE(order.size(), kUnits - 2U) << "before the end of backward";
+          f.reducer.finish_micro_batch();
+          f.reducer.add_squares(seen);
+          EXPECT_EQ(seen.value(), expected.value());
+          std::ranges::reverse(order);
+          EXPECT_EQ(order, (std::vector<UnitId>{0, 1, 2, 3, 4, 5}));
+          f.reducer.clear();
+        }
+        EXPECT_LE(f.ledger.peak_bytes(memory::Category::kGradients), 4 * unit_bytes);
+        f.reducer.let_go();
+        EXPECT_EQ(f.ledger.bytes(memory::Category::kGradients), 0u);
+      });
+}
+
 TEST(GradientReducer, ASecondGradientAfterTheReductionIsRefusedByName) {
   test::run_ranks(2, [](const comm::Communicator& group) {
     Fixture f(group, 2);

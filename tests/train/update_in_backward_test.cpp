@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+// Units that are updated in the middle of backward: the same training to the bit, gradients of two
+// or three units instead of all.
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <gtest/gtest.h>
+
+#include <limits>
+
+#include "hydrofoil/core/error.h"
+#include "hydrofoil/train/model.h"
+#include "tests/support/ranks.h"
+#include "tests/support/scratch.h"
+#include "tests/train/batches.h"
+
+namespace hydrofoil::train {
+namespace {
+
+spec::ModelSpec tiny() {
+  return spec::model_spec_from_hf(
+      R"({"model_type":"gpt2","vocab_size":97,"n_embd":36,"n_layer":5,"n_head":3,"n_positions":24})",
+      "test");
+}
+
+struct Training {
+  int ranks = 1, stage = 0;
+  bool in_backward = true;
+  DType storage = DType::kF32, wire = DType::kF32;
+  int64_t accumulation = 1;
+  bool recompute = false;
+  std::optional<std::filesystem::path> files = {};
+};
+
+Model make(const comm::Communicator& group, const Training& run) {
+  at::set_num_threads(1);
+  EngineOptions options{.stage = run.stage,
+                        .accumulation = run.accumulation,
+                        .gradient_clipping = 0,
+                        .storage = run.storage,
+                        .wire = run.wire,
+                        .update_in_backward = run.in_backward,
+                        .average_decay = 0.9,
+                        .groups = {{.lr = 1e-2, .weight_decay = 0.1}}};
+  if (run.files) {
+    const memory::FileTierOptions tier{.folder = *run.files,
+                                       .io = {.block_bytes = 4096, .queue_depth = 2},
+                                       .buffers = 3,
+                                       .chunk_elements = 4096};
+    options.state_files = {.tier = tier};
+    if (run.stage == 3) options.parameter_files = tier;
+  }
+  Model model = make_model(group, tiny(), options);
+  initialize(model, 3);
+  return model;
+}
+
+StepResult train_step(Model& model, int64_t step, bool recompute = false) {
+  const auto& group = model.engine->group();
+  for (int64_t micro = step * model.engine->options().accumulation;; ++micro) {
+    const auto loss =
+        batch_loss(*model.program, batch_at(micro * group.size() + group.rank(), 2), recompute);
+    model.engine->backward(loss.sum, loss.weight);
+    if (const auto result = model.engine->step(); result.boundary) return result;
+  }
+}
+
+std::vector<float> parameters_of(Model& model) {
+  std::vector<float> all;
+  model.engine->for_each_parameter([&](const auto& info, const auto& place) {
+    const auto values = values_of(*model.engine, place, info);
+    all.insert(all.end(), values.begin(), values.end());
+  });
+  return all;
+}
+
+struct Outcome {
+  std::vector<double> losses, norms;
+  std::vector<float> parameters;
+  bool operator==(const Outcome&) const = default;
+};
+
+Outcome train(const Training& run) {
+  Outcome outcome;
+  test::run_ranks(run.ranks, [&](const comm::Communicator& group) {
+    Model model = make(group, run);
+    for (int64_t step = 0; step < 4; ++step) {
+      const auto result = train_step(model, step, run.recompute);
+      EXPECT_TRUE(result.applied);
+      if (group.rank() > 0) continue;
+      outcome.losses.push_back(result.loss);
+      outcome.norms.push_back(result.gradient_norm);
+    }
+    const auto parameters = parameters_of(model);
+    if (group.rank() == 0) outcome.parameters = parameters;
+    group.barrier();
+  });
+  return outcome;
+}
+
+TEST(UpdateInBackward, ChangesNothingAtAnyStage) {
+  const test::Scratch folder;
+  for (const auto& [storage, accumulation] : {std::pair{DType::kF32, 1}, {DType::kBF16, 3}})
+    for (const int ranks : {1, 3})
+      for (const int stage : {0, 1, 2, 3}) {
+        Training run{.ranks = ranks,
+                     .stage = stage,
+                     .in_backward = false,
+                     .storage = storage,
+                     .accumulation = accumulation,
+                     .recompute = stage % 2 == 1};
+        const auto expected = train(run);
+        run.in_backward = true;
+        EXPECT_EQ(train(run), expected) << "stage " << stage << ", ranks " << ranks << ", "
+                                        << name_of(storage) << ", accumulation " << accumulation;
+        if (stage < 2) continue;
+        run.files = folder.path();
+        EXPECT_EQ(train(run), expected) << "in files, stage " << stage << ", ranks " << ranks;
+      }
+}
+
+TEST(UpdateInBackward, NorWithGradientsThatTravelInSixteenBits) {
+  for (const int ranks : {1, 2})
+    for (const int stage : {0, 1, 2}) {
+      Training run{.ranks = ranks, .stage = stage, .in_backward = false, .wire = DType::kBF16};
+      const auto expected = train(run);
+      run.in_backward = true;
+      EXPECT_EQ(train(run), expected) << "stage " << stage << ", ranks " << ranks;
+    }
+}
+
+TEST(UpdateInBackward, HoldsTheGradientsOfThreeUnits) {
+  for (const int ranks : {1, 2})
+    for (const int stage : {0, 1, 2, 3})
+      test::run_ranks(ranks, [&](const comm::Communicator& group) {
+        Model model = make(group, {.stage = stage});
+        for (int64_t step = 0; step < 2; ++step) train_step(model, step);
+        const auto& cache = model.engine->cache();
+        const auto& ledger = model.engine->ledger();
+        size_t largest = 0;
+        for (memory::UnitId unit = 0; unit < cache.units(); ++unit)
+          largest = std::max(largest, cache.unit_bytes(unit));
+        EXPECT_LE(ledger.peak_bytes(memory::Category::kGradients), 3 * largest)
+            << "stage " << stage << ", ranks " << ranks;
+        group.barrier();
+      });
+}
+
+TEST(UpdateInBackward, WaitsForTheStepWhereNobodyKnowsWhichBackwardIsTheLast) {
+  Outcome with, without;
+  for (auto* outcome : {&without, &with})
+    test::run_ranks(2, [&](const comm::Communicator& group) {
+      Model model = make(group, {.stage = 2, .in_backward = outcome == &with, .accumulation = 0});
+      for (int64_t step = 0; step < 3; ++step) {
+        const auto result = train_step(model, step);
+        if (group.rank() == 0) outcome->losses.push_back(result.loss);
+      }
+      group.barrier();
+    });
+  EXPECT_EQ(with, without);
+}
+
+// A loss that is none spoils the very first gradient: nothing has been updated yet.
+TEST(UpdateInBackward, SkipsAStepWhoseLossIsNotFinite) {
+  for (const int ranks : {1, 3})
+    for (const int stage : {0, 1, 3}) {
+      const auto expected = train({.ranks = ranks, .stage = stage});
+      Outcome outcome;
+      test::run_ranks(ranks, [&](const comm::Communicator& group) {
+        Model model = make(group, {.stage = stage});
+        for (int64_t step = 0; step < 4; ++step) {
+          if (step == 2) {
+            const auto loss = batch_loss(*model.program, batch_at(99), false);
+            const float factor =
+                group.rank() + 1 == ranks ? std::numeric_limits<float>::infinity() : 1;
+            model.engine->backward(loss.sum * factor, loss.weight);
+            EXPECT_FALSE(model.engine->step().applied);
+          }
+          const auto result = train_step(model, step);
+          if (group.rank() == 0) outcome.losses.push_back(result.loss);
+        }
+        const auto parameters = parameters_of(model);
+        if (group.rank() == 0) outcome.parameters = parameters;
+        group.barrier();
+      });
+      EXPECT_EQ(outcome.losses, expected.losses) << "stage " << stage << ", ranks " << ranks;
+      EXPECT_EQ(outcome.parameters, expected.parameters) << "as if never stepped";
+    }
+}
+
+// One that appears later finds other units updated: every rank says so, at the same place.
+TEST(UpdateInBackward, SaysWhereAStepIsHalfDone) {
+  for (const int ranks : {1, 3})
+    test::run_ranks(ranks, [&](const comm::Communicator& group) {
+      Model model = make(group, {.stage = 2});
+      const auto& spoiled = model.engine->tensor("transformer.h.1.mlp.c_fc.weight");
+      if (group.rank() + 1 == ranks)
+        spoiled.register_hook([](const at::Tensor& gradient) {
+          return gradient * std::numeric_limits<float>::quiet_NaN();
+        });
+      try {
+        train_step(model, 0);
+        ADD_FAILURE() << "went on with parts of an update";
+      } catch (const Error& error) {
+        EXPECT_EQ(error.code(), ExitCode::kNumeric) << error.line();
+      }
+      group.barrier();
+    });
+}
+
+TEST(UpdateInBackward, RefusesWhatNeedsAllGradientsFirst) {
+  test::run_ranks(1, [](const comm::Communicator& group) {
+    const EngineOptions base{.gradient_clipping = 0, .update_in_backward = true};
+    for (const int what : {0, 1, 2}) {
+      EngineOptions options = base;
+      if (what == 0) options.gradient_clipping = 1;
+      if (what == 1) options.loss_scale.dynamic = true;
+      if (what == 2) options.optimizer = "lamb";
+      EXPECT_THROW(make_model(group, tiny(), options), Error) << what;
+    }
+  });
+}
+
+}  // namespace
+}  // namespace hydrofoil::train
