@@ -18,7 +18,7 @@ constexpr size_t kPortionIds = 1 << 15;  // of a stream
 // What one encoding needs besides the tokenizer; used by one thread at a time.
 struct Scratch {
   PreTokenizer::Scratch split;
-  ByteBpe::Scratch bpe;
+  Bpe::Scratch bpe;
   Unigram::Scratch unigram;
   std::vector<int32_t> ids;
 };
@@ -111,7 +111,7 @@ struct Tokenizer::State {
   }
 
   const TokenizerSpec spec;
-  const ByteBpe bpe;
+  const Bpe bpe;
   const Normalizer normalizer;
   const PreTokenizer pre_tokenizer;
   std::optional<Unigram> unigram;

@@ -19,7 +19,7 @@
 #include <string_view>
 #include <vector>
 
-#include "hydrofoil/text/byte_bpe.h"
+#include "hydrofoil/text/bpe.h"
 #include "hydrofoil/text/normalizer.h"
 #include "hydrofoil/text/pre_tokenizer.h"
 #include "hydrofoil/text/unigram.h"

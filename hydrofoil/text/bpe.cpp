@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "hydrofoil/text/byte_bpe.h"
+#include "hydrofoil/text/bpe.h"
 
 #include <algorithm>
 #include <functional>
@@ -92,7 +92,7 @@ std::array<uint8_t, 256> byte_level_order() {
   return order;
 }
 
-ByteBpe::ByteBpe(const BpeSpec& spec, const std::vector<int32_t>& hidden)
+Bpe::Bpe(const BpeSpec& spec, const std::vector<int32_t>& hidden)
     : unknown_(spec.unknown),
       fuse_unknown_(spec.fuse_unknown),
       ignore_merges_(spec.ignore_merges),
@@ -118,7 +118,7 @@ ByteBpe::ByteBpe(const BpeSpec& spec, const std::vector<int32_t>& hidden)
 }
 
 // A pair that is listed twice keeps its last rank.
-void ByteBpe::add_merge(const BpeSpec& spec, uint32_t rank) {
+void Bpe::add_merge(const BpeSpec& spec, uint32_t rank) {
   const auto [left, right] = spec.merges[rank];
   const auto size = static_cast<int32_t>(spec.tokens.size());
   if (left < 0 || left >= size || right < 0 || right >= size)
@@ -135,7 +135,7 @@ void ByteBpe::add_merge(const BpeSpec& spec, uint32_t rank) {
   merges_[at] = {pair, rank, *result};
 }
 
-const ByteBpe::MergeSlot* ByteBpe::find_merge(int32_t left, int32_t right) const {
+const Bpe::MergeSlot* Bpe::find_merge(int32_t left, int32_t right) const {
   const uint64_t pair = key_of(left, right);
   const size_t mask = merges_.size() - 1;
   for (size_t at = slot_hash(pair) & mask;; at = (at + 1) & mask) {
@@ -144,18 +144,17 @@ const ByteBpe::MergeSlot* ByteBpe::find_merge(int32_t left, int32_t right) const
   }
 }
 
-std::optional<int32_t> ByteBpe::find(std::string_view token) const {
+std::optional<int32_t> Bpe::find(std::string_view token) const {
   const auto number = token_bytes_.find(token);
   if (!number) return std::nullopt;
   return token_ids_[*number];
 }
 
-bool ByteBpe::covers_all_bytes() const {
+bool Bpe::covers_all_bytes() const {
   return std::find(byte_ids_.begin(), byte_ids_.end(), -1) == byte_ids_.end();
 }
 
-void ByteBpe::encode_word(std::string_view word, Scratch& scratch,
-                          std::vector<int32_t>& ids) const {
+void Bpe::encode_word(std::string_view word, Scratch& scratch, std::vector<int32_t>& ids) const {
   if (word.size() > kCachedWordBytes) return merge_word(word, scratch, ids);
   if (scratch.words.size() >= kCacheWords) {
     scratch.words.clear();
@@ -172,7 +171,7 @@ void ByteBpe::encode_word(std::string_view word, Scratch& scratch,
              scratch.ids.begin() + scratch.ends[place.index]);
 }
 
-void ByteBpe::load_symbols(std::string_view word, Scratch& scratch) const {
+void Bpe::load_symbols(std::string_view word, Scratch& scratch) const {
   auto& symbols = scratch.symbols;
   symbols.clear();
   scratch.heap.clear();
@@ -192,7 +191,7 @@ void ByteBpe::load_symbols(std::string_view word, Scratch& scratch) const {
 }
 
 // Puts the merge of the symbol and its successor, if there is one, into the heap.
-void ByteBpe::queue_pair(uint32_t at, Scratch& scratch) const {
+void Bpe::queue_pair(uint32_t at, Scratch& scratch) const {
   auto& symbol = scratch.symbols[at];
   symbol.rank = kNone;
   if (symbol.next == kNone) return;
@@ -205,7 +204,7 @@ void ByteBpe::queue_pair(uint32_t at, Scratch& scratch) const {
 
 // Symbols form a list; the heap orders pairs by (rank, position). An entry is stale when its symbol
 // no longer stands before a pair of that rank.
-void ByteBpe::merge_word(std::string_view word, Scratch& scratch, std::vector<int32_t>& ids) const {
+void Bpe::merge_word(std::string_view word, Scratch& scratch, std::vector<int32_t>& ids) const {
   if (ignore_merges_)
     if (const auto whole = find(word); whole && !hidden_[*whole]) return ids.push_back(*whole);
   if (word.size() >= kNone) fail("a word of 4 GiB or more cannot be encoded");

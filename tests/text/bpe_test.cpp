@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "hydrofoil/text/byte_bpe.h"
+#include "hydrofoil/text/bpe.h"
 
 #include <gtest/gtest.h>
 
@@ -13,8 +13,8 @@
 namespace hydrofoil::text {
 namespace {
 
-std::vector<int32_t> encode(const ByteBpe& bpe, std::string_view word) {
-  ByteBpe::Scratch scratch;
+std::vector<int32_t> encode(const Bpe& bpe, std::string_view word) {
+  Bpe::Scratch scratch;
   std::vector<int32_t> ids;
   bpe.encode_word(word, scratch, ids);
   return ids;
@@ -63,10 +63,10 @@ BpeSpec random_spec(uint64_t seed, size_t merges) {
   return spec;
 }
 
-TEST(ByteBpe, EqualsTheDefinitionOnRandomModelsAndWords) {
+TEST(Bpe, EqualsTheDefinitionOnRandomModelsAndWords) {
   for (uint64_t seed = 0; seed < 60; ++seed) {
     const BpeSpec spec = random_spec(seed, 1 + seed % 23);
-    const ByteBpe bpe(spec);
+    const Bpe bpe(spec);
     const Philox random(seed, RandomUse::kTest, 1);
     for (uint64_t w = 0; w < 40; ++w) {
       std::string word;
@@ -77,9 +77,9 @@ TEST(ByteBpe, EqualsTheDefinitionOnRandomModelsAndWords) {
   }
 }
 
-TEST(ByteBpe, CacheGivesTheSameIdsAndSurvivesItsOwnRenewal) {
-  const ByteBpe bpe(random_spec(7, 20));
-  ByteBpe::Scratch scratch;
+TEST(Bpe, CacheGivesTheSameIdsAndSurvivesItsOwnRenewal) {
+  const Bpe bpe(random_spec(7, 20));
+  Bpe::Scratch scratch;
   std::vector<int32_t> all, expected;
   for (int i = 0; i < 200000; ++i) {
     std::string word;
@@ -94,8 +94,8 @@ TEST(ByteBpe, CacheGivesTheSameIdsAndSurvivesItsOwnRenewal) {
   }
 }
 
-TEST(ByteBpe, MegabyteWordsAreNotQuadratic) {
-  const ByteBpe bpe(random_spec(3, 23));
+TEST(Bpe, MegabyteWordsAreNotQuadratic) {
+  const Bpe bpe(random_spec(3, 23));
   const Philox random(5, RandomUse::kTest);
   std::string word;
   for (uint64_t i = 0; i < 2000003; ++i) word += static_cast<char>('a' + random.below(2, i));
@@ -106,26 +106,25 @@ TEST(ByteBpe, MegabyteWordsAreNotQuadratic) {
   EXPECT_GT(ids.size(), 1000u);
 }
 
-TEST(ByteBpe, BytesWithoutATokenBecomeUnknownOrAreLeftOut) {
+TEST(Bpe, BytesWithoutATokenBecomeUnknownOrAreLeftOut) {
   BpeSpec spec{.tokens = {"a", "b", "ab", "<unk>"}, .merges = {{0, 1}}};
-  EXPECT_EQ(encode(ByteBpe(spec), "axyb"), (std::vector<int32_t>{2}))
-      << "as HF: dropped, then merged";
+  EXPECT_EQ(encode(Bpe(spec), "axyb"), (std::vector<int32_t>{2})) << "as HF: dropped, then merged";
   spec.unknown = 3;
-  EXPECT_EQ(encode(ByteBpe(spec), "axyb"), (std::vector<int32_t>{0, 3, 3, 1}));
+  EXPECT_EQ(encode(Bpe(spec), "axyb"), (std::vector<int32_t>{0, 3, 3, 1}));
   spec.fuse_unknown = true;
-  EXPECT_EQ(encode(ByteBpe(spec), "axyb"), (std::vector<int32_t>{0, 3, 1}));
-  EXPECT_FALSE(ByteBpe(spec).covers_all_bytes());
+  EXPECT_EQ(encode(Bpe(spec), "axyb"), (std::vector<int32_t>{0, 3, 1}));
+  EXPECT_FALSE(Bpe(spec).covers_all_bytes());
 }
 
-TEST(ByteBpe, IgnoreMergesTakesWholeTokensButNeverHiddenOnes) {
+TEST(Bpe, IgnoreMergesTakesWholeTokensButNeverHiddenOnes) {
   BpeSpec spec{.tokens = {"a", "b", "ab", "aba"}, .merges = {{0, 1}}};
-  EXPECT_EQ(encode(ByteBpe(spec), "aba"), (std::vector<int32_t>{2, 0}));
+  EXPECT_EQ(encode(Bpe(spec), "aba"), (std::vector<int32_t>{2, 0}));
   spec.ignore_merges = true;
-  EXPECT_EQ(encode(ByteBpe(spec), "aba"), (std::vector<int32_t>{3}));
-  EXPECT_EQ(encode(ByteBpe(spec, {3}), "aba"), (std::vector<int32_t>{2, 0}));
+  EXPECT_EQ(encode(Bpe(spec), "aba"), (std::vector<int32_t>{3}));
+  EXPECT_EQ(encode(Bpe(spec, {3}), "aba"), (std::vector<int32_t>{2, 0}));
 }
 
-TEST(ByteBpe, ByteLevelAlphabetIsABijection) {
+TEST(Bpe, ByteLevelAlphabetIsABijection) {
   std::string bytes(256, '\0');
   std::iota(bytes.begin(), bytes.end(), '\0');
   EXPECT_EQ(from_byte_level(to_byte_level(bytes)), bytes);
@@ -138,12 +137,12 @@ TEST(ByteBpe, ByteLevelAlphabetIsABijection) {
   EXPECT_EQ(std::accumulate(order.begin(), order.end(), 0), 255 * 128);
 }
 
-TEST(ByteBpe, RefusesModelsThatContradictThemselves) {
-  EXPECT_THROW(ByteBpe({.tokens = {"a", "a"}}), Error);
-  EXPECT_THROW(ByteBpe({.tokens = {"a", "b"}, .merges = {{0, 1}}}), Error);
-  EXPECT_THROW(ByteBpe({.tokens = {"a", "b", "ab"}, .merges = {{0, 3}}}), Error);
-  EXPECT_THROW(ByteBpe({.tokens = {"a", "b", "ab"}, .merges = {{-1, 1}}}), Error);
-  EXPECT_THROW(ByteBpe({.tokens = {"a"}, .unknown = 1}), Error);
+TEST(Bpe, RefusesModelsThatContradictThemselves) {
+  EXPECT_THROW(Bpe({.tokens = {"a", "a"}}), Error);
+  EXPECT_THROW(Bpe({.tokens = {"a", "b"}, .merges = {{0, 1}}}), Error);
+  EXPECT_THROW(Bpe({.tokens = {"a", "b", "ab"}, .merges = {{0, 3}}}), Error);
+  EXPECT_THROW(Bpe({.tokens = {"a", "b", "ab"}, .merges = {{-1, 1}}}), Error);
+  EXPECT_THROW(Bpe({.tokens = {"a"}, .unknown = 1}), Error);
 }
 
 }  // namespace

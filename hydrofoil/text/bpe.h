@@ -2,7 +2,7 @@
 // Byte-pair encoding over bytes: the model inside a tokenizer. Tokens are byte strings; the
 // printable alphabet in which tokenizer.json writes bytes is only for reading and writing.
 //
-//   ByteBpe bpe({.tokens = {"a", "b", "ab"}, .merges = {{0, 1}}});
+//   Bpe bpe({.tokens = {"a", "b", "ab"}, .merges = {{0, 1}}});
 //   bpe.encode_word("aab", scratch, ids);   // {0, 2}
 #pragma once
 
@@ -36,11 +36,11 @@ struct BpeSpec {
 };
 
 // Immutable; threads share it, each with a Scratch of its own.
-class ByteBpe {
+class Bpe {
  public:
   // `hidden` ids (special tokens) are never the result of encoding a word. Throws Error(kData) for
   // an id out of range, a token listed twice, or a merge whose result is not a token.
-  explicit ByteBpe(const BpeSpec& spec, const std::vector<int32_t>& hidden = {});
+  explicit Bpe(const BpeSpec& spec, const std::vector<int32_t>& hidden = {});
 
   struct Scratch {
     struct Symbol {
