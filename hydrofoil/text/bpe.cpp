@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "hydrofoil/core/error.h"
+#include "hydrofoil/text/pieces.h"
 
 namespace hydrofoil::text {
 namespace {
@@ -96,6 +97,7 @@ Bpe::Bpe(const BpeSpec& spec, const std::vector<int32_t>& hidden)
     : unknown_(spec.unknown),
       fuse_unknown_(spec.fuse_unknown),
       ignore_merges_(spec.ignore_merges),
+      characters_(spec.characters),
       hidden_(spec.tokens.size()) {
   const auto size = static_cast<int32_t>(spec.tokens.size());
   for (const int32_t id : hidden)
@@ -107,7 +109,10 @@ Bpe::Bpe(const BpeSpec& spec, const std::vector<int32_t>& hidden)
     if (!token_bytes_.insert(token).added)
       fail("the token \"" + to_byte_level(token) + "\" has two ids");
     token_ids_.push_back(id);
-    if (token.size() == 1 && !hidden_[id]) byte_ids_[static_cast<uint8_t>(token[0])] = id;
+    const auto byte = characters_         ? byte_of_token(token)
+                      : token.size() == 1 ? std::optional(token[0])
+                                          : std::nullopt;
+    if (byte && !hidden_[id]) byte_ids_[static_cast<uint8_t>(*byte)] = id;
   }
   if (unknown_ && (*unknown_ < 0 || *unknown_ >= size))
     fail("the unknown token has id " + std::to_string(*unknown_) + ", which is no token");
@@ -154,6 +159,13 @@ bool Bpe::covers_all_bytes() const {
   return std::find(byte_ids_.begin(), byte_ids_.end(), -1) == byte_ids_.end();
 }
 
+std::string Bpe::decoded(std::string_view token, bool first) const {
+  const auto byte = characters_->byte_fallback ? byte_of_token(token) : std::nullopt;
+  std::string text = byte ? std::string(1, *byte) : with_spaces(token, characters_->space, " ");
+  if (first && characters_->drops_first_space && text.starts_with(' ')) text.erase(0, 1);
+  return text;
+}
+
 void Bpe::encode_word(std::string_view word, Scratch& scratch, std::vector<int32_t>& ids) const {
   if (word.size() > kCachedWordBytes) return merge_word(word, scratch, ids);
   if (scratch.words.size() >= kCacheWords) {
@@ -171,21 +183,32 @@ void Bpe::encode_word(std::string_view word, Scratch& scratch, std::vector<int32
              scratch.ids.begin() + scratch.ends[place.index]);
 }
 
+// The ids of a byte or a character; false: there are none.
+bool Bpe::push_known(std::string_view symbol, std::vector<int32_t>& ids) const {
+  const auto id = characters_ ? find(symbol) : std::nullopt;
+  if (id && !hidden_[*id]) return ids.push_back(*id), true;
+  if (characters_ && !characters_->byte_fallback) return false;
+  const auto id_of_byte = [&](char byte) { return byte_ids_[static_cast<uint8_t>(byte)]; };
+  if (std::ranges::any_of(symbol, [&](char byte) { return id_of_byte(byte) < 0; })) return false;
+  for (const char byte : symbol) ids.push_back(id_of_byte(byte));
+  return true;
+}
+
 void Bpe::load_symbols(std::string_view word, Scratch& scratch) const {
   auto& symbols = scratch.symbols;
   symbols.clear();
   scratch.heap.clear();
   bool was_unknown = false;
-  for (const char c : word) {
-    int32_t id = byte_ids_[static_cast<uint8_t>(c)];
-    const bool unknown = id < 0;
-    if (unknown) {
-      if (!unknown_ || (was_unknown && fuse_unknown_)) continue;
-      id = *unknown_;
-    }
+  for (size_t begin = 0, size = 0; begin < word.size(); begin += size) {
+    size = characters_ ? character_bytes(word[begin]) : 1;
+    scratch.known.clear();
+    const bool unknown = !push_known(word.substr(begin, size), scratch.known);
+    if (unknown && unknown_ && !(was_unknown && fuse_unknown_)) scratch.known.push_back(*unknown_);
     was_unknown = unknown;
-    const auto at = static_cast<uint32_t>(symbols.size());
-    symbols.push_back({id, at - 1, at + 1, kNone});
+    for (const int32_t id : scratch.known) {
+      const auto at = static_cast<uint32_t>(symbols.size());
+      symbols.push_back({id, at - 1, at + 1, kNone});
+    }
   }
   if (!symbols.empty()) symbols.back().next = kNone;
 }

@@ -103,9 +103,12 @@ std::vector<SplitStep> read_pre_tokenizers(const Json& root, Kind last) {
   const auto end = std::ranges::find_if(steps, ends_words);
   if (end - steps.begin() + 1 == std::ssize(steps) && end->kind == last) return steps;
   if (last == Kind::kByteLevel)
-    refuse("BPE with a pre-tokenizer that does not end in its only ByteLevel (Metaspace?)",
-           "byte-level BPE");
-  refuse("Unigram with a pre-tokenizer that does not end in its only Metaspace", "Metaspace");
+    refuse("byte-level BPE with a pre-tokenizer that does not end in its only ByteLevel",
+           "ByteLevel; Metaspace with a decoder that undoes it");
+  refuse(
+      "Unigram, or BPE over characters, with a pre-tokenizer that does not end in its only "
+      "Metaspace",
+      "Metaspace");
 }
 
 }  // namespace hydrofoil::text::json

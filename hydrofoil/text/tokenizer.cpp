@@ -70,12 +70,14 @@ struct Tokenizer::State {
   }
 
   // What a token adds to a text depends on whether it is the first.
-  bool decodes_pieces() const { return word_piece || unigram; }
+  bool decodes_pieces() const { return word_piece || unigram || spec.bpe.characters; }
 
   void decode_piece(int32_t id, const std::string& token) {
     if (token.empty()) return;
     const auto decoded = [&](bool first) {
-      return unigram ? unigram->decoded(token, first) : word_piece->decoded(token, first);
+      return unigram      ? unigram->decoded(token, first)
+             : word_piece ? word_piece->decoded(token, first)
+                          : bpe.decoded(token, first);
     };
     first_pieces.emplace(id, decoded(true));
     pieces.emplace(id, decoded(false));

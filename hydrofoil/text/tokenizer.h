@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A complete tokenizer, byte-level BPE, unigram or WordPiece: added tokens, normalisation, words,
-// what they are cut into, and back.
+// A complete tokenizer, BPE (of bytes or characters), unigram or WordPiece: added tokens,
+// normalisation, words, what they are cut into, and back.
 //
 //   const auto tokenizer = text::load_tokenizer("model/tokenizer.json");
 //   std::vector<int32_t> ids = tokenizer.encode("Hello");
@@ -42,7 +42,7 @@ struct TokenizerSpec {
   BpeSpec bpe = {};  // added tokens that the vocabulary lists too stand in it by their content
   std::vector<AddedToken> added_tokens = {};
   std::vector<NormalizeStep> normalize = {};
-  std::vector<SplitStep> split = {};              // of `bpe` the last one is kByteLevel
+  std::vector<SplitStep> split = {};              // of `bpe` over bytes the last one is kByteLevel
   std::vector<int32_t> prefix = {}, suffix = {};  // the post-processor's template around a text
   std::optional<UnigramSpec> unigram = {};        // instead of `bpe`
   std::optional<WordPieceSpec> word_piece = {};   // instead of `bpe`, `normalize` and `split`
@@ -76,7 +76,7 @@ class Tokenizer {
   using Sink = std::function<void(std::span<const int32_t>)>;
   void encode_stream(std::string_view text, const EncodeOptions& options, const Sink& sink) const;
 
-  // The bytes of one token; empty for an id that is no token. WordPiece and unigram: those it adds
+  // The bytes of one token; empty for an id that is no token. But for BPE over bytes: those it adds
   // to a text, a space among them unless it is the first.
   std::string_view token_bytes(int32_t id, bool first = false) const;
   // All bytes in a row; ill-formed UTF-8 becomes U+FFFD. Unknown ids add nothing.

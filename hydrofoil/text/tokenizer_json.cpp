@@ -63,6 +63,19 @@ std::vector<std::string> read_vocab(const Json& vocab, const std::vector<AddedTo
   return tokens;
 }
 
+std::vector<std::string> read_plain_vocab(const Json& vocab) {
+  std::vector<std::string> tokens;
+  for (const auto& [text, value] : vocab.items()) {
+    const int32_t id = id_from(value, "the token \"" + text + "\"");
+    if (text.empty() || static_cast<size_t>(id) >= 4 * vocab.size() + 65536)
+      fail("the token \"" + text + "\" cannot have the id " + std::to_string(id));
+    if (tokens.size() <= static_cast<size_t>(id)) tokens.resize(id + 1);
+    if (!tokens[id].empty()) fail("two tokens have the id " + std::to_string(id));
+    tokens[id] = text;
+  }
+  return tokens;
+}
+
 int32_t known(const Json& vocab, const std::string& token, size_t rank) {
   const auto found = vocab.find(token);
   if (found == vocab.end())
@@ -85,20 +98,58 @@ std::pair<int32_t, int32_t> read_merge(const Json& merge, const Json& vocab, siz
   fail("merge " + std::to_string(rank) + " is neither \"a b\" nor a pair of strings");
 }
 
-BpeSpec read_model(const Json& model, const std::vector<AddedToken>& added) {
+// {"type": "Strip", "content": " ", "start": 1, "stop": 0}
+void check_strip(const Json& step) {
+  if (string_at(step, "content") != " " || child(step, "start") != 1 || child(step, "stop") != 0)
+    refuse("a decoder that strips other than one space at the start", "that");
+}
+
+// What BPE over characters decodes by; nothing where the decoder is that of bytes.
+std::optional<CharacterBpe> read_characters(const Json& root) {
+  const auto steps = steps_of(child(root, "decoder"), "decoder", "decoders");
+  const auto is = [](const char* type) {
+    return [type](const Json& step) { return child(step, "type") == type; };
+  };
+  if (steps.empty() || std::ranges::all_of(steps, is("ByteLevel"))) return std::nullopt;
+  CharacterBpe result{.drops_first_space = false};
+  bool spaces = false;
+  for (const Json& step : steps) {
+    const std::string type = string_at(step, "type");
+    if (type == "Replace" && child(object_at(step, "pattern"), "String").is_string() &&
+        string_at(step, "content") == " ") {
+      result.space = string_at(object_at(step, "pattern"), "String");
+      spaces = !result.space.empty();
+    } else if (type == "Strip") {
+      check_strip(step);
+      result.drops_first_space = true;
+    } else if (type != "ByteFallback" && type != "Fuse") {
+      refuse("a decoder of type " + type + " of BPE",
+             "ByteLevel, or a Sequence of Replace, ByteFallback, Fuse, Strip");
+    }
+  }
+  result.byte_fallback = bool_at(object_at(root, "model"), "byte_fallback", false);
+  if (!spaces || result.byte_fallback != std::ranges::any_of(steps, is("ByteFallback")))
+    refuse("BPE over characters whose decoder does not undo what its model does",
+           "a Replace by a space, ByteFallback where the model has \"byte_fallback\"");
+  return result;
+}
+
+BpeSpec read_model(const Json& model, const std::vector<AddedToken>& added,
+                   const std::optional<CharacterBpe>& characters) {
   // Files of the first versions name no type.
   const std::string type = child(model, "type").is_null() ? "BPE" : string_at(model, "type");
-  if (type != "BPE")
-    refuse("a tokenizer model of type " + type, "byte-level BPE, Unigram, WordPiece");
+  if (type != "BPE") refuse("a tokenizer model of type " + type, "BPE, Unigram, WordPiece");
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"})
     if (!child(model, key).is_null() && !string_at(model, key).empty())
       refuse(std::string("\"") + key + "\"", "an empty one");
-  if (bool_at(model, "byte_fallback", false)) refuse("\"byte_fallback\"", "byte-level BPE");
   if (!child(model, "dropout").is_null() && child(model, "dropout") != 0)
     refuse("\"dropout\"", "null");
   const Json& vocab = object_at(model, "vocab");
   BpeSpec spec;
-  spec.tokens = read_vocab(vocab, added);
+  spec.characters = characters;
+  if (!characters && bool_at(model, "byte_fallback", false))
+    refuse("\"byte_fallback\" of byte-level BPE", "false");
+  spec.tokens = characters ? read_plain_vocab(vocab) : read_vocab(vocab, added);
   for (const Json& merge : array_at(model, "merges"))
     spec.merges.push_back(read_merge(merge, vocab, spec.merges.size()));
   if (!child(model, "unk_token").is_null()) {
@@ -110,19 +161,6 @@ BpeSpec read_model(const Json& model, const std::vector<AddedToken>& added) {
   spec.fuse_unknown = bool_at(model, "fuse_unk", false);
   spec.ignore_merges = bool_at(model, "ignore_merges", false);
   return spec;
-}
-
-std::vector<std::string> read_plain_vocab(const Json& vocab) {
-  std::vector<std::string> tokens;
-  for (const auto& [text, value] : vocab.items()) {
-    const int32_t id = id_from(value, "the token \"" + text + "\"");
-    if (text.empty() || static_cast<size_t>(id) >= 4 * vocab.size() + 65536)
-      fail("the token \"" + text + "\" cannot have the id " + std::to_string(id));
-    if (tokens.size() <= static_cast<size_t>(id)) tokens.resize(id + 1);
-    if (!tokens[id].empty()) fail("two tokens have the id " + std::to_string(id));
-    tokens[id] = text;
-  }
-  return tokens;
 }
 
 // A component that the model needs: the file must have it, alone and of this type.
@@ -183,13 +221,7 @@ UnigramSpec read_unigram(const Json& root) {
   return spec;
 }
 
-// ---- post-processor, decoder --------------------------------------------------------------------
-
-void check_decoder(const Json& root) {
-  for (const Json& step : steps_of(child(root, "decoder"), "decoder", "decoders"))
-    if (step["type"] != "ByteLevel")
-      refuse("a decoder of type " + string_at(step, "type"), "ByteLevel");
-}
+// ---- post-processor --------------------------------------------------------------------
 
 void read_template(const Json& processor, TokenizerSpec& spec) {
   const Json& named = object_at(processor, "special_tokens");
@@ -254,13 +286,16 @@ TokenizerSpec read_tokenizer(std::string_view text) {
   } else {
     spec.normalize = read_normalizers(root);
     const bool unigram = child(model, "type") == "Unigram";
-    spec.split = read_pre_tokenizers(
-        root, unigram ? SplitStep::Kind::kMetaspace : SplitStep::Kind::kByteLevel);
+    const auto characters = unigram ? std::nullopt : read_characters(root);
+    const bool pieces = unigram || characters;
+    const auto end = pieces ? SplitStep::Kind::kMetaspace : SplitStep::Kind::kByteLevel;
+    // What spaces are may have been settled by the normalizer: then a text is one word.
+    if (!characters || !child(root, "pre_tokenizer").is_null())
+      spec.split = read_pre_tokenizers(root, end);
     if (unigram) {
       spec.unigram = read_unigram(root);
     } else {
-      spec.bpe = read_model(model, spec.added_tokens);
-      check_decoder(root);
+      spec.bpe = read_model(model, spec.added_tokens, characters);
     }
   }
   read_post_processor(root, spec);

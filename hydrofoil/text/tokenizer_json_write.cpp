@@ -97,7 +97,7 @@ Json pre_tokenizer_json(const TokenizerSpec& spec) {
 
 // Names by id, as tokenizer.json writes them.
 std::vector<std::string> names_of(const TokenizerSpec& spec) {
-  if (spec.word_piece || spec.unigram) return tokens_of(spec);
+  if (spec.word_piece || spec.unigram || spec.bpe.characters) return tokens_of(spec);
   std::vector<std::string> names(spec.bpe.tokens.size());
   for (size_t id = 0; id < names.size(); ++id) names[id] = to_byte_level(spec.bpe.tokens[id]);
   for (const auto& token : spec.added_tokens)
@@ -187,11 +187,23 @@ Json normalizer_json(const TokenizerSpec& spec) {
           {"lowercase", bert.lowercase}};
 }
 
+Json characters_decoder_json(const CharacterBpe& characters) {
+  std::vector<Json> steps{{{"type", "Replace"},
+                           {"pattern", pattern_json(characters.space, /*literal=*/true)},
+                           {"content", " "}}};
+  if (characters.byte_fallback) steps.push_back({{"type", "ByteFallback"}});
+  steps.push_back({{"type", "Fuse"}});
+  if (characters.drops_first_space)
+    steps.push_back({{"type", "Strip"}, {"content", " "}, {"start", 1}, {"stop", 0}});
+  return sequence_json("decoders", steps);
+}
+
 Json decoder_json(const TokenizerSpec& spec) {
   using Prepend = SplitStep::Prepend;
   if (const auto& unigram = spec.unigram)
     return metaspace_json(unigram->space,
                           unigram->drops_first_space ? Prepend::kAlways : Prepend::kNever, true);
+  if (spec.bpe.characters) return characters_decoder_json(*spec.bpe.characters);
   if (!spec.word_piece) return split_json({});
   return {{"type", "WordPiece"},
           {"prefix", spec.word_piece->prefix},
@@ -206,9 +218,10 @@ std::string model_text(const TokenizerSpec& spec) {
   return "{\n    \"type\": \"BPE\",\n    \"dropout\": null,\n    \"unk_token\": " + unknown.dump() +
          ",\n    \"continuing_subword_prefix\": null,\n    \"end_of_word_suffix\": null"
          ",\n    \"fuse_unk\": " +
-         Json(spec.bpe.fuse_unknown).dump() +
-         ",\n    \"byte_fallback\": false,\n    \"ignore_merges\": " +
-         Json(spec.bpe.ignore_merges).dump() + ",\n    \"vocab\": " + vocab_text(names) +
+         Json(spec.bpe.fuse_unknown).dump() + ",\n    \"byte_fallback\": " +
+         Json(spec.bpe.characters && spec.bpe.characters->byte_fallback).dump() +
+         ",\n    \"ignore_merges\": " + Json(spec.bpe.ignore_merges).dump() +
+         ",\n    \"vocab\": " + vocab_text(names) +
          ",\n    \"merges\": " + merges_text(spec.bpe, names) + "\n  }";
 }
 
@@ -217,7 +230,8 @@ std::string model_text(const TokenizerSpec& spec) {
 std::string to_tokenizer_json(const TokenizerSpec& spec) {
   Json added = Json::array();
   for (const auto& token : spec.added_tokens) added.push_back(added_token_json(token));
-  const Json no_template = spec.word_piece || spec.unigram ? Json() : split_json({});
+  const bool pieces = spec.word_piece || spec.unigram || spec.bpe.characters;
+  const Json no_template = pieces ? Json() : split_json({});
   const bool has_template = !spec.prefix.empty() || !spec.suffix.empty();
   std::string text = "{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null";
   const auto add = [&](const char* key, const std::string& value) {

@@ -7,22 +7,12 @@
 #include <utility>
 
 #include "hydrofoil/core/error.h"
+#include "hydrofoil/text/pieces.h"
 
 namespace hydrofoil::text {
 namespace {
 
 constexpr double kUnknownPenalty = 10;  // below the least likely token
-
-size_t character_bytes(char lead) {
-  const auto byte = static_cast<unsigned char>(lead);
-  return byte < 0x80 ? 1 : byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : 4;
-}
-
-std::string byte_token(char byte) {
-  static constexpr char kHex[] = "0123456789ABCDEF";
-  const auto value = static_cast<unsigned char>(byte);
-  return {'<', '0', 'x', kHex[value >> 4], kHex[value & 15], '>'};
-}
 
 std::vector<int32_t> sorted_ids(const std::vector<std::string>& tokens,
                                 std::span<const int32_t> excluded) {
@@ -143,15 +133,7 @@ std::optional<int32_t> Unigram::find(std::string_view token) const {
 }
 
 std::string Unigram::decoded(std::string_view token, bool first) const {
-  std::string text;
-  while (!token.empty()) {
-    const size_t at = std::min(token.find(spec_.space), token.size());
-    text += token.substr(0, at);
-    if (at == token.size()) break;
-    if (!first || !spec_.drops_first_space) text += ' ';
-    token.remove_prefix(at + spec_.space.size());
-  }
-  return text;
+  return with_spaces(token, spec_.space, first && spec_.drops_first_space ? "" : " ");
 }
 
 }  // namespace hydrofoil::text

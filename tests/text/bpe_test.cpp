@@ -116,6 +116,28 @@ TEST(Bpe, BytesWithoutATokenBecomeUnknownOrAreLeftOut) {
   EXPECT_FALSE(Bpe(spec).covers_all_bytes());
 }
 
+TEST(Bpe, OverCharactersWhatIsNoTokenBecomesItsBytesOrUnknown) {
+  BpeSpec spec{.tokens = {"<unk>", "é", "a", "éa", "<0xC3>", "<0xB6>", "Ã"},
+               .merges = {{1, 2}},
+               .unknown = 0,
+               .fuse_unknown = true,
+               .characters = CharacterBpe{.byte_fallback = true}};
+  EXPECT_EQ(encode(Bpe(spec), "éaéö"), (std::vector<int32_t>{3, 1, 4, 5}));
+  EXPECT_EQ(encode(Bpe(spec), "aüxö"), (std::vector<int32_t>{2, 0, 4, 5})) << "no byte for ü";
+  spec.characters->byte_fallback = false;
+  EXPECT_EQ(encode(Bpe(spec), "aöüé"), (std::vector<int32_t>{2, 0, 1}));
+  EXPECT_EQ(encode(Bpe(spec, {1}), "éa"), (std::vector<int32_t>{0, 2})) << "hidden";
+}
+
+TEST(Bpe, OverCharactersDecodesSignsAndBytes) {
+  const Bpe bpe({.tokens = {"a"}, .characters = CharacterBpe{.byte_fallback = true}});
+  EXPECT_EQ(bpe.decoded("▁▁a▁", false), "  a ");
+  EXPECT_EQ(bpe.decoded("▁▁a▁", true), " a ");
+  EXPECT_EQ(bpe.decoded("<0xC3>", true), "\xC3");
+  EXPECT_EQ(bpe.decoded("<0x20>", true), "");
+  EXPECT_EQ(bpe.decoded("<0xG3>", false), "<0xG3>");
+}
+
 TEST(Bpe, IgnoreMergesTakesWholeTokensButNeverHiddenOnes) {
   BpeSpec spec{.tokens = {"a", "b", "ab", "aba"}, .merges = {{0, 1}}};
   EXPECT_EQ(encode(Bpe(spec), "aba"), (std::vector<int32_t>{2, 0}));

@@ -10,8 +10,9 @@
 
 namespace hydrofoil::text {
 
-inline const std::vector<std::string> kGoldenTokenizers = {
-    "gpt2", "smollm", "llama3", "qwen2", "roberta", "bert", "t5", "xlmr", "albert"};
+inline const std::vector<std::string> kGoldenTokenizers = {"gpt2",    "smollm", "llama3", "qwen2",
+                                                           "roberta", "bert",   "t5",     "xlmr",
+                                                           "albert",  "llama2", "mistral"};
 
 inline std::string golden_text(const std::string& name) {
   std::ifstream in(std::string(GOLDEN_FOLDER) + "/" + name, std::ios::binary);

@@ -194,12 +194,45 @@ def albert(corpus):
     return train_unigram(t, corpus, 400, ["<unk>", "[MASK]"])
 
 
+def train_characters(t, corpus, vocab_size):
+    """As SentencePiece does: the rarest characters are left to the bytes."""
+    special = ["<unk>", "<s>", "</s>"] + [f"<0x{b:02X}>" for b in range(256)]
+    trainer = trainers.BpeTrainer(vocab_size=vocab_size, special_tokens=special, limit_alphabet=80, show_progress=False)
+    t.train_from_iterator(corpus.splitlines(), trainer)
+    spec = json.loads(t.to_str())
+    spec["model"]["byte_fallback"] = True
+    spec["added_tokens"] = spec["added_tokens"][:3]
+    return Tokenizer.from_str(json.dumps(spec))
+
+
+def llama2(corpus):
+    """No pre-tokenizer: the normalizer makes spaces signs, and a text is one word."""
+    t = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    t.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    t.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    t = train_characters(t, corpus, 700)
+    t.post_processor = processors.TemplateProcessing(single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 1)])
+    return t
+
+
+def mistral(corpus):
+    """A Metaspace that does not cut, with a space in front of the text alone."""
+    t = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True, ignore_merges=False))
+    t.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    t.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    t = train_characters(t, corpus, 600)
+    t.add_special_tokens(["[INST]", "[/INST]"])
+    return t
+
+
 def word_bytes(tokenizer, text):
     """The bytes of each word, where normalisation leaves the text alone: a small vocabulary would hide a wrong border."""
     if tokenizer.normalizer and tokenizer.normalizer.normalize_str(text) != text:
         return None
+    if tokenizer.pre_tokenizer is None:
+        return [len(text.encode())] if text else []
     words = [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text)]
-    plain = isinstance(tokenizer.model, models.Unigram)  # else a character stands for a byte
+    plain = tokenizer.decoder.__class__.__name__ != "ByteLevel"  # else a character stands for a byte
     return [len(word.encode() if plain else word) for word in words]
 
 
@@ -210,15 +243,19 @@ def main(folder, only):
     texts = make_texts(rng, corpus)
     cases = json.loads((folder / "cases.json").read_text()) if only else {"texts": texts, "tokenizers": {}}
     assert cases["texts"] == texts
-    for make in (gpt2, smollm, llama3, qwen2, roberta, bert, t5, xlmr, albert):
+    for make in (gpt2, smollm, llama3, qwen2, roberta, bert, t5, xlmr, albert, llama2, mistral):
         if only and make.__name__ not in only:
             continue
         tokenizer = make(corpus)
         (folder / f"{make.__name__}.json").write_text(tokenizer.to_str(pretty=False), encoding="utf-8")
         size = tokenizer.get_vocab_size()
         # The package puts even an added token through the byte-level alphabet, so "étok" would not decode to itself.
-        ids = [i for i in range(size) if i != tokenizer.token_to_id("étok")]
+        # Of a run of bytes that is no UTF-8 it makes a U+FFFD each, of whole characters in it, too.
+        bytes_decode = getattr(tokenizer.model, "byte_fallback", False) and isinstance(tokenizer.model, models.BPE)
+        ids = [i for i in range(size) if i != tokenizer.token_to_id("étok") and not (bytes_decode and tokenizer.id_to_token(i).startswith("<0x"))]
         slices = [[rng.choice(ids) for _ in range(rng.randint(1, 12))] for _ in range(60)]
+        if bytes_decode:
+            slices += [tokenizer.encode(t).ids for t in texts[20:60]]
         cases["tokenizers"][make.__name__] = {
             "word_bytes": [word_bytes(tokenizer, t) for t in texts],
             "ids": [tokenizer.encode(t, add_special_tokens=False).ids for t in texts],

@@ -111,9 +111,23 @@ TEST(TokenizerJson, RefusesUnigramWithOtherParts) {
   EXPECT_THAT(t5("/normalizer/type", "BertNormalizer"), HasSubstr("BertNormalizer"));
 }
 
+TEST(TokenizerJson, RefusesBpeOverCharactersWithOtherParts) {
+  const auto llama2 = [](const char* pointer, const Json& value) {
+    Json json = Json::parse(golden_text("llama2.json"));
+    json[Json::json_pointer(pointer)] = value;
+    return refusal(json);
+  };
+  EXPECT_THAT(llama2("/decoder/decoders/1", Json{{"type", "WordPiece"}}), HasSubstr("WordPiece"));
+  EXPECT_THAT(llama2("/decoder/decoders/3/start", 2), HasSubstr("other than one space"));
+  EXPECT_THAT(llama2("/decoder/decoders/0", Json{{"type", "Fuse"}}), HasSubstr("does not undo"));
+  EXPECT_THAT(llama2("/model/byte_fallback", false), HasSubstr("does not undo"));
+  EXPECT_THAT(llama2("/pre_tokenizer", Json{{"type", "ByteLevel"}}), HasSubstr("Metaspace"));
+  EXPECT_THAT(llama2("/model/merges/0", "\u2581 nowhere"), HasSubstr("\"nowhere\""));
+}
+
 TEST(TokenizerJson, RefusesByNameWhatIsNotSupported) {
   EXPECT_THAT(refusal(with("/model/type", "WordLevel")),
-              testing::AllOf(HasSubstr("WordLevel"), HasSubstr("supported: byte-level BPE")));
+              testing::AllOf(HasSubstr("WordLevel"), HasSubstr("supported: BPE")));
   const auto typed = [](const char* type) { return Json{{"type", type}}; };
   EXPECT_THAT(refusal(with("/normalizer", typed("Nmt"))), HasSubstr("Nmt"));
   EXPECT_THAT(refusal(with("/pre_tokenizer", Json{{"type", "Metaspace"}, {"replacement", "_"}})),

@@ -78,7 +78,8 @@ TEST_P(GoldenTokenizer, PortionsOfAStreamAreTheWholeEncoding) {
     streamed.insert(streamed.end(), ids.begin(), ids.end());
     ++portions;
   });
-  EXPECT_GT(portions, 1u);
+  // Over characters all of a text is one word.
+  EXPECT_EQ(portions > 1, !tokenizer.spec().bpe.characters);
   EXPECT_EQ(streamed, tokenizer.encode(long_text));
 }
 
