@@ -21,6 +21,7 @@ int run_on_ranks(int asked, const std::string& backend,
 
 // For the options that name a backend.
 constexpr const char* kBackendHelp =
-    "what ranks talk over: auto, shm, mpi, gloo, shm+mpi, shm+gloo (HYDROFOIL_COMM_BACKEND)";
+    "what ranks talk over: auto, shm, mpi, gloo, nccl, shm+mpi, shm+gloo "
+    "(HYDROFOIL_COMM_BACKEND)";
 
 }  // namespace hydrofoil::cli

@@ -3,6 +3,9 @@
 
 #include <dlfcn.h>
 
+#include <stdexcept>
+
+#include "hydrofoil/comm/backend/nccl/nccl_transport.h"
 #include "hydrofoil/core/error.h"
 
 namespace hydrofoil::comm {
@@ -32,9 +35,34 @@ const char* remedy(std::string_view name) {
                        : "build with -DHYDROFOIL_TORCH=ON: Gloo is part of libtorch";
 }
 
+// Data by NCCL, all else by Gloo.
+std::unique_ptr<Transport> open_nccl(const TransportRequest& request) {
+  std::shared_ptr<const NcclLibrary> library;
+  try {
+    library = load_nccl();
+  } catch (const std::runtime_error& error) {
+    throw Error(ExitCode::kConfig, std::string("NCCL cannot be used: ") + error.what(),
+                "comm backend nccl",
+                "install NCCL and CUDA's run-time library (libnccl2, or pip's nvidia-nccl-cu13 and "
+                "nvidia-cuda-runtime); HYDROFOIL_NCCL_LIBRARY and HYDROFOIL_CUDART_LIBRARY name "
+                "their files");
+  }
+  return make_nccl_transport(open_transport("gloo", request), std::move(library),
+                             request.local_rank);
+}
+
+BackendFact nccl_fact() {
+  try {
+    return {"nccl", true, load_nccl()->text()};
+  } catch (const std::runtime_error& error) {
+    return {"nccl", false, error.what()};
+  }
+}
+
 }  // namespace
 
 std::unique_ptr<Transport> open_transport(std::string_view name, const TransportRequest& request) {
+  if (name == "nccl") return open_nccl(request);
   const Module module = load(name);
   if (module.library == nullptr)
     throw Error(ExitCode::kConfig, "it is not in this build: " + module.problem,
@@ -52,6 +80,7 @@ std::vector<BackendFact> backends() {
                          ? function_of<NameTransport>(module, kNameTransport)()
                          : module.problem});
   }
+  facts.push_back(nccl_fact());
   return facts;
 }
 

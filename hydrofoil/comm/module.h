@@ -12,8 +12,8 @@
 
 namespace hydrofoil::comm {
 
-// name: "mpi" or "gloo". Collective. Error(kConfig) says what is missing, other errors why the
-// ranks do not come together.
+// name: "mpi", "gloo" or "nccl". Collective. Error(kConfig) says what is missing, other errors why
+// the ranks do not come together.
 std::unique_ptr<Transport> open_transport(std::string_view name, const TransportRequest& request);
 
 struct BackendFact {

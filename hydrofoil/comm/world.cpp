@@ -55,15 +55,16 @@ void require_known(const std::string& wish, const std::string& where) {
 
 TransportRequest request_of(const LaunchEnvironment& e, const std::string& network,
                             std::chrono::milliseconds timeout) {
-  TransportRequest request{.rank = e.rank, .size = e.size, .job = e.job, .address = {}};
+  TransportRequest request{
+      .rank = e.rank, .size = e.size, .local_rank = e.local_rank, .job = e.job, .address = {}};
   request.store_of_launcher = e.store_of_launcher;
   request.rendezvous_timeout = timeout;
   if (on_one_host(e) && !e.store_of_launcher) return request;
-  if (e.address.empty() && network == "gloo")
+  if (e.address.empty() && network != "mpi")
     throw Error(ExitCode::kConfig,
                 "nothing says where rank 0 is: " + e.launcher + " started " +
                     std::to_string(e.size) + " ranks on several hosts and MASTER_ADDR is not set",
-                "comm backend gloo",
+                "comm backend " + network,
                 "set MASTER_ADDR (and MASTER_PORT) for all ranks: mpirun -x MASTER_ADDR=host");
   request.address = e.address;
   request.port = e.port > 0 ? e.port : kDefaultPort;

@@ -129,7 +129,7 @@ void CommConfig::visit(Reader& f) {
   f.field({.name = "backend",
            .help = "what ranks talk over; auto: shm on one host, on several shm inside each and "
                    "mpi (under mpirun) or gloo between them",
-           .choices = {{"auto"}, {"shm"}, {"mpi"}, {"gloo"}, {"shm+mpi"}, {"shm+gloo"}}},
+           .choices = {{"auto"}, {"shm"}, {"mpi"}, {"gloo"}, {"nccl"}, {"shm+mpi"}, {"shm+gloo"}}},
           backend);
 }
 

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "hydrofoil/comm/backend/hierarchical/hierarchical_backend.h"
+#include "hydrofoil/comm/backend/nccl/nccl_transport.h"
 #include "hydrofoil/comm/backend/thread/thread_world.h"
 #include "hydrofoil/comm/communicator.h"
 #include "hydrofoil/comm/group.h"
@@ -29,14 +30,15 @@
 namespace hydrofoil::comm::test {
 
 // What carries the data: memory of threads, memory of processes, messages between threads, threads
-// as ranks of two hosts, processes over Gloo, whatever the ranks of a launcher talk over.
-enum class Over { kThread, kShm, kMessages, kHosts, kGloo, kLaunched };
+// as ranks of two hosts, a stand-in for NCCL between threads, processes over Gloo, whatever the
+// ranks of a launcher talk over.
+enum class Over { kThread, kShm, kMessages, kHosts, kNccl, kGloo, kLaunched };
 
 struct World {
   Over over;
   int ranks;
   friend std::ostream& operator<<(std::ostream& out, const World& w) {
-    constexpr std::array kNames{"Thread", "Shm", "Messages", "Hosts", "Gloo", "Launched"};
+    constexpr std::array kNames{"Thread", "Shm", "Messages", "Hosts", "Nccl", "Gloo", "Launched"};
     return out << kNames[static_cast<size_t>(w.over)] << w.ranks;
   }
 };
@@ -48,6 +50,19 @@ inline Communicator over_messages(std::unique_ptr<Transport> transport,
   auto job = join_by_messages(std::move(transport), {.timeout = timeout});
   return Communicator(
       std::make_shared<Group>(std::move(job.backend), std::make_shared<Meter>(), "messages"));
+}
+
+constexpr const char* kNcclDouble = HYDROFOIL_MODULES "/libnccl_double.so";
+
+inline void run_over_nccl(int ranks, const Body& body, std::chrono::milliseconds timeout) {
+  const auto boxes = std::make_shared<Mailboxes>(ranks);
+  const auto library = load_nccl(kNcclDouble, kNcclDouble);
+  hydrofoil::test::run_as_threads(
+      ranks,
+      [&](int rank) {
+        return over_messages(make_nccl_transport(boxes->join(rank), library, rank), timeout);
+      },
+      body);
 }
 
 inline void run_over_messages(int ranks, const Body& body, std::chrono::milliseconds timeout) {
@@ -104,6 +119,7 @@ inline void run(const World& world, const Body& body,
   if (world.over == Over::kThread) return hydrofoil::test::run_ranks(world.ranks, body, timeout);
   if (world.over == Over::kMessages) return run_over_messages(world.ranks, body, timeout);
   if (world.over == Over::kHosts) return run_on_two_hosts(world.ranks, body, timeout);
+  if (world.over == Over::kNccl) return run_over_nccl(world.ranks, body, timeout);
   if (world.over == Over::kLaunched) return run_launched(body);
   if (world.over == Over::kGloo) backends();  // loads libtorch once, for all children
   Processes processes(world.ranks, body, timeout,
@@ -120,6 +136,8 @@ inline std::vector<World> worlds(const std::vector<int>& sizes) {
     if (n == 1 || n == 3) all.push_back({Over::kMessages, n});
   for (const int n : sizes)
     if (n > 2) all.push_back({Over::kHosts, n});
+  for (const int n : sizes)
+    if (n == 2 || n == 3) all.push_back({Over::kNccl, n});
 #ifndef __SANITIZE_THREAD__  // it cannot follow memory that processes share
   for (const int n : sizes) all.push_back({Over::kShm, n});
   if (in_this_build("gloo")) all.push_back({Over::kGloo, 3});

@@ -16,6 +16,7 @@ namespace {
 
 constexpr size_t kOneHopBytes = 4 << 10;  // all_reduce: up to here everybody gets everything
 constexpr size_t kChunkBytes = 8 << 20;   // of S: bounds what a reduction needs beside its buffers
+constexpr size_t kBulkBytes = 64 << 10;   // from here on the faster way, where there is one
 
 std::byte* bytes_of(Buffer b) {
   return static_cast<std::byte*>(b.data);
@@ -61,7 +62,14 @@ std::byte* MessageBackend::scratch(size_t bytes) {
 
 // Receives first, so that nothing arrives unexpected; then each rank begins with another peer.
 template <class ParcelOf>
-void MessageBackend::exchange(Call& call, std::span<const int> peers, ParcelOf parcel) {
+void MessageBackend::exchange(Call& call, std::span<const int> peers, Bulk* way, ParcelOf parcel) {
+  if (way != nullptr) {
+    std::vector<Parcel> parcels;
+    for (const int r : peers) parcels.push_back(parcel(r));
+    const auto transfer = way->exchange(std::move(parcels));
+    // Whoever is lost is noticed by the messages: that names it, or ends this wait.
+    return world_->finish(*transfer, world_rank(peers.front()), call);
+  }
   struct UnderWay {
     std::unique_ptr<Transfer> transfer;
     int peer;
@@ -84,6 +92,29 @@ void MessageBackend::exchange(Call& call, std::span<const int> peers, ParcelOf p
   if (first) std::rethrow_exception(first);
 }
 
+Bulk* MessageBackend::way_for(Call& call, size_t bytes) {
+  Transport& transport = world_->transport();
+  if (bytes < kBulkBytes || size() == 1 || !transport.has_bulk()) return nullptr;
+  if (bulk_) return bulk_.get();
+  Transport::BulkId id{};
+  try {
+    if (rank() == 0) id = transport.make_bulk_id();
+    exchange(call, [&](int r) {
+      Parcel parcel{.rank = r};
+      auto* data = reinterpret_cast<std::byte*>(id.data());
+      if (rank() == 0) parcel.out = data, parcel.out_bytes = id.size();
+      if (r == 0) parcel.in = data, parcel.in_bytes = id.size();
+      return parcel;
+    });
+    bulk_ = transport.open_bulk(id, rank(), size());
+  } catch (const Error&) {
+    throw;
+  } catch (const std::runtime_error& error) {
+    world_->fail(ExitCode::kError, world_->label(world_->rank()) + ": " + error.what());
+  }
+  return bulk_.get();
+}
+
 std::vector<MessageBackend::Header> MessageBackend::enter(Call& call,
                                                           std::span<const size_t> counts) {
   return compare(call, peers_, counts);
@@ -101,8 +132,8 @@ std::vector<MessageBackend::Header> MessageBackend::compare(Call& call, std::spa
   std::vector<Header> mine(at(size()), Header{call.record, call.signature}), theirs(at(size()));
   for (size_t r = 0; r < counts.size(); ++r) mine[r].count = counts[r];
   theirs[at(rank())] = mine[at(rank())];
-  exchange(call, peers, [&](int r) {
-    return Parcel{reinterpret_cast<const std::byte*>(&mine[at(r)]), sizeof(Header),
+  exchange(call, peers, nullptr, [&](int r) {
+    return Parcel{r, reinterpret_cast<const std::byte*>(&mine[at(r)]), sizeof(Header),
                   reinterpret_cast<std::byte*>(&theirs[at(r)]), sizeof(Header)};
   });
   for (const int r : peers) {
@@ -123,7 +154,7 @@ std::vector<T> MessageBackend::gather(Call& call, const T& mine) {
   enter(call);
   std::vector<T> all(at(size()), mine);
   exchange(call, [&](int r) {
-    return Parcel{reinterpret_cast<const std::byte*>(&mine), sizeof(T),
+    return Parcel{r, reinterpret_cast<const std::byte*>(&mine), sizeof(T),
                   reinterpret_cast<std::byte*>(&all[at(r)]), sizeof(T)};
   });
   return all;
@@ -150,6 +181,7 @@ void MessageBackend::reduce(std::byte* out, const std::byte* own, size_t stride,
 
 void MessageBackend::do_all_reduce(Call& call, Buffer data, Reduce op) {
   enter(call);
+  Bulk* const way = way_for(call, data.bytes());
   const size_t element = size_of(data.type), n = at(size());
   const size_t chunk =
       data.bytes() <= kOneHopBytes ? data.bytes() : kChunkBytes / element * element;
@@ -165,26 +197,28 @@ void MessageBackend::do_all_reduce(Call& call, Buffer data, Reduce op) {
     };
     std::byte* received = scratch(n * each);
     const auto [own, own_bytes] = share(rank());
-    exchange(call, [&, own_size = own_bytes](int r) {
-      return Parcel{share(r).first, share(r).second, received + at(r) * each, own_size};
+    exchange(call, way, [&, own_size = own_bytes](int r) {
+      return Parcel{r, share(r).first, share(r).second, received + at(r) * each, own_size};
     });
     reduce(own, own, each, own_bytes / element, data.type, op);
     if (one_hop) return;
-    exchange(call, [&, from = own, own_size = own_bytes](int r) {
-      return Parcel{from, own_size, share(r).first, share(r).second};
+    exchange(call, way, [&, from = own, own_size = own_bytes](int r) {
+      return Parcel{r, from, own_size, share(r).first, share(r).second};
     });
   }
 }
 
 void MessageBackend::do_reduce_scatter(Call& call, ConstBuffer in, Buffer out, Reduce op) {
   enter(call);
+  Bulk* const way = way_for(call, in.bytes());
   const size_t element = size_of(in.type), part = out.bytes();
   const size_t chunk = std::max<size_t>(1, kChunkBytes / at(size()) / element) * element;
   for (size_t begin = 0; begin < part; begin += chunk) {
     const size_t bytes = std::min(chunk, part - begin);
     const auto from = [&](int r) { return bytes_of(in) + at(r) * part + begin; };
     std::byte* received = scratch(at(size()) * bytes);
-    exchange(call, [&](int r) { return Parcel{from(r), bytes, received + at(r) * bytes, bytes}; });
+    exchange(call, way,
+             [&](int r) { return Parcel{r, from(r), bytes, received + at(r) * bytes, bytes}; });
     reduce(bytes_of(out) + begin, from(rank()), bytes, bytes / element, in.type, op);
   }
 }
@@ -194,7 +228,8 @@ void MessageBackend::do_all_gather(Call& call, ConstBuffer in, Buffer out) {
   const size_t part = in.bytes();
   std::byte* own = bytes_of(out) + at(rank()) * part;
   if (part && own != in.data) std::memcpy(own, in.data, part);
-  exchange(call, [&](int r) { return Parcel{own, part, bytes_of(out) + at(r) * part, part}; });
+  exchange(call, way_for(call, out.bytes()),
+           [&](int r) { return Parcel{r, own, part, bytes_of(out) + at(r) * part, part}; });
 }
 
 void MessageBackend::do_all_to_all(Call& call, const AllToAll& data) {
@@ -217,15 +252,15 @@ void MessageBackend::do_all_to_all(Call& call, const AllToAll& data) {
                 sent[me + 1] - sent[me]);
   exchange(call, [&](int rank) {
     const size_t r = at(rank);
-    return Parcel{bytes_of(data.in) + sent[r], sent[r + 1] - sent[r],
+    return Parcel{rank, bytes_of(data.in) + sent[r], sent[r + 1] - sent[r],
                   bytes_of(data.out) + received[r], received[r + 1] - received[r]};
   });
 }
 
 void MessageBackend::do_broadcast(Call& call, Buffer data, int root) {
   enter(call);
-  exchange(call, [&](int r) {
-    Parcel parcel;
+  exchange(call, way_for(call, data.bytes()), [&](int r) {
+    Parcel parcel{.rank = r};
     if (rank() == root) parcel.out = bytes_of(data), parcel.out_bytes = data.bytes();
     if (r == root) parcel.in = bytes_of(data), parcel.in_bytes = data.bytes();
     return parcel;

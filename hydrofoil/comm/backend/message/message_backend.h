@@ -3,7 +3,8 @@
 //
 // Each call begins with a header to and from every member (what the call is, and what it was named
 // like): ranks that do different things are found before any data is lost. Then the data goes
-// straight to where it is needed. S: full size, N: ranks; a rank sends and receives
+// straight to where it is needed, by messages or, where the transport has such a way, in bulk. S:
+// full size, N: ranks; a rank sends and receives
 //   reduce_scatter, all_gather (N-1)/N S; all_reduce twice that; the ring's volume in one hop,
 // and sums what it has received in the order of the ranks, so the bits are those of shared memory.
 // A window is read by asking its owner's service: the owner's own threads need not take part.
@@ -60,13 +61,6 @@ class MessageBackend final : public Backend {
     uint64_t signature = 0;
     uint64_t count = 0;  // elements that follow to this peer; all_to_all only
   };
-  // What goes to and comes from one peer.
-  struct Parcel {
-    const std::byte* out = nullptr;
-    size_t out_bytes = 0;
-    std::byte* in = nullptr;
-    size_t in_bytes = 0;
-  };
 
   // Compares the call with the peers'. counts: elements for each of them, or empty.
   std::vector<Header> enter(Call& call, std::span<const size_t> counts = {});
@@ -74,13 +68,19 @@ class MessageBackend final : public Backend {
                               std::span<const size_t> counts);
   [[noreturn]] void mismatch(const Call& call, int rank, const CallRecord& theirs);
   // parcel(rank) for each peer (all others where none are given); all at once, returns when all are
-  // done.
+  // done. By messages, or where a way is given by that.
   template <class ParcelOf>
-  void exchange(Call& call, std::span<const int> peers, ParcelOf parcel);
+  void exchange(Call& call, std::span<const int> peers, Bulk* way, ParcelOf parcel);
+  template <class ParcelOf>
+  void exchange(Call& call, Bulk* way, ParcelOf parcel) {
+    exchange(call, peers_, way, parcel);
+  }
   template <class ParcelOf>
   void exchange(Call& call, ParcelOf parcel) {
-    exchange(call, peers_, parcel);
+    exchange(call, peers_, nullptr, parcel);
   }
+  // The way for a collective of so many bytes, which all ranks know alike; null: messages.
+  Bulk* way_for(Call& call, size_t bytes);
   uint32_t agree_on_number(Call& call);  // enters
   template <class T>
   std::vector<T> gather(Call& call, const T& mine);  // enters
@@ -100,6 +100,7 @@ class MessageBackend final : public Backend {
   std::vector<int> peers_;  // the others, from the next one on
   uint32_t number_;
   std::vector<std::byte> scratch_;
+  std::unique_ptr<Bulk> bulk_;  // opened by the first call that uses it
 };
 
 // Where a process runs. Processes of one host can share memory: same kernel, same network namespace

@@ -3,11 +3,13 @@
 // windows and the explanation of failures are built on it once, in MessageBackend.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace hydrofoil::comm {
 
@@ -24,6 +26,25 @@ class Transfer {
   virtual bool wait() = 0;
   // By any thread, any number of times, while somebody waits or before.
   virtual void cancel() noexcept = 0;
+};
+
+// What goes to and comes from one rank of a group.
+struct Parcel {
+  int rank = 0;
+  const std::byte* out = nullptr;
+  size_t out_bytes = 0;
+  std::byte* in = nullptr;
+  size_t in_bytes = 0;
+};
+
+// A way for the data of a group's collectives that is faster than messages. All ranks of the group
+// make the same calls; both ends of a pair know the same sizes.
+class Bulk {
+ public:
+  virtual ~Bulk() = default;
+  // Under way until the transfer is waited for. After one that was cancelled or has failed there is
+  // no other.
+  virtual std::unique_ptr<Transfer> exchange(std::vector<Parcel> parcels) = 0;
 };
 
 // Messages of one source, destination and channel arrive in the order of the calls, and a receive
@@ -49,6 +70,15 @@ class Transport {
   // The job has failed: the destructor must wait for nobody.
   virtual void give_up() = 0;
 
+  // Where there is such a way: rank 0 of a group makes an id for it, then all ranks open it,
+  // collectively. std::runtime_error where that fails.
+  virtual bool has_bulk() const { return false; }
+  using BulkId = std::array<char, 128>;
+  virtual BulkId make_bulk_id() { return {}; }
+  virtual std::unique_ptr<Bulk> open_bulk(const BulkId&, int /*rank*/, int /*size*/) {
+    return nullptr;
+  }
+
  private:
   int rank_, size_;
 };
@@ -56,6 +86,7 @@ class Transport {
 // What a module needs to know to bring the ranks together.
 struct TransportRequest {
   int rank = 0, size = 1;
+  int local_rank = 0;              // among those of this host
   std::string job;                 // the same in all ranks, different between jobs
   std::string address;             // of rank 0; empty: all ranks are on this host
   int port = 0;                    // there
