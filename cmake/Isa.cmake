@@ -1,21 +1,29 @@
-# hydrofoil_isa_kernels(ROOM kernel ..)
+# hydrofoil_isa_kernels(ROOM kernel .. [VNNI kernel ..])
 #
-# Compiles hydrofoil/ROOM/KERNEL_kernel.inl once per instruction-set tier into the room's library.
+# Compiles hydrofoil/ROOM/KERNEL_kernel.inl once per instruction-set tier into the room's library; those
+# after VNNI for the tier that multiplies bytes, too.
 # The three-line source of each tier is generated: the tier's vector header, then the kernel. Those
 # files get their own flags, so they must not emit a weak symbol that other files could share
 # (tools/check_isa_symbols.py): no standard library in a .inl or in what it includes.
 set(HYDROFOIL_ISA_TIERS scalar)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   list(APPEND HYDROFOIL_ISA_TIERS avx2 avx512)
+  set(HYDROFOIL_ISA_TIERS_VNNI avx512_vnni)
 endif()
 set(HYDROFOIL_ISA_FLAGS_scalar "")
 set(HYDROFOIL_ISA_FLAGS_avx2 -mavx2 -mfma -mf16c)
 set(HYDROFOIL_ISA_FLAGS_avx512
     ${HYDROFOIL_ISA_FLAGS_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512)
+set(HYDROFOIL_ISA_FLAGS_avx512_vnni ${HYDROFOIL_ISA_FLAGS_avx512} -mavx512vnni)
 
 function(hydrofoil_isa_kernels room)
-  foreach(kernel IN LISTS ARGN)
-    foreach(tier IN LISTS HYDROFOIL_ISA_TIERS)
+  cmake_parse_arguments(ARG "" "" "VNNI" ${ARGN})
+  foreach(kernel IN LISTS ARG_UNPARSED_ARGUMENTS ARG_VNNI)
+    set(tiers ${HYDROFOIL_ISA_TIERS})
+    if(kernel IN_LIST ARG_VNNI)
+      list(APPEND tiers ${HYDROFOIL_ISA_TIERS_VNNI})
+    endif()
+    foreach(tier IN LISTS tiers)
       set(source ${CMAKE_CURRENT_BINARY_DIR}/${kernel}_${tier}.cpp)
       file(CONFIGURE OUTPUT ${source} CONTENT
            "#define HYDROFOIL_TIER ${tier}\n#include \"hydrofoil/kernels/vec_${tier}.h\"\n#include \"hydrofoil/${room}/${kernel}_kernel.inl\"\n")

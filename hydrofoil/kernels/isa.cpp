@@ -10,7 +10,7 @@
 namespace hydrofoil::kernels {
 namespace {
 
-constexpr Isa kAll[] = {Isa::kScalar, Isa::kAvx2, Isa::kAvx512};
+constexpr Isa kAll[] = {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni};
 constexpr int kUndecided = -1;
 std::atomic<int> g_override{kUndecided};
 
@@ -35,6 +35,8 @@ std::string_view name_of(Isa isa) {
       return "avx2";
     case Isa::kAvx512:
       return "avx512";
+    case Isa::kAvx512Vnni:
+      return "avx512_vnni";
   }
   return "?";
 }
@@ -53,9 +55,12 @@ bool supported(Isa isa) {
       return supported(Isa::kAvx2) && __builtin_cpu_supports("avx512f") &&
              __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
              __builtin_cpu_supports("avx512vl");
+    case Isa::kAvx512Vnni:
+      return supported(Isa::kAvx512) && __builtin_cpu_supports("avx512vnni");
 #else
     case Isa::kAvx2:
     case Isa::kAvx512:
+    case Isa::kAvx512Vnni:
       return false;
 #endif
   }

@@ -3,7 +3,7 @@
 // hand.
 //
 // Every kernel is one source compiled for each tier (cmake/Isa.cmake) and gives the same bits on
-// all of them. HYDROFOIL_ISA=scalar|avx2|avx512 forces a tier.
+// all of them. HYDROFOIL_ISA=scalar|avx2|avx512|avx512_vnni forces a tier.
 #pragma once
 
 #include <cstdint>
@@ -14,9 +14,10 @@
 namespace hydrofoil::kernels {
 
 enum class Isa : uint8_t {
-  kScalar,  // what every CPU of this architecture has
-  kAvx2,    // with fma and f16c
-  kAvx512,  // f, bw, dq, vl
+  kScalar,      // what every CPU of this architecture has
+  kAvx2,        // with fma and f16c
+  kAvx512,      // f, bw, dq, vl
+  kAvx512Vnni,  // products of bytes, too; other kernels take kAvx512's
 };
 
 std::string_view name_of(Isa isa);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// AVX-512 F, BW, DQ, VL.
+// AVX-512 F, BW, DQ, VL, of two tiers.
 #pragma once
 
 #include <immintrin.h>
@@ -7,13 +7,13 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace hydrofoil::kernels::avx512 {
+namespace hydrofoil::kernels::HYDROFOIL_TIER {
 constexpr size_t kVecBytes = 64;
 }
 
 #include "hydrofoil/kernels/vec_pack.h"
 
-namespace hydrofoil::kernels::avx512 {
+namespace hydrofoil::kernels::HYDROFOIL_TIER {
 
 // The unmasked forms trip a false warning of GCC 12 (bug 105593); the code is the same.
 constexpr __mmask16 kAllLanes = 0xffff;
@@ -60,6 +60,6 @@ HYDROFOIL_LANES void stream_fence() {
   _mm_sfence();
 }
 
-}  // namespace hydrofoil::kernels::avx512
+}  // namespace hydrofoil::kernels::HYDROFOIL_TIER
 
 #include "hydrofoil/kernels/vec_bf16.h"

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/kernels/rows.h"
+
+#include "hydrofoil/kernels/isa.h"
+#include "hydrofoil/kernels/rows_tiers.h"
+
+namespace hydrofoil::kernels {
+
+void rms_norm(std::span<const float> x, const float* weight, float epsilon, float* out) {
+  HYDROFOIL_PICK_TIER(rms_norm)(x.data(), weight, x.size(), epsilon, out);
+}
+void layer_norm(std::span<const float> x, const float* weight, const float* bias, float epsilon,
+                float* out) {
+  HYDROFOIL_PICK_TIER(layer_norm)(x.data(), weight, bias, x.size(), epsilon, out);
+}
+void rotate(float* x, const float* cosines, const float* sines, size_t pairs) {
+  HYDROFOIL_PICK_TIER(rotate)(x, cosines, sines, pairs);
+}
+void rotate_neighbours(float* x, const float* cosines, const float* sines, size_t pairs) {
+  HYDROFOIL_PICK_TIER(rotate_neighbours)(x, cosines, sines, pairs);
+}
+void silu(std::span<float> x) {
+  HYDROFOIL_PICK_TIER(silu)(x.data(), x.size());
+}
+void gelu(std::span<float> x) {
+  HYDROFOIL_PICK_TIER(gelu)(x.data(), x.size());
+}
+void gelu_tanh(std::span<float> x) {
+  HYDROFOIL_PICK_TIER(gelu_tanh)(x.data(), x.size());
+}
+void relu(std::span<float> x) {
+  HYDROFOIL_PICK_TIER(relu)(x.data(), x.size());
+}
+void softcap(std::span<float> x, float cap) {
+  HYDROFOIL_PICK_TIER(softcap)(x.data(), x.size(), cap);
+}
+void multiply_by(std::span<float> x, const float* by) {
+  HYDROFOIL_PICK_TIER(multiply_by)(x.data(), by, x.size());
+}
+
+}  // namespace hydrofoil::kernels

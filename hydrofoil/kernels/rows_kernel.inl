@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/kernels/rows_tiers.h"
+#include "hydrofoil/kernels/wide.h"
+
+namespace hydrofoil::kernels::HYDROFOIL_TIER {
+namespace {
+
+// visit(offset, count) for sixteen elements at a time, fewer at the end.
+template <class Visit>
+HYDROFOIL_LANES void each_wide(size_t count, const Visit& visit) {
+  size_t i = 0;
+  for (; i + kWide <= count; i += kWide) visit(i, kWide);
+  if (i < count) visit(i, count - i);
+}
+HYDROFOIL_LANES Wide take(const float* from, size_t count) {
+  return count == kWide ? load_wide(from) : load_wide(from, count);
+}
+HYDROFOIL_LANES void put(float* to, const Wide& x, size_t count) {
+  if (count == kWide)
+    store_wide(to, x);
+  else
+    store_wide(to, x, count);
+}
+
+template <class Apply>
+HYDROFOIL_LANES void in_place(float* x, size_t count, const Apply& apply) {
+  each_wide(count, [&](size_t i, size_t n) { put(x + i, apply(take(x + i, n)), n); });
+}
+
+HYDROFOIL_LANES Wide sigmoid(const Wide& x) {
+  return wide(1) / (wide(1) + exponential(wide(0) - x));
+}
+
+HYDROFOIL_LANES float inverse_root(float x) {
+  return 1.0f / sqrt(splat(x))[0];
+}
+
+}  // namespace
+
+void rms_norm(const float* x, const float* weight, size_t count, float epsilon, float* out) {
+  Wide squares = wide(0);
+  each_wide(count, [&](size_t i, size_t n) {
+    const Wide v = take(x + i, n);
+    squares = fma(v, v, squares);
+  });
+  const Wide factor = wide(inverse_root(sum_of(squares) / static_cast<float>(count) + epsilon));
+  each_wide(count, [&](size_t i, size_t n) {
+    put(out + i, take(x + i, n) * factor * take(weight + i, n), n);
+  });
+}
+
+void layer_norm(const float* x, const float* weight, const float* bias, size_t count, float epsilon,
+                float* out) {
+  Wide sum = wide(0);
+  each_wide(count, [&](size_t i, size_t n) { sum = sum + take(x + i, n); });
+  const float mean = sum_of(sum) / static_cast<float>(count);
+  Wide squares = wide(0);
+  each_wide(count, [&](size_t i, size_t n) {
+    Wide apart = take(x + i, n) - wide(mean);
+    if (n < kWide) {  // the lanes that are not there
+      alignas(64) float lanes[kWide];
+      store_wide(lanes, apart);
+      apart = load_wide(lanes, n);
+    }
+    squares = fma(apart, apart, squares);
+  });
+  const Wide factor = wide(inverse_root(sum_of(squares) / static_cast<float>(count) + epsilon));
+  each_wide(count, [&](size_t i, size_t n) {
+    const Wide scaled = (take(x + i, n) - wide(mean)) * factor * take(weight + i, n);
+    put(out + i, bias ? scaled + take(bias + i, n) : scaled, n);
+  });
+}
+
+void rotate(float* x, const float* cosines, const float* sines, size_t pairs) {
+  each_wide(pairs, [&](size_t i, size_t n) {
+    const Wide a = take(x + i, n), b = take(x + pairs + i, n);
+    const Wide c = take(cosines + i, n), s = take(sines + i, n);
+    put(x + i, a * c - b * s, n);
+    put(x + pairs + i, b * c + a * s, n);
+  });
+}
+
+void rotate_neighbours(float* x, const float* cosines, const float* sines, size_t pairs) {
+  for (size_t i = 0; i < pairs; ++i) {
+    const float a = x[2 * i], b = x[2 * i + 1];
+    x[2 * i] = a * cosines[i] - b * sines[i];
+    x[2 * i + 1] = b * cosines[i] + a * sines[i];
+  }
+}
+
+void silu(float* x, size_t count) {
+  in_place(x, count, [](const Wide& v) { return v * sigmoid(v); });
+}
+
+// tanh(y) = 2 sigmoid(2 y) - 1.
+void gelu_tanh(float* x, size_t count) {
+  in_place(x, count, [](const Wide& v) {
+    const Wide cubic = fma(v * v * v, wide(0.044715f), v);
+    return v * sigmoid(cubic * wide(2 * 0.7978845608f));
+  });
+}
+
+// The error function by Abramowitz and Stegun 7.1.26: 1.5e-7 at most.
+void gelu(float* x, size_t count) {
+  static constexpr float kSeries[] = {-1.453152027f, 1.421413741f, -0.284496736f, 0.254829592f};
+  in_place(x, count, [](const Wide& v) {
+    const Wide y = larger(v, wide(0) - v) * wide(0.70710678f);
+    const Wide t = wide(1) / fma(y, wide(0.3275911f), wide(1));
+    Wide series = wide(1.061405429f);
+    for (const float c : kSeries) series = fma(series, t, wide(c));
+    const Wide tail = series * t * exponential(wide(0) - y * y) * wide(0.5f);  // beyond |x|
+    return each_pack(
+        [&](size_t p) { return v.v[p] * (v.v[p] < 0 ? tail.v[p] : 1.0f - tail.v[p]); });
+  });
+}
+
+void relu(float* x, size_t count) {
+  in_place(x, count, [](const Wide& v) { return larger(v, wide(0)); });
+}
+
+void softcap(float* x, size_t count, float cap) {
+  in_place(x, count, [cap](const Wide& v) {
+    return wide(cap) * (wide(2) * sigmoid(v * wide(2 / cap)) - wide(1));
+  });
+}
+
+void multiply_by(float* x, const float* by, size_t count) {
+  each_wide(count, [&](size_t i, size_t n) { put(x + i, take(x + i, n) * take(by + i, n), n); });
+}
+
+}  // namespace hydrofoil::kernels::HYDROFOIL_TIER

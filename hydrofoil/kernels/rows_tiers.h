@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "hydrofoil/kernels/tier.h"
+
+namespace hydrofoil::kernels {
+
+HYDROFOIL_DECLARE_TIERS(
+    void rms_norm(const float* x, const float* weight, size_t count, float epsilon, float* out);
+    void layer_norm(const float* x, const float* weight, const float* bias, size_t count,
+                    float epsilon, float* out);
+    void rotate(float* x, const float* cosines, const float* sines, size_t pairs);
+    void rotate_neighbours(float* x, const float* cosines, const float* sines, size_t pairs);
+    void silu(float* x, size_t count); void gelu(float* x, size_t count);
+    void gelu_tanh(float* x, size_t count); void relu(float* x, size_t count);
+    void softcap(float* x, size_t count, float cap);
+    void multiply_by(float* x, const float* by, size_t count);)
+
+}  // namespace hydrofoil::kernels
