@@ -22,11 +22,6 @@ HYDROFOIL_LANES void scores_of(const AttentionChunk& chunk, const QueryRow* rows
   for (size_t r = 0; r < kRows; ++r) store_wide(scores[r] + page * kPageKeys, sums[r]);
 }
 
-// tanh(x) through e^(2 x), which saturates well inside the range of exponential().
-HYDROFOIL_LANES Wide hyperbolic_tangent(const Wide& x) {
-  return wide(1) - wide(2) / (wide(1) + exponential(x + x));
-}
-
 // Scores of a row to weights e^(score - largest), in place, 0 where unseen.
 HYDROFOIL_LANES void weights_of(const QueryRow& row, float softcap, size_t pages, float* scores,
                                 float* largest, float* divisor) {

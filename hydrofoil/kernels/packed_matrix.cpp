@@ -31,17 +31,24 @@ size_t block_bytes(Packing packing) {
 void pack_block(Packing packing, size_t row, const uint8_t* stored, uint8_t* block) {
   const size_t fields = packing == Packing::kQ4Min ? 2 : 1;
   const uint8_t* codes = stored + fields * 2;
-  if (packing == Packing::kQ8) {
-    for (size_t c = 0; c < kBlockColumns; ++c)
-      block[c / 4 * kLine + 4 * row + c % 4] = codes[c] ^ 0x80;  // + 128
-  } else {
-    // Both have columns c and c + 16 in one byte.
-    for (size_t c = 0; c < kBlockColumns / 2; ++c)
-      block[c / 4 * kLine + 4 * row + c % 4] = codes[c];
-  }
+  // Those of 4 bits have columns c and c + 16 in one byte already.
+  const size_t bytes = packing == Packing::kQ8 ? kBlockColumns : kBlockColumns / 2;
+  const uint8_t flip = packing == Packing::kQ8 ? 0x80 : 0;  // + 128
+  for (size_t c = 0; c < bytes; ++c) block[c / 4 * kLine + 4 * row + c % 4] = codes[c] ^ flip;
   uint8_t* scales = block + block_bytes(packing) - fields * kScales;
   for (size_t field = 0; field < fields; ++field)
     std::memcpy(scales + field * kScales + 2 * row, stored + 2 * field, 2);
+}
+
+void unpack_block(Packing packing, size_t row, const uint8_t* block, uint8_t* stored) {
+  const size_t fields = packing == Packing::kQ4Min ? 2 : 1;
+  uint8_t* codes = stored + fields * 2;
+  const size_t bytes = packing == Packing::kQ8 ? kBlockColumns : kBlockColumns / 2;
+  const uint8_t flip = packing == Packing::kQ8 ? 0x80 : 0;
+  for (size_t c = 0; c < bytes; ++c) codes[c] = block[c / 4 * kLine + 4 * row + c % 4] ^ flip;
+  const uint8_t* scales = block + block_bytes(packing) - fields * kScales;
+  for (size_t field = 0; field < fields; ++field)
+    std::memcpy(stored + 2 * field, scales + field * kScales + 2 * row, 2);
 }
 
 Product product_of(Packing packing) {
@@ -106,11 +113,35 @@ void pack_row(const PackedShape& shape, size_t row, std::span<const std::byte> s
                tile + b * block_bytes(shape.packing));
 }
 
+void unpack_row(const PackedShape& shape, size_t row, std::span<const std::byte> packed,
+                std::span<std::byte> stored) {
+  auto* to = reinterpret_cast<uint8_t*>(stored.data());
+  const auto* tile =
+      reinterpret_cast<const uint8_t*>(packed.data()) + row / kTileRows * shape.tile_bytes();
+  const size_t in_tile = row % kTileRows;
+  if (!multiplies_bytes(shape.packing)) {
+    const size_t size = shape.packing == Packing::kF32 ? 4 : 2;
+    for (size_t c = 0; c < shape.columns; ++c)
+      std::memcpy(to + c * size, tile + (c * kTileRows + in_tile) * size, size);
+    return;
+  }
+  const size_t blocks = shape.columns / kBlockColumns, stored_bytes = stored.size() / blocks;
+  for (size_t b = 0; b < blocks; ++b)
+    unpack_block(shape.packing, in_tile, tile + b * block_bytes(shape.packing),
+                 to + b * stored_bytes);
+}
+
 void quantise_rows(const float* x, size_t first, size_t last, size_t columns, ByteRows& rows) {
   const size_t blocks = columns / kBlockColumns;
   HYDROFOIL_PICK_TIER_WITH_VNNI(quantise_blocks)
   (x + first * columns, (last - first) * blocks, rows.codes.data() + first * columns,
    rows.scales.data() + first * blocks, rows.sums.data() + first * blocks);
+}
+
+void quantise_block(const float* x, size_t row, size_t block, size_t columns, ByteRows& rows) {
+  const size_t at = row * (columns / kBlockColumns) + block;
+  HYDROFOIL_PICK_TIER_WITH_VNNI(quantise_blocks)
+  (x, 1, rows.codes.data() + at * kBlockColumns, rows.scales.data() + at, rows.sums.data() + at);
 }
 
 void multiply(const PackedShape& shape, const std::byte* packed, size_t tile, const Activations& x,

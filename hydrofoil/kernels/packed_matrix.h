@@ -50,6 +50,10 @@ struct PackedShape {
 void pack_row(const PackedShape& shape, size_t row, std::span<const std::byte> stored,
               std::span<std::byte> packed);
 
+// The other way: the row in stored_type(packing), of as many bytes as it was.
+void unpack_row(const PackedShape& shape, size_t row, std::span<const std::byte> packed,
+                std::span<std::byte> stored);
+
 // Activations as bytes, [tokens][columns], in blocks of 32 columns: x = scale * code.
 struct ByteRows {
   ByteRows() = default;
@@ -63,6 +67,8 @@ struct ByteRows {
 };
 // Rounds rows [first, last) of x [..][columns]: to nearest even, the largest of a block to 127.
 void quantise_rows(const float* x, size_t first, size_t last, size_t columns, ByteRows& rows);
+// One block of a row.
+void quantise_block(const float* x, size_t row, size_t block, size_t columns, ByteRows& rows);
 
 // What a product reads: bytes where the packing multiplies them, else floats. Rows of `columns`.
 struct Activations {

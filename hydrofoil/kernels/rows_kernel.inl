@@ -119,9 +119,8 @@ void relu(float* x, size_t count) {
 }
 
 void softcap(float* x, size_t count, float cap) {
-  in_place(x, count, [cap](const Wide& v) {
-    return wide(cap) * (wide(2) * sigmoid(v * wide(2 / cap)) - wide(1));
-  });
+  in_place(x, count,
+           [cap](const Wide& v) { return wide(cap) * hyperbolic_tangent(v * wide(1 / cap)); });
 }
 
 void multiply_by(float* x, const float* by, size_t count) {

@@ -100,4 +100,15 @@ HYDROFOIL_LANES Wide exponential(const Wide& x) {
   });
 }
 
+// tanh(x): its series where e^(2 x) would lose digits.
+HYDROFOIL_LANES Wide hyperbolic_tangent(const Wide& x) {
+  constexpr float kSeries[] = {-17.0f / 315, 2.0f / 15, -1.0f / 3, 1.0f};
+  const Wide far = wide(1) - wide(2) / (wide(1) + exponential(x + x));
+  const Wide square = x * x;
+  Wide near = wide(62.0f / 2835);
+  for (const float c : kSeries) near = fma(near, square, wide(c));
+  return each_pack(
+      [&](size_t p) { return square.v[p] < splat(0.0625f) ? near.v[p] * x.v[p] : far.v[p]; });
+}
+
 }  // namespace hydrofoil::kernels::HYDROFOIL_TIER

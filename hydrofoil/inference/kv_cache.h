@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// Keys and values in pages of 16 positions, taken as sequences grow and given back when they end. A
+// page holds all layers and key-value heads: keys [head_dim][16] then values [16][head_dim] of each
+// (kernels/attention.h), head_dim rounded up to whole vectors, the rest zeros.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "hydrofoil/core/dtype.h"
+#include "hydrofoil/inference/aligned.h"
+#include "hydrofoil/kernels/attention.h"
+#include "hydrofoil/spec/model_spec.h"
+
+namespace hydrofoil::inference {
+
+using Page = uint32_t;
+
+class KvCache {
+ public:
+  // dtype: kF32 or kBF16.
+  KvCache(const spec::ModelSpec& spec, DType dtype, size_t pages);
+
+  static size_t page_bytes(const spec::ModelSpec& spec, DType dtype);
+  static size_t pages_for(int64_t positions) {
+    return (static_cast<size_t>(positions) + kernels::kPageKeys - 1) / kernels::kPageKeys;
+  }
+
+  DType dtype() const { return dtype_; }
+  size_t head_dim() const { return head_dim_; }  // padded
+  size_t free_pages() const { return free_.size(); }
+  // Grows `pages` to cover so many positions. False, and nothing taken, where there are too few.
+  bool grow(std::vector<Page>& pages, int64_t positions);
+  void give_back(std::vector<Page>& pages);
+
+  const std::byte* keys(Page page, size_t layer, size_t head) const {
+    return memory_.data() + offset(page, layer, head);
+  }
+  const std::byte* values(Page page, size_t layer, size_t head) const {
+    return keys(page, layer, head) + head_bytes() / 2;
+  }
+  // Writes one position: [head_dim of the spec] each.
+  void write(std::span<const Page> pages, int64_t position, size_t layer, size_t head,
+             std::span<const float> key, std::span<const float> value);
+
+ private:
+  size_t head_bytes() const { return 2 * kernels::kPageKeys * head_dim_ * size_of(dtype_); }
+  size_t offset(Page page, size_t layer, size_t head) const {
+    return ((page * layers_ + layer) * heads_ + head) * head_bytes();
+  }
+
+  DType dtype_;
+  size_t layers_, heads_, head_dim_;
+  Aligned<std::byte> memory_;
+  std::vector<Page> free_;
+};
+
+}  // namespace hydrofoil::inference

@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/inference/packed_model.h"
+
+#include <algorithm>
+#include <map>
+#include <stdexcept>
+#include <utility>
+
+#include "hydrofoil/core/error.h"
+#include "hydrofoil/kernels/dequantize.h"
+#include "hydrofoil/kernels/quantize.h"
+#include "hydrofoil/kernels/rows.h"
+
+namespace hydrofoil::inference {
+namespace {
+
+using kernels::kBlockColumns;
+using kernels::kTileRows;
+using kernels::Packing;
+using spec::Part;
+
+constexpr size_t kWindowElements = size_t{1} << 20;  // read at a time
+
+size_t stored_row_bytes(GgmlType type, size_t columns) {
+  const auto& layout = layout_of(type);
+  return columns / layout.block_elements * layout.block_bytes;
+}
+
+// A matrix of the file, [rows, columns] as products see it, read a window of rows at a time.
+class SourceMatrix {
+ public:
+  SourceMatrix(const ModelReader& reader, const spec::ParameterSpec& parameter, bool transposed)
+      : reader_(reader),
+        name_(parameter.name),
+        transposed_(transposed),
+        rows_(static_cast<size_t>(parameter.shape[transposed ? 1 : 0])),
+        columns_(static_cast<size_t>(parameter.shape[transposed ? 0 : 1])) {}
+
+  size_t rows() const { return rows_; }
+  size_t columns() const { return columns_; }
+  std::optional<GgmlType> type() const {
+    return transposed_ ? std::nullopt : reader_.row_type(name_);
+  }
+  void stored_row(size_t row, std::span<std::byte> out) const { reader_.read_row(name_, row, out); }
+
+  std::span<const float> row(size_t row) {
+    if (transposed_) return column_of_all(row);
+    if (window_.empty() || row < first_ || row >= first_ + window_.size() / columns_) {
+      const size_t count = std::min(std::max<size_t>(kWindowElements / columns_, 1), rows_ - row);
+      window_.resize(count * columns_);
+      reader_.read(name_, row * columns_, window_);
+      first_ = row;
+    }
+    return std::span(window_).subspan((row - first_) * columns_, columns_);
+  }
+
+ private:
+  std::span<const float> column_of_all(size_t row) {
+    if (window_.empty()) {
+      window_.resize(rows_ * columns_);
+      reader_.read(name_, 0, window_);
+      turned_.resize(columns_);
+    }
+    for (size_t c = 0; c < columns_; ++c) turned_[c] = window_[c * rows_ + row];
+    return turned_;
+  }
+
+  const ModelReader& reader_;
+  std::string name_;
+  bool transposed_;
+  size_t rows_, columns_, first_ = 0;
+  std::vector<float> window_, turned_;
+};
+
+// Where a row of a packed matrix comes from; no source: zeros.
+struct RowOf {
+  size_t source = SIZE_MAX, row = 0;
+};
+
+Packing packing_of(WeightType type) {
+  switch (type) {
+    case WeightType::kBF16:
+      return Packing::kBF16;
+    case WeightType::kQ8:
+      return Packing::kQ8;
+    case WeightType::kQ4:
+      return Packing::kQ4;
+    case WeightType::kQ4Min:
+      return Packing::kQ4Min;
+    case WeightType::kAsStored:
+    case WeightType::kF32:
+      break;
+  }
+  return Packing::kF32;
+}
+
+Packing nearest_packing(std::optional<GgmlType> type) {
+  if (!type) return Packing::kF32;
+  for (const Packing packing :
+       {Packing::kF32, Packing::kBF16, Packing::kQ8, Packing::kQ4, Packing::kQ4Min})
+    if (kernels::stored_type(packing) == *type) return packing;
+  return layout_of(*type).block_elements > 1 ? Packing::kQ8 : Packing::kF32;
+}
+
+// What keeps all of them: their packing where it is the same, bytes for different blocks, else
+// fp32.
+Packing common_packing(const std::vector<SourceMatrix>& sources, WeightType type) {
+  Packing packing = packing_of(type);
+  if (type == WeightType::kAsStored) {
+    packing = nearest_packing(sources.front().type());
+    for (const auto& source : sources)
+      if (const auto other = nearest_packing(source.type()); other != packing)
+        packing = kernels::multiplies_bytes(other) && kernels::multiplies_bytes(packing)
+                      ? Packing::kQ8
+                      : Packing::kF32;
+  }
+  const bool blocks = sources.front().columns() % kBlockColumns == 0;
+  return kernels::multiplies_bytes(packing) && !blocks ? Packing::kF32 : packing;
+}
+
+class Packer {
+ public:
+  Packer(const spec::ModelSpec& spec, const ModelReader& reader, WeightType type)
+      : spec_(spec), reader_(reader), type_(type), blocks_(spec::blocks(spec)) {}
+
+  PackedModel pack() {
+    PackedModel model{.spec = spec_};
+    const auto& first = blocks_.front();
+    const auto& last = blocks_.back();
+    model.tokens = matrix(first, Part::kTokens, /*linear=*/false);
+    if (const auto* positions = find(first, Part::kPositions)) model.positions = read(*positions);
+    model.embedding_norm = norm(first, Part::kEmbeddingNorm, spec_.norm);
+    model.project_in = matrix(first, Part::kProjectIn);
+    for (size_t layer = 0; layer + 2 < blocks_.size(); ++layer)
+      model.layers.push_back(pack_layer(blocks_[layer + 1]));
+    model.final_norm = norm(last, Part::kFinalNorm, spec_.norm);
+    model.project_out = matrix(last, Part::kProjectOut);
+    model.head = matrix(last, Part::kHead, /*linear=*/false);
+    if (const auto* bias = find(last, Part::kHead, true); bias && !model.head)
+      model.head_bias = read(*bias);
+    return model;
+  }
+
+ private:
+  LayerWeights pack_layer(const spec::BlockSpec& block) {
+    LayerWeights layer{.attention_norm = norm(block, Part::kAttentionNorm, spec_.norm),
+                       .attention_add_norm = norm(block, Part::kAttentionAddNorm, spec_.norm),
+                       .mlp_norm = norm(block, Part::kMlpNorm, spec_.norm),
+                       .mlp_add_norm = norm(block, Part::kMlpAddNorm, spec_.norm),
+                       .query_norm = norm(block, Part::kQueryNorm, spec::Norm::kRmsNorm),
+                       .key_norm = norm(block, Part::kKeyNorm, spec::Norm::kRmsNorm)};
+    layer.qkv = qkv(block);
+    layer.attention_output = matrix(block, Part::kAttentionOutput);
+    layer.up = up(block);
+    layer.down = matrix(block, Part::kDown);
+    return layer;
+  }
+
+  static const spec::ParameterSpec* find(const spec::BlockSpec& block, Part part,
+                                         bool bias = false) {
+    for (const auto& parameter : block.parameters)
+      if (parameter.part == part && parameter.bias == bias) return &parameter;
+    return nullptr;
+  }
+
+  std::vector<float> read(const spec::ParameterSpec& parameter) const {
+    size_t count = 1;
+    for (const int64_t size : parameter.shape) count *= static_cast<size_t>(size);
+    std::vector<float> values(count);
+    reader_.read(parameter.name, 0, values);
+    return values;
+  }
+
+  NormWeights norm(const spec::BlockSpec& block, Part part, spec::Norm kind) const {
+    NormWeights norm{.kind = kind};
+    const auto* weight = find(block, part);
+    if (!weight) return norm;
+    norm.weight = read(*weight);
+    if (spec_.norm_unit_offset)
+      for (float& value : norm.weight) value += 1;
+    if (const auto* bias = find(block, part, true)) norm.bias = read(*bias);
+    return norm;
+  }
+
+  // Rows one after the other.
+  Matrix matrix(const spec::BlockSpec& block, Part part, bool linear = true) const {
+    if (!find(block, part)) return {};
+    return stack(block, {part}, linear);
+  }
+  Matrix stack(const spec::BlockSpec& block, const std::vector<Part>& parts,
+               bool linear = true) const {
+    std::vector<RowOf> rows;
+    for (size_t source = 0; source < parts.size(); ++source) {
+      const auto& shape = find(block, parts[source])->shape;
+      const auto count = static_cast<size_t>(shape[linear && spec_.transposed_linear ? 1 : 0]);
+      for (size_t row = 0; row < count; ++row) rows.push_back({source, row});
+    }
+    return assemble(block, parts, rows, linear);
+  }
+
+  Matrix qkv(const spec::BlockSpec& block) const {
+    if (!spec_.fused_qkv) return stack(block, {Part::kQuery, Part::kKey, Part::kValue});
+    if (!spec_.qkv_by_group) return stack(block, {Part::kQkv});
+    const auto kv_heads = static_cast<size_t>(spec_.kv_heads),
+               group = static_cast<size_t>(spec_.heads / spec_.kv_heads),
+               dim = static_cast<size_t>(spec_.head_dim);
+    std::vector<RowOf> rows;
+    // Heads [first, last) of every group.
+    const auto take = [&](size_t first, size_t last) {
+      for (size_t kv = 0; kv < kv_heads; ++kv)
+        for (size_t row = first * dim; row < last * dim; ++row)
+          rows.push_back({0, kv * (group + 2) * dim + row});
+    };
+    take(0, group);
+    take(group, group + 1);
+    take(group + 1, group + 2);
+    return assemble(block, {Part::kQkv}, rows);
+  }
+
+  Matrix up(const spec::BlockSpec& block) const {
+    if (!spec_.gated_mlp) return matrix(block, Part::kUp);
+    const auto inner = static_cast<size_t>(spec_.intermediate_size);
+    const bool fused = spec_.fused_gate_up;
+    std::vector<RowOf> rows;
+    for (size_t first = 0; first < inner; first += kTileRows)
+      for (const bool is_up : {false, true})
+        for (size_t row = first; row < first + kTileRows; ++row) {
+          if (row >= inner)
+            rows.push_back({});
+          else if (fused)
+            rows.push_back({0, row + (is_up ? inner : 0)});
+          else
+            rows.push_back({is_up ? size_t{1} : size_t{0}, row});
+        }
+    return assemble(block, fused ? std::vector{Part::kGateUp} : std::vector{Part::kGate, Part::kUp},
+                    rows);
+  }
+
+  Matrix assemble(const spec::BlockSpec& block, const std::vector<Part>& parts,
+                  const std::vector<RowOf>& rows, bool linear = true) const {
+    std::vector<SourceMatrix> sources;
+    std::vector<std::vector<float>> biases;
+    for (const Part part : parts) {
+      sources.emplace_back(reader_, *find(block, part), linear && spec_.transposed_linear);
+      if (const auto* bias = find(block, part, true)) biases.push_back(read(*bias));
+    }
+    const size_t columns = sources.front().columns();
+    Matrix matrix{.shape = {.rows = rows.size(),
+                            .columns = columns,
+                            .packing = common_packing(sources, type_)}};
+    matrix.packed = Aligned<std::byte>(matrix.shape.bytes());
+    const GgmlType stored = kernels::stored_type(matrix.shape.packing);
+    std::vector<std::byte> bytes(stored_row_bytes(stored, columns));
+    for (size_t row = 0; row < rows.size(); ++row) {
+      if (rows[row].source == SIZE_MAX) continue;
+      SourceMatrix& source = sources[rows[row].source];
+      if (source.type() == stored)
+        source.stored_row(rows[row].row, bytes);
+      else
+        kernels::quantize(stored, source.row(rows[row].row), bytes);
+      kernels::pack_row(matrix.shape, row, bytes, matrix.packed.span());
+    }
+    if (!biases.empty()) {
+      matrix.bias.resize(matrix.padded_rows());
+      for (size_t row = 0; row < rows.size(); ++row)
+        if (rows[row].source != SIZE_MAX)
+          matrix.bias[row] = biases[rows[row].source][rows[row].row];
+    }
+    return matrix;
+  }
+
+  const spec::ModelSpec& spec_;
+  const ModelReader& reader_;
+  const WeightType type_;
+  const std::vector<spec::BlockSpec> blocks_;
+};
+
+}  // namespace
+
+void Matrix::read_row(size_t row, std::span<float> out) const {
+  const GgmlType type = kernels::stored_type(shape.packing);
+  std::byte stored[4096];
+  // Blocks of the row that fit.
+  const size_t row_bytes = stored_row_bytes(type, shape.columns);
+  std::vector<std::byte> large(row_bytes > sizeof stored ? row_bytes : 0);
+  const std::span<std::byte> bytes =
+      large.empty() ? std::span(stored).first(row_bytes) : std::span(large);
+  kernels::unpack_row(shape, row, packed.span(), bytes);
+  kernels::dequantize(type, bytes, out);
+}
+
+void NormWeights::apply(std::span<const float> x, double epsilon, float* out) const {
+  if (kind == spec::Norm::kRmsNorm)
+    kernels::rms_norm(x, weight.data(), static_cast<float>(epsilon), out);
+  else
+    kernels::layer_norm(x, weight.data(), bias.empty() ? nullptr : bias.data(),
+                        static_cast<float>(epsilon), out);
+}
+
+size_t PackedModel::bytes() const {
+  size_t bytes = tokens.packed.size() + project_in.packed.size() + project_out.packed.size() +
+                 head.packed.size();
+  for (const auto& layer : layers)
+    for (const Matrix* matrix : {&layer.qkv, &layer.attention_output, &layer.up, &layer.down})
+      bytes += matrix->packed.size();
+  return bytes;
+}
+
+PackedModel pack_model(const spec::ModelSpec& spec, const ModelReader& reader, WeightType type) {
+  if (!spec.causal)
+    throw Error(ExitCode::kConfig,
+                "the " + spec.family + " model is an encoder: it does not predict the next token",
+                {}, "take a decoder, such as gpt2 or llama");
+  return Packer(spec, reader, type).pack();
+}
+
+}  // namespace hydrofoil::inference

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+// A decoder's weights as the runner reads them: matrices packed (kernels/packed_matrix.h),
+// everything else fp32. Nothing here knows of Hugging Face's layouts any more.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "hydrofoil/inference/aligned.h"
+#include "hydrofoil/inference/model_reader.h"
+#include "hydrofoil/kernels/packed_matrix.h"
+#include "hydrofoil/spec/model_spec.h"
+
+namespace hydrofoil::inference {
+
+// [rows, columns], with zero rows up to whole tiles.
+struct Matrix {
+  kernels::PackedShape shape;
+  Aligned<std::byte> packed = {};
+  std::vector<float> bias = {};  // of all tiles' rows, or empty
+
+  explicit operator bool() const { return shape.rows > 0; }
+  size_t padded_rows() const { return shape.tiles() * kernels::kTileRows; }
+  void read_row(size_t row, std::span<float> out) const;  // [columns]
+};
+
+struct NormWeights {
+  spec::Norm kind = spec::Norm::kRmsNorm;
+  std::vector<float> weight = {}, bias = {};
+
+  explicit operator bool() const { return !weight.empty(); }
+  // out may be x.
+  void apply(std::span<const float> x, double epsilon, float* out) const;
+};
+
+struct LayerWeights {
+  NormWeights attention_norm, attention_add_norm, mlp_norm, mlp_add_norm, query_norm, key_norm;
+  Matrix qkv = {};  // all queries' rows, then keys, then values
+  Matrix attention_output = {};
+  Matrix up = {};  // gated: 32 rows of the gate, the same 32 of up, and so on
+  Matrix down = {};
+};
+
+struct PackedModel {
+  spec::ModelSpec spec;
+  Matrix tokens = {};  // the embedding; the head too where they are tied
+  std::vector<float> positions = {};
+  NormWeights embedding_norm = {}, final_norm = {};
+  Matrix project_in = {}, project_out = {};
+  std::vector<LayerWeights> layers = {};
+  Matrix head = {};                   // empty where it is tied
+  std::vector<float> head_bias = {};  // of a tied head
+
+  const Matrix& head_matrix() const { return head ? head : tokens; }
+  size_t bytes() const;  // of all matrices
+};
+
+// How matrices are kept. kAsStored: in the type they come in where there is a packing for it; other
+// block formats as Q8, everything else as fp32. Others: all of them in that type, but for those
+// whose columns are no whole blocks, which stay fp32.
+enum class WeightType : uint8_t { kAsStored, kF32, kBF16, kQ8, kQ4, kQ4Min };
+
+// Error(kConfig) for an encoder.
+PackedModel pack_model(const spec::ModelSpec& spec, const ModelReader& reader,
+                       WeightType type = WeightType::kAsStored);
+
+}  // namespace hydrofoil::inference

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/kernels/quantize.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+
+#include "hydrofoil/core/dtype.h"
+#include "hydrofoil/kernels/convert.h"
+
+namespace hydrofoil::kernels {
+namespace {
+
+constexpr size_t kBlock = 32;  // elements
+
+void put_half(float value, std::byte* to) {
+  const uint16_t bits = to_f16(value);
+  std::memcpy(to, &bits, sizeof bits);
+}
+
+float inverse(float scale) {
+  return scale == 0 ? 0.0f : 1.0f / scale;
+}
+
+// Column c in the low, c + 16 in the high half of a byte.
+template <class Code>
+void put_nibbles(const Code& code, std::byte* to) {
+  for (size_t c = 0; c < kBlock / 2; ++c)
+    to[c] = static_cast<std::byte>(code(c) | code(c + kBlock / 2) << 4);
+}
+int nibble(float value) {
+  return std::clamp(static_cast<int>(std::trunc(value)), 0, 15);
+}
+
+void q8_0(const float* x, std::byte* out) {
+  float largest = 0;
+  for (size_t c = 0; c < kBlock; ++c) largest = std::max(largest, std::abs(x[c]));
+  const float scale = largest / 127, per_scale = inverse(scale);
+  put_half(scale, out);
+  for (size_t c = 0; c < kBlock; ++c)
+    out[2 + c] = static_cast<std::byte>(static_cast<int>(std::round(x[c] * per_scale)));
+}
+
+// The number farthest from zero becomes -8 exactly.
+void q4_0(const float* x, std::byte* out) {
+  float farthest = x[0];
+  for (size_t c = 1; c < kBlock; ++c)
+    if (std::abs(x[c]) > std::abs(farthest)) farthest = x[c];
+  const float scale = farthest / -8, per_scale = inverse(scale);
+  put_half(scale, out);
+  put_nibbles([&](size_t c) { return nibble(x[c] * per_scale + 8.5f); }, out + 2);
+}
+
+void q4_1(const float* x, std::byte* out) {
+  const auto [low, high] = std::minmax_element(x, x + kBlock);
+  const float minimum = *low, scale = (*high - minimum) / 15, per_scale = inverse(scale);
+  put_half(scale, out);
+  put_half(minimum, out + 2);
+  put_nibbles([&](size_t c) { return nibble((x[c] - minimum) * per_scale + 0.5f); }, out + 4);
+}
+
+template <class Block>
+void each_block(GgmlType type, std::span<const float> values, std::span<std::byte> out,
+                const Block& block) {
+  const auto& layout = layout_of(type);
+  if (values.size() % kBlock != 0 || out.size() != values.size() / kBlock * layout.block_bytes)
+    throw std::logic_error("quantize: sizes that do not match");
+  for (size_t b = 0; b < values.size() / kBlock; ++b)
+    block(values.data() + b * kBlock, out.data() + b * layout.block_bytes);
+}
+
+}  // namespace
+
+void quantize(GgmlType type, std::span<const float> values, std::span<std::byte> out) {
+  switch (type) {
+    case GgmlType::kF32:
+      return static_cast<void>(std::memcpy(out.data(), values.data(), values.size_bytes()));
+    case GgmlType::kBF16:
+    case GgmlType::kF16:
+      return narrow(values, {reinterpret_cast<uint16_t*>(out.data()), values.size()},
+                    type == GgmlType::kBF16 ? DType::kBF16 : DType::kF16);
+    case GgmlType::kQ8_0:
+      return each_block(type, values, out, q8_0);
+    case GgmlType::kQ4_0:
+      return each_block(type, values, out, q4_0);
+    case GgmlType::kQ4_1:
+      return each_block(type, values, out, q4_1);
+    default:
+      throw std::logic_error("quantize: no way to " + std::string(layout_of(type).name));
+  }
+}
+
+}  // namespace hydrofoil::kernels

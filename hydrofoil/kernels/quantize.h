@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// Floats to the types of GGUF: F32, BF16, F16, and the block formats Q8_0, Q4_0 and Q4_1 as the
+// Python package gguf rounds them.
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+#include "hydrofoil/core/ggml_type.h"
+
+namespace hydrofoil::kernels {
+
+// values: whole blocks. out: as many bytes as they take. std::logic_error for other types.
+void quantize(GgmlType type, std::span<const float> values, std::span<std::byte> out);
+
+}  // namespace hydrofoil::kernels

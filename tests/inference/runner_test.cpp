@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+// Oracle: transformers, on random tiny models of every family (tests/models/golden/families.json).
+// A token's logits depend on its own sequence only, to the last bit.
+#include "hydrofoil/inference/runner.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "hydrofoil/core/error.h"
+#include "hydrofoil/inference/generate.h"
+#include "tests/inference/made_reader.h"
+
+namespace hydrofoil::inference {
+namespace {
+
+using Json = nlohmann::json;
+
+const Json& cases() {
+  static const Json all = Json::parse(std::ifstream(GOLDEN_FOLDER "/families.json"));
+  return all;
+}
+
+PackedModel packed(const Json& golden, WeightType type = WeightType::kF32) {
+  const auto spec = spec::model_spec_from_hf(golden["config"].dump(), "config");
+  return pack_model(spec, test::MadeReader(spec), type);
+}
+
+class Family : public testing::TestWithParam<size_t> {
+ protected:
+  const Json& golden_ = cases()[GetParam()];
+};
+INSTANTIATE_TEST_SUITE_P(All, Family, testing::Range<size_t>(0, cases().size()),
+                         [](const auto& family) {
+                           return cases()[family.param]["family"].template get<std::string>() +
+                                  "_" + std::to_string(family.index);
+                         });
+
+TEST_P(Family, LogitsMatchTransformers) {
+  const PackedModel model = packed(golden_);
+  const auto batch = golden_["tokens"].get<std::vector<std::vector<int32_t>>>();
+  const auto want = golden_["logits"].get<std::vector<std::vector<double>>>();
+  Team team(2);
+  KvCache cache(model.spec, DType::kF32, 64);
+  std::vector<std::vector<Page>> pages(batch.size());
+  std::vector<SequencePart> parts;
+  for (size_t i = 0; i < batch.size(); ++i) {
+    ASSERT_TRUE(cache.grow(pages[i], static_cast<int64_t>(batch[i].size())));
+    parts.push_back({.tokens = batch[i], .pages = pages[i]});
+  }
+  Runner runner(model, cache, team, 256);
+  runner.run(parts);
+  ASSERT_EQ(runner.logit_rows(), want.size());
+  for (size_t row = 0; row < want.size(); ++row) {
+    double largest = 0, error = 0;
+    for (size_t v = 0; v < want[row].size(); ++v) {
+      largest = std::max(largest, std::abs(want[row][v]));
+      error = std::max(error, std::abs(runner.logits(row)[v] - want[row][v]));
+    }
+    EXPECT_LT(error, 1e-5 * largest);
+  }
+}
+
+TEST_P(Family, GreedyTokensMatchTransformers) {
+  const auto tokens = golden_["greedy"].get<std::vector<int32_t>>();
+  const PackedModel model = packed(golden_);
+  Team team(1);
+  const auto out = generate(model, team, std::span(tokens).first(5),
+                            {.max_tokens = static_cast<int64_t>(tokens.size()) - 5});
+  EXPECT_THAT(out.tokens, testing::ElementsAreArray(std::span(tokens).subspan(5)));
+}
+
+// Every logit of a text, however it comes: cut into steps of so many tokens.
+std::vector<std::vector<float>> all_logits(const PackedModel& model, Team& team, DType cache_type,
+                                           const std::vector<int32_t>& text, size_t step) {
+  KvCache cache(model.spec, cache_type, 64);
+  Runner runner(model, cache, team, 64);
+  std::vector<Page> other, pages;
+  cache.grow(other, 40);  // pages need not begin at 0
+  std::vector<std::vector<float>> logits;
+  for (size_t done = 0; done < text.size(); done += step) {
+    const size_t count = std::min(step, text.size() - done);
+    cache.grow(pages, static_cast<int64_t>(done + count));
+    const SequencePart part{.tokens = std::span(text).subspan(done, count),
+                            .position = static_cast<int64_t>(done),
+                            .pages = pages,
+                            .logits = Logits::kAll};
+    runner.run({&part, 1});
+    for (size_t row = 0; row < runner.logit_rows(); ++row)
+      logits.emplace_back(runner.logits(row).begin(), runner.logits(row).end());
+  }
+  return logits;
+}
+
+std::vector<int32_t> made_text(const PackedModel& model, size_t count, size_t seed = 7) {
+  std::vector<int32_t> text;
+  for (size_t i = 0; i < count; ++i)
+    text.push_back(static_cast<int32_t>((i * i * 31 + seed * i + 3) %
+                                        static_cast<size_t>(model.spec.vocab_size)));
+  return text;
+}
+
+// A Llama of blocks of 32 columns, so that every type of weights can hold it.
+PackedModel llama(WeightType type) {
+  const auto spec = spec::model_spec_from_hf(
+      R"({"model_type": "llama", "vocab_size": 97, "hidden_size": 96, "intermediate_size": 160,
+          "num_hidden_layers": 2, "num_attention_heads": 6, "num_key_value_heads": 2,
+          "max_position_embeddings": 512, "tie_word_embeddings": true})",
+      "config");
+  return pack_model(spec, test::MadeReader(spec), type);
+}
+
+TEST(Runner, ResultsDoNotDependOnCutsOrThreads) {
+  const auto check = [](WeightType type, DType cache) {
+    const PackedModel model = llama(type);
+    const auto text = made_text(model, 270);  // more keys than a chunk has
+    Team one(1), three(3);
+    const auto want = all_logits(model, one, cache, text, 1);
+    EXPECT_EQ(all_logits(model, one, cache, text, 7), want);
+    EXPECT_EQ(all_logits(model, three, cache, text, 64), want);
+  };
+  for (const auto type : {WeightType::kF32, WeightType::kBF16, WeightType::kQ8, WeightType::kQ4Min})
+    check(type, DType::kF32);
+  check(WeightType::kQ4, DType::kBF16);
+}
+
+TEST(Runner, SequencesOfAStepDoNotTouchEachOther) {
+  const PackedModel model = llama(WeightType::kQ4);
+  Team team(2);
+  KvCache cache(model.spec, DType::kF32, 64);
+  Runner runner(model, cache, team, 64);
+  const auto a = made_text(model, 33, 5), b = made_text(model, 29, 11);
+  const auto want_a = all_logits(model, team, DType::kF32, a, 64),
+             want_b = all_logits(model, team, DType::kF32, b, 64);
+  std::vector<Page> pages_a, pages_b;
+  // a is ahead, and goes on token by token while b's prompt comes in pieces.
+  cache.grow(pages_a, 30);
+  SequencePart prompt{.tokens = std::span(a).first(30), .pages = pages_a};
+  runner.run({&prompt, 1});
+  for (size_t i = 0; i < 3; ++i) {
+    cache.grow(pages_a, static_cast<int64_t>(31 + i));
+    const size_t begin = i * 10, count = std::min<size_t>(10, b.size() - begin);
+    cache.grow(pages_b, static_cast<int64_t>(begin + count));
+    const SequencePart parts[] = {{.tokens = std::span(b).subspan(begin, count),
+                                   .position = static_cast<int64_t>(begin),
+                                   .pages = pages_b},
+                                  {.tokens = std::span(a).subspan(30 + i, 1),
+                                   .position = static_cast<int64_t>(30 + i),
+                                   .pages = pages_a}};
+    runner.run(parts);
+    ASSERT_EQ(runner.logit_rows(), 2u);
+    EXPECT_THAT(runner.logits(0), testing::ElementsAreArray(want_b[begin + count - 1]));
+    EXPECT_THAT(runner.logits(1), testing::ElementsAreArray(want_a[30 + i]));
+  }
+}
+
+// Random weights are the hardest to round. What products of codes are is tested with the kernels:
+// this finds a scale, a minimum or a row in the wrong place.
+TEST(Runner, NarrowWeightsStayNear) {
+  Team team(1);
+  const auto exact = llama(WeightType::kF32);
+  const auto text = made_text(exact, 40);
+  const auto want = all_logits(exact, team, DType::kF32, text, 40);
+  const auto distance = [&](WeightType type, DType cache) {
+    const auto got = all_logits(llama(type), team, cache, text, 40);
+    double error = 0, spread = 0;
+    for (size_t i = 0; i < want.size(); ++i)
+      for (size_t v = 0; v < want[i].size(); ++v) {
+        error += std::pow(got[i][v] - want[i][v], 2);
+        spread += std::pow(want[i][v], 2);
+      }
+    return std::sqrt(error / spread);
+  };
+  EXPECT_LT(distance(WeightType::kF32, DType::kBF16), 0.02);
+  EXPECT_LT(distance(WeightType::kBF16, DType::kF32), 0.02);
+  EXPECT_LT(distance(WeightType::kQ8, DType::kF32), 0.06);
+  EXPECT_LT(distance(WeightType::kQ4Min, DType::kF32), 0.5);
+  EXPECT_LT(distance(WeightType::kQ4, DType::kF32), 0.5);
+}
+
+TEST(Runner, RefusesWhatTheModelDoesNotKnow) {
+  const PackedModel model = llama(WeightType::kF32);
+  Team team(1);
+  const auto refusal = [&](std::vector<int32_t> prompt) -> std::string {
+    try {
+      generate(model, team, prompt, {.max_tokens = 1});
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::kData);
+      return error.what();
+    }
+    return "";
+  };
+  EXPECT_THAT(refusal({}), testing::HasSubstr("no tokens"));
+  EXPECT_THAT(refusal({1, 97}), testing::HasSubstr("token 97 is outside the vocabulary of 97"));
+  EXPECT_THAT(refusal({-1}), testing::HasSubstr("token -1 is outside"));
+  EXPECT_THAT(refusal(std::vector<int32_t>(513, 1)), testing::HasSubstr("512"));
+}
+
+TEST(PackModel, RefusesAnEncoder) {
+  const auto spec = spec::model_spec_from_hf(
+      R"({"model_type": "bert", "vocab_size": 50, "hidden_size": 32, "intermediate_size": 64,
+          "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 32})",
+      "config");
+  EXPECT_THROW(pack_model(spec, test::MadeReader(spec)), Error);
+}
+
+}  // namespace
+}  // namespace hydrofoil::inference
