@@ -11,6 +11,7 @@
 #include "cli/config_command.h"
 #include "cli/convert_command.h"
 #include "cli/doctor_command.h"
+#include "cli/generate_command.h"
 #include "cli/launch_command.h"
 #include "cli/plan_command.h"
 #include "cli/report_command.h"
@@ -24,6 +25,7 @@ namespace {
 void add_commands(CLI::App& app, Action& action) {
   add_torch_commands(app);
   add_launch_command(app, action);
+  add_generate_command(app, action);
   add_plan_command(app, action);
   add_report_command(app, action);
   add_checkpoint_command(app, action);

@@ -2,7 +2,6 @@
 // The entry of libhydrofoil_train.so. Exceptions end here: none crosses into the program.
 #include "cli/command_line.h"
 #include "cli/eval_command.h"
-#include "cli/generate_command.h"
 #include "cli/replay_command.h"
 #include "cli/train_command.h"
 
@@ -13,7 +12,6 @@ int run(hydrofoil::cli::Arguments arguments) {
   app.name("hydrofoil");
   hydrofoil::cli::Action action;
   hydrofoil::cli::add_train_command(app, action);
-  hydrofoil::cli::add_generate_command(app, action);
   hydrofoil::cli::add_eval_command(app, action);
   hydrofoil::cli::add_replay_command(app, action);
   app.require_subcommand(1);

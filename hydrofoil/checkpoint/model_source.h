@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "hydrofoil/core/ggml_type.h"
 #include "hydrofoil/io/gguf.h"
 #include "hydrofoil/spec/model_spec.h"
 #include "hydrofoil/text/tokenizer.h"
@@ -34,6 +35,10 @@ class Weights {
   // Elements [begin, begin + out.size()) of the flattened tensor. Holds at most that tensor beside
   // `out`. Not thread-safe.
   virtual void read(const std::string& name, size_t begin, std::span<float> out) const = 0;
+  // Of a matrix whose rows as products have them, [out, in], can be read as they are stored: their
+  // type.
+  virtual std::optional<GgmlType> row_type(const std::string&) const { return {}; }
+  virtual void read_row(const std::string&, size_t, std::span<std::byte>) const {}
 };
 
 enum class Take : uint8_t {

@@ -157,6 +157,15 @@ class GgufFileWeights final : public Weights {
       return values;
     });
   }
+  std::optional<GgmlType> row_type(const std::string& name) const override {
+    const auto& weight = find(name);
+    if (weight.shape.size() != 2) return {};
+    return file_->at(weight.stored_name).type;
+  }
+  void read_row(const std::string& name, size_t row, std::span<std::byte> out) const override {
+    const auto& weight = find(name);
+    file_->read(file_->at(weight.stored_name), spec::stored_row(weight, row) * out.size(), out);
+  }
 
  private:
   // Elements in the file's order, in parts that begin at blocks. Not from the mapping, whose pages

@@ -16,7 +16,8 @@ class ModelReader {
   virtual ~ModelReader() = default;
   // Elements [begin, begin + out.size()) of the flattened tensor, as fp32.
   virtual void read(const std::string& name, size_t begin, std::span<float> out) const = 0;
-  // Of a matrix that can be read row by row as it is stored.
+  // Of a matrix whose rows as products have them, [out, in], can be read as they are stored: their
+  // type.
   virtual std::optional<GgmlType> row_type(const std::string&) const { return {}; }
   virtual void read_row(const std::string&, size_t, std::span<std::byte>) const {}
 };

@@ -39,7 +39,7 @@ class SourceMatrix {
   size_t rows() const { return rows_; }
   size_t columns() const { return columns_; }
   std::optional<GgmlType> type() const {
-    return transposed_ ? std::nullopt : reader_.row_type(name_);
+    return reader_.row_type(name_);
   }
   void stored_row(size_t row, std::span<std::byte> out) const { reader_.read_row(name_, row, out); }
 

@@ -55,6 +55,9 @@ struct GgufWeight {
 // All weights of a model, in forward order.
 std::vector<GgufWeight> gguf_weights(const ModelSpec& spec);
 
+// Which row of the file is row `row` of the matrix as products have it, [out, in].
+size_t stored_row(const GgufWeight& weight, size_t row);
+
 // Elements in Hugging Face's order from the stored one, and back. Spans of the weight's size that
 // do not overlap, else std::logic_error.
 void to_hf_order(const GgufWeight& weight, std::span<const float> stored, std::span<float> values);

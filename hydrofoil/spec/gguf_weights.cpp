@@ -61,6 +61,12 @@ GgufWeight weight_of(const ModelSpec& spec, const BlockSpec& block,
           parameter.shape.size() == 1 || parameter.part == Part::kPositions};
 }
 
+// Dimension i of a head and i + dim / 2 stand side by side in the file.
+size_t rotary_row(size_t row, size_t dim) {
+  const size_t in_head = row % dim, half = in_head / (dim / 2), pair = in_head % (dim / 2);
+  return row - in_head + 2 * pair + half;
+}
+
 // Calls move(index in HF's order, index in the stored one) for runs of `length` elements.
 template <class Move>
 void each_run(const GgufWeight& weight, size_t elements, const Move& move) {
@@ -78,10 +84,7 @@ void each_run(const GgufWeight& weight, size_t elements, const Move& move) {
       const auto rows = static_cast<size_t>(weight.shape[0]);
       const auto dim = static_cast<size_t>(weight.head_dim);
       const size_t length = elements / rows;
-      for (size_t r = 0; r < rows; ++r) {
-        const size_t in_head = r % dim, half = in_head / (dim / 2), pair = in_head % (dim / 2);
-        move(r * length, (r - in_head + 2 * pair + half) * length, length);
-      }
+      for (size_t r = 0; r < rows; ++r) move(r * length, rotary_row(r, dim) * length, length);
       return;
     }
   }
@@ -108,6 +111,12 @@ std::vector<GgufWeight> gguf_weights(const ModelSpec& spec) {
     for (const ParameterSpec& parameter : block.parameters)
       weights.push_back(weight_of(spec, block, parameter));
   return weights;
+}
+
+size_t stored_row(const GgufWeight& weight, size_t row) {
+  return weight.order == GgufOrder::kRotaryPairs
+             ? rotary_row(row, static_cast<size_t>(weight.head_dim))
+             : row;
 }
 
 void to_hf_order(const GgufWeight& weight, std::span<const float> stored, std::span<float> values) {

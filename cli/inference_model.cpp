@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/inference_model.h"
+
+#include <map>
+#include <optional>
+#include <span>
+#include <utility>
+
+#include "hydrofoil/checkpoint/model_source.h"
+#include "hydrofoil/core/error.h"
+#include "hydrofoil/core/host.h"
+#include "hydrofoil/core/parallel.h"
+
+namespace hydrofoil::cli {
+namespace {
+
+using inference::WeightType;
+
+const std::map<std::string, WeightType> kTypes = {
+    {"auto", WeightType::kAsStored}, {"f32", WeightType::kF32}, {"bf16", WeightType::kBF16},
+    {"q8_0", WeightType::kQ8},       {"q4_0", WeightType::kQ4}, {"q4_1", WeightType::kQ4Min}};
+const std::map<std::string, DType> kCacheTypes = {{"f32", DType::kF32}, {"bf16", DType::kBF16}};
+
+class SourceReader final : public inference::ModelReader {
+ public:
+  explicit SourceReader(std::unique_ptr<checkpoint::Weights> weights)
+      : weights_(std::move(weights)) {}
+  void read(const std::string& name, size_t begin, std::span<float> out) const override {
+    weights_->read(name, begin, out);
+  }
+  std::optional<GgmlType> row_type(const std::string& name) const override {
+    return weights_->row_type(name);
+  }
+  void read_row(const std::string& name, size_t row, std::span<std::byte> out) const override {
+    weights_->read_row(name, row, out);
+  }
+
+ private:
+  std::unique_ptr<checkpoint::Weights> weights_;
+};
+
+// Where text ends, by the names that tokenizers give it.
+std::vector<int32_t> end_tokens(const text::Tokenizer& tokenizer) {
+  std::vector<int32_t> ids;
+  for (const auto* name :
+       {"<|endoftext|>", "</s>", "<|im_end|>", "<|end_of_text|>", "<|eot_id|>", "<end_of_turn>"})
+    if (const auto id = tokenizer.id_of(name)) ids.push_back(*id);
+  return ids;
+}
+
+}  // namespace
+
+void add_inference_options(CLI::App* command, InferenceArguments& a) {
+  auto& sampling = a.options.sampling;
+  sampling.temperature = 0.8;
+  command
+      ->add_option("MODEL", a.path,
+                   "Hugging Face folder, GGUF file, checkpoint, or output of a run")
+      ->required();
+  command->add_option("--threads", a.threads, "compute threads; 0: all cores")
+      ->check(CLI::NonNegativeNumber);
+  command->add_flag("--average", a.average,
+                    "the moving average of a run's weights (average_decay) in their place");
+  command
+      ->add_option(
+          "--type", a.type,
+          "of the weights in memory: auto (as they are stored), f32, bf16, q8_0, q4_0, q4_1")
+      ->check(CLI::IsMember(kTypes))
+      ->capture_default_str();
+  command->add_option("--cache-type", a.cache, "of keys and values: bf16, f32")
+      ->check(CLI::IsMember(kCacheTypes))
+      ->capture_default_str();
+  command->add_option("--max-tokens", a.options.max_tokens, "tokens to generate at most")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
+      ->capture_default_str();
+  command->add_flag("--greedy", a.greedy, "always the most likely token");
+  command->add_option("--temperature", sampling.temperature, "above 0: flatter choices as it grows")
+      ->check(CLI::Range(0.0, 100.0))
+      ->capture_default_str();
+  command->add_option("--top-k", sampling.top_k, "choose among the k most likely; 0: all")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  command
+      ->add_option("--top-p", sampling.top_p,
+                   "choose among the fewest most likely that have this probability together")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  command
+      ->add_option("--min-p", sampling.min_p,
+                   "choose among those with this share of the most likely one's probability")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  command
+      ->add_option("--typical-p", sampling.typical_p,
+                   "choose among the most typical that have this probability together")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  command
+      ->add_option("--repetition-penalty", sampling.repetition_penalty,
+                   "above 1: tokens of the text so far become less likely")
+      ->check(CLI::Range(0.01, 100.0))
+      ->capture_default_str();
+  command->add_option("--seed", sampling.seed, "equal seeds give equal text")
+      ->capture_default_str();
+}
+
+InferenceModel load_inference_model(InferenceArguments& a) {
+  const int threads = a.threads > 0 ? a.threads : host::usable_cores();
+  set_compute_threads(threads);
+  const checkpoint::ModelSource source(
+      a.path, a.average ? checkpoint::Take::kAverage : checkpoint::Take::kWeights);
+  const auto tokenizer = source.tokenizer();
+  if (!tokenizer)
+    throw Error(ExitCode::kConfig, "there is no tokenizer.json beside the model",
+                source.path().string());
+  InferenceModel loaded{.tokenizer = text::Tokenizer(*tokenizer),
+                        .model = inference::pack_model(
+                            source.spec(), SourceReader(source.weights()), kTypes.at(a.type)),
+                        .team = std::make_unique<inference::Team>(threads)};
+  a.options.cache = kCacheTypes.at(a.cache);
+  a.options.stop_tokens = end_tokens(loaded.tokenizer);
+  if (a.greedy) a.options.sampling.temperature = 0;
+  return loaded;
+}
+
+}  // namespace hydrofoil::cli
