@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cli/bench_command.h"
+#include "cli/chat_command.h"
 #include "cli/checkpoint_command.h"
 #include "cli/command_line.h"
 #include "cli/config_command.h"
@@ -26,6 +27,7 @@ void add_commands(CLI::App& app, Action& action) {
   add_torch_commands(app);
   add_launch_command(app, action);
   add_generate_command(app, action);
+  add_chat_command(app, action);
   add_plan_command(app, action);
   add_report_command(app, action);
   add_checkpoint_command(app, action);

@@ -4,8 +4,6 @@
 #include <sys/mman.h>
 
 #include <cstddef>
-#include <cstdlib>
-#include <cstring>
 #include <memory>
 #include <new>
 #include <span>
@@ -14,20 +12,19 @@
 
 namespace hydrofoil::inference {
 
-// Zeroed, at least 64-byte aligned; large ones on huge pages where the system gives them.
+// Zeros on whole pages, which take memory when they are first touched; huge ones where there is
+// room for them.
 template <class T>
 class Aligned {
  public:
   Aligned() = default;
-  explicit Aligned(size_t count) : count_(count) {
+  explicit Aligned(size_t count) : memory_(nullptr, Unmap{bytes_of(count)}), count_(count) {
     if (count == 0) return;
-    constexpr size_t kHuge = size_t{2} << 20;
-    const size_t bytes = count * sizeof(T), unit = bytes >= kHuge ? kHuge : 64;
-    auto* memory = static_cast<T*>(std::aligned_alloc(unit, round_up(bytes, unit)));
-    if (!memory) throw std::bad_alloc();
-    memory_.reset(memory);
-    if (unit == kHuge) madvise(memory, round_up(bytes, unit), MADV_HUGEPAGE);
-    std::memset(static_cast<void*>(memory), 0, bytes);
+    void* memory =
+        mmap(nullptr, bytes_of(count), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) throw std::bad_alloc();
+    madvise(memory, bytes_of(count), MADV_HUGEPAGE);
+    memory_.reset(static_cast<T*>(memory));
   }
 
   T* data() const { return memory_.get(); }
@@ -36,10 +33,13 @@ class Aligned {
   T& operator[](size_t i) const { return memory_[i]; }
 
  private:
-  struct Free {
-    void operator()(T* memory) const { std::free(memory); }
+  struct Unmap {
+    size_t bytes = 0;
+    void operator()(T* memory) const { munmap(memory, bytes); }
   };
-  std::unique_ptr<T[], Free> memory_;
+  static size_t bytes_of(size_t count) { return round_up(count * sizeof(T), 4096); }
+
+  std::unique_ptr<T[], Unmap> memory_ = {nullptr, Unmap{}};
   size_t count_ = 0;
 };
 

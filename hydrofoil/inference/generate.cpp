@@ -28,46 +28,56 @@ void check_finite(std::span<const float> logits, size_t position) {
 
 }  // namespace
 
-Generated generate(const PackedModel& model, Team& team, std::span<const int32_t> prompt,
-                   const GenerateOptions& options) {
-  if (prompt.empty()) throw Error(ExitCode::kData, "the prompt has no tokens");
-  const auto prompt_tokens = static_cast<int64_t>(prompt.size());
-  const int64_t limit = Runner::position_limit(model.spec);
-  if (prompt_tokens > limit)
-    throw Error(ExitCode::kData, "the prompt has " + std::to_string(prompt_tokens) +
-                                     " tokens, but the model has positions for " +
-                                     std::to_string(limit));
-  const int64_t room = std::min(options.max_tokens, std::max<int64_t>(limit - prompt_tokens, 0));
-  KvCache cache(model.spec, options.cache, KvCache::pages_for(prompt_tokens + room));
-  Runner runner(model, cache, team,
-                std::min(options.step_tokens, std::max<size_t>(prompt.size(), 1)));
-  std::vector<Page> pages;
-  std::vector<int32_t> text(prompt.begin(), prompt.end());
-  Generated result;
-  auto start = Clock::now();
-  size_t done = 0;
-  while (static_cast<int64_t>(result.tokens.size()) < room) {
-    size_t last_row = 0;
-    while (done < text.size()) {
-      const size_t count = std::min(runner.most_tokens(), text.size() - done);
-      cache.grow(pages, static_cast<int64_t>(done + count));
-      const bool last = done + count == text.size();
-      const SequencePart part{.tokens = std::span(text).subspan(done, count),
-                              .position = static_cast<int64_t>(done),
-                              .pages = pages,
-                              .logits = options.logits > 0 ? Logits::kAll
-                                        : last             ? Logits::kLast
-                                                           : Logits::kNone};
-      runner.run({&part, 1});
-      for (size_t row = 0; row < runner.logit_rows(); ++row) {
-        check_finite(runner.logits(row), done + count - runner.logit_rows() + row);
-        if (options.logits > 0)
-          result.logits.push_back(largest_logits(runner.logits(row), options.logits));
-      }
-      last_row = runner.logit_rows() - 1;
-      done += count;
+Session::Session(const PackedModel& model, Team& team, DType cache, int64_t positions,
+                 size_t step_tokens)
+    : model_(model),
+      positions_(std::min(positions, Runner::position_limit(model.spec))),
+      cache_(model.spec, cache, KvCache::pages_for(positions_)),
+      runner_(std::make_unique<Runner>(model, cache_, team, step_tokens)) {}
+
+Session::~Session() = default;
+
+int64_t Session::room() const {
+  return positions_ - static_cast<int64_t>(text_.size());
+}
+
+// Leaves the logits of the text's end in the runner's last row.
+void Session::run_pending(const GenerateOptions& options, Generated& result) {
+  while (done_ < text_.size()) {
+    const size_t count = std::min(runner_->most_tokens(), text_.size() - done_);
+    cache_.grow(pages_, static_cast<int64_t>(done_ + count));
+    const bool last = done_ + count == text_.size();
+    const SequencePart part{.tokens = std::span(text_).subspan(done_, count),
+                            .position = static_cast<int64_t>(done_),
+                            .pages = pages_,
+                            .logits = options.logits > 0 ? Logits::kAll
+                                      : last             ? Logits::kLast
+                                                         : Logits::kNone};
+    runner_->run({&part, 1});
+    done_ += count;
+    const size_t rows = runner_->logit_rows();
+    for (size_t row = 0; row < rows; ++row) {
+      check_finite(runner_->logits(row), done_ - rows + row);
+      if (options.logits > 0)
+        result.logits.push_back(largest_logits(runner_->logits(row), options.logits));
     }
-    const auto left = candidates(runner.logits(last_row), options.sampling, text, result.tokens);
+  }
+}
+
+Generated Session::generate(std::span<const int32_t> tokens, const GenerateOptions& options) {
+  if (tokens.empty() && text_.empty()) throw Error(ExitCode::kData, "the prompt has no tokens");
+  if (static_cast<int64_t>(tokens.size()) > room())
+    throw Error(ExitCode::kData, "the prompt has " + std::to_string(tokens.size()) +
+                                     " tokens, but the model has positions for " +
+                                     std::to_string(room()));
+  text_.insert(text_.end(), tokens.begin(), tokens.end());
+  Generated result;
+  const int64_t most = std::min(options.max_tokens, room());
+  auto start = Clock::now();
+  while (static_cast<int64_t>(result.tokens.size()) < most) {
+    run_pending(options, result);
+    const auto left = candidates(runner_->logits(runner_->logit_rows() - 1), options.sampling,
+                                 text_, result.tokens);
     const int32_t token = choose(left, options.sampling.seed, result.tokens.size());
     if (result.tokens.empty()) {
       result.prompt_seconds = since(start);
@@ -78,7 +88,7 @@ Generated generate(const PackedModel& model, Team& team, std::span<const int32_t
       break;
     }
     result.tokens.push_back(token);
-    text.push_back(token);
+    text_.push_back(token);
     if (options.on_token && !options.on_token(token)) {
       result.finish = Finish::kStop;
       break;
@@ -86,6 +96,16 @@ Generated generate(const PackedModel& model, Team& team, std::span<const int32_t
   }
   result.seconds = since(start);
   return result;
+}
+
+Generated generate(const PackedModel& model, Team& team, std::span<const int32_t> prompt,
+                   const GenerateOptions& options) {
+  const auto tokens = static_cast<int64_t>(prompt.size());
+  Session session(
+      model, team, options.cache,
+      std::max(tokens, std::min(tokens + options.max_tokens, Runner::position_limit(model.spec))),
+      std::clamp<size_t>(prompt.size(), 1, 256));
+  return session.generate(prompt, options);
 }
 
 }  // namespace hydrofoil::inference

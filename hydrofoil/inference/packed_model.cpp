@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "hydrofoil/core/error.h"
+#include "hydrofoil/core/parallel.h"
 #include "hydrofoil/kernels/dequantize.h"
 #include "hydrofoil/kernels/quantize.h"
 #include "hydrofoil/kernels/rows.h"
@@ -38,9 +39,7 @@ class SourceMatrix {
 
   size_t rows() const { return rows_; }
   size_t columns() const { return columns_; }
-  std::optional<GgmlType> type() const {
-    return reader_.row_type(name_);
-  }
+  std::optional<GgmlType> type() const { return reader_.row_type(name_); }
   void stored_row(size_t row, std::span<std::byte> out) const { reader_.read_row(name_, row, out); }
 
   std::span<const float> row(size_t row) {
@@ -250,15 +249,35 @@ class Packer {
                             .packing = common_packing(sources, type_)}};
     matrix.packed = Aligned<std::byte>(matrix.shape.bytes());
     const GgmlType stored = kernels::stored_type(matrix.shape.packing);
-    std::vector<std::byte> bytes(stored_row_bytes(stored, columns));
-    for (size_t row = 0; row < rows.size(); ++row) {
-      if (rows[row].source == SIZE_MAX) continue;
-      SourceMatrix& source = sources[rows[row].source];
-      if (source.type() == stored)
-        source.stored_row(rows[row].row, bytes);
-      else
-        kernels::quantize(stored, source.row(rows[row].row), bytes);
-      kernels::pack_row(matrix.shape, row, bytes, matrix.packed.span());
+    const size_t row_bytes = stored_row_bytes(stored, columns);
+    const size_t batch = std::max<size_t>(kWindowElements / columns, 1);
+    std::vector<std::byte> bytes(std::min(batch, rows.size()) * row_bytes);
+    std::vector<float> floats(std::min(batch, rows.size()) * columns);
+    for (size_t first = 0; first < rows.size(); first += batch) {
+      const size_t count = std::min(batch, rows.size() - first);
+      std::vector<bool> to_round(count);
+      const auto bytes_of = [&](size_t i) {
+        return std::span(bytes).subspan(i * row_bytes, row_bytes);
+      };
+      const auto floats_of = [&](size_t i) {
+        return std::span(floats).subspan(i * columns, columns);
+      };
+      for (size_t i = 0; i < count; ++i) {
+        const auto [source, row] = rows[first + i];
+        if (source == SIZE_MAX) continue;
+        to_round[i] = sources[source].type() != stored;
+        if (to_round[i])
+          std::ranges::copy(sources[source].row(row), floats_of(i).begin());
+        else
+          sources[source].stored_row(row, bytes_of(i));
+      }
+      parallel_for(count, kTileRows, [&](size_t begin, size_t end) {
+        for (size_t i = begin; i < end; ++i) {
+          if (rows[first + i].source == SIZE_MAX) continue;
+          if (to_round[i]) kernels::quantize(stored, floats_of(i), bytes_of(i));
+          kernels::pack_row(matrix.shape, first + i, bytes_of(i), matrix.packed.span());
+        }
+      });
     }
     if (!biases.empty()) {
       matrix.bias.resize(matrix.padded_rows());

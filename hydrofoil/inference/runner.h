@@ -34,6 +34,8 @@ struct SequencePart {
   Logits logits = Logits::kLast;
 };
 
+struct Buffers;  // inference/step.h
+
 class Runner {
  public:
   // Keeps references. most_tokens: of a step.
@@ -50,8 +52,6 @@ class Runner {
   size_t logit_rows() const;
 
  private:
-  struct Step;
-  struct Buffers;
   void check(std::span<const SequencePart> parts) const;
   void plan(std::span<const SequencePart> parts);
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Makes tests/kernels/golden/dequantize.safetensors with the Python package gguf (0.19.0; pip install gguf).
+"""Makes {dequantize,quantize}.safetensors of tests/kernels/golden with the Python package gguf (0.19.0; pip install gguf).
 
 For each block type: blocks (U8) under its name, and what the package makes of them (F32) under
 NAME.values. Blocks: all zero, all ones, scales that are infinite, the largest, subnormal, negative
-zero or no number, then random ones.
+zero or no number, then random ones. The other way round: values (F32), and the package's blocks of them (U8) by type.
 """
 import json
 import pathlib
@@ -33,17 +33,38 @@ def blocks_of(name, random):
         return blocks, gguf.quants.dequantize(blocks, kind)
 
 
+def values_to_round():
+    """Ordinary rows, and rows of zeros, ties, one sign, one large number, tiny numbers."""
+    random = np.random.default_rng(21)
+    values = random.normal(size=(24, 32)).astype(np.float32)
+    values[0], values[1] = 0, np.arange(32) - 15.5
+    values[2], values[3] = np.abs(values[2]), -np.abs(values[3])
+    values[4, 7], values[5], values[6] = 1e4, values[5] * 1e-7, np.round(values[6] * 4) / 4
+    return values
+
+
+def write(name, arrays):
+    header, data = {}, b""
+    for key, (dtype, array) in arrays.items():
+        begin = len(data)
+        data += array.tobytes()
+        header[key] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [begin, len(data)]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    (FOLDER / name).write_bytes(len(text).to_bytes(8, "little") + text + data)
+
+
 def main():
     FOLDER.mkdir(exist_ok=True)
     random = np.random.default_rng(20)
-    header, data = {}, b""
+    arrays = {}
     for name in SCALES:
-        for suffix, dtype, array in zip(("", ".values"), ("U8", "F32"), blocks_of(name, random)):
-            begin = len(data)
-            data += array.tobytes()
-            header[name + suffix] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [begin, len(data)]}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    (FOLDER / "dequantize.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + data)
+        blocks, values = blocks_of(name, random)
+        arrays |= {name: ("U8", blocks), name + ".values": ("F32", values)}
+    write("dequantize.safetensors", arrays)
+    values = values_to_round()
+    rounded = {name: ("U8", gguf.quants.quantize(values, gguf.GGMLQuantizationType[name])) for name in
+               ("Q8_0", "Q4_0", "Q4_1")}
+    write("quantize.safetensors", {"values": ("F32", values)} | rounded)
 
 
 if __name__ == "__main__":

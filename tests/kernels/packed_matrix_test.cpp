@@ -162,6 +162,17 @@ TEST(PackedMatrix, RoundsActivationsToTheNearestOf255) {
   });
 }
 
+TEST(PackedMatrix, GivesRowsBackAsTheyCame) {
+  for (const Packing packing : kAll) {
+    const Case matrix(packing, 35, 96);
+    for (size_t r = 0; r < 35; ++r) {
+      std::vector<std::byte> row(matrix.rows[r].size());
+      unpack_row(matrix.shape, r, matrix.packed, row);
+      EXPECT_EQ(row, matrix.rows[r]);
+    }
+  }
+}
+
 TEST(PackedMatrix, TakesTheBytesItSays) {
   const auto bytes = [](Packing packing) {
     return PackedShape{.rows = 33, .columns = 64, .packing = packing}.bytes();

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+// A conversation in a terminal: one session, so that only what is new is computed.
+#include "cli/chat_command.h"
+
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "cli/inference_model.h"
+#include "hydrofoil/core/error.h"
+
+namespace hydrofoil::cli {
+namespace {
+
+struct ChatArguments : InferenceArguments {
+  std::string system;
+};
+
+// How a family marks who speaks. A turn is begin + role + after_role + text + end.
+struct ChatFormat {
+  const char *marker, *begin, *after_role, *end, *assistant;
+};
+constexpr ChatFormat kFormats[] = {
+    {"<|im_start|>", "<|im_start|>", "\n", "<|im_end|>\n", "assistant"},
+    {"<|start_header_id|>", "<|start_header_id|>", "<|end_header_id|>\n\n", "<|eot_id|>",
+     "assistant"},
+    {"<start_of_turn>", "<start_of_turn>", "\n", "<end_of_turn>\n", "model"}};
+
+const ChatFormat& format_of(const text::Tokenizer& tokenizer) {
+  for (const auto& format : kFormats)
+    if (tokenizer.id_of(format.marker)) return format;
+  throw Error(ExitCode::kConfig, "the model's tokenizer has no marks for turns of a conversation",
+              {}, "take a model that was tuned for chat, or continue a text with generate");
+}
+
+std::atomic<bool> g_interrupted{false};
+
+// Ctrl-C ends the answer that is being written; at the prompt, the program.
+class AnswerInterrupt {
+ public:
+  AnswerInterrupt() : before_(std::signal(SIGINT, [](int) { g_interrupted = true; })) {
+    g_interrupted = false;
+  }
+  ~AnswerInterrupt() { std::signal(SIGINT, before_); }
+  AnswerInterrupt(const AnswerInterrupt&) = delete;
+  AnswerInterrupt& operator=(const AnswerInterrupt&) = delete;
+
+ private:
+  void (*before_)(int);
+};
+
+class Chat {
+ public:
+  explicit Chat(ChatArguments arguments)
+      : arguments_(std::move(arguments)),
+        loaded_(load_inference_model(arguments_)),
+        format_(format_of(loaded_.tokenizer)),
+        people_(isatty(STDIN_FILENO) == 1) {
+    clear();
+  }
+
+  int run() {
+    if (people_) std::cerr << "/clear forgets, /help explains, Ctrl-D ends\n";
+    for (std::string line; read(line);) {
+      if (line.empty()) continue;
+      if (line == "/exit") break;
+      if (line == "/clear") {
+        clear();
+      } else if (line.starts_with("/")) {
+        std::cerr << "/clear: a new conversation\n/exit or Ctrl-D: the end\n"
+                     "Ctrl-C ends an answer\n";
+      } else {
+        answer(line);
+      }
+    }
+    return 0;
+  }
+
+ private:
+  bool read(std::string& line) const {
+    if (people_) std::cerr << "> ";
+    return static_cast<bool>(std::getline(std::cin, line));
+  }
+
+  void clear() {
+    session_.emplace(loaded_.model, *loaded_.team, arguments_.options.cache,
+                     inference::Runner::position_limit(loaded_.model.spec));
+    // What an answer leaves open before the next turn: nothing yet.
+    pending_ = arguments_.system.empty() ? "" : turn("system", arguments_.system);
+  }
+
+  std::string turn(const std::string& role, const std::string& text) const {
+    return format_.begin + role + format_.after_role + text + format_.end;
+  }
+
+  void answer(const std::string& question) {
+    const std::string text =
+        pending_ + turn("user", question) + format_.begin + format_.assistant + format_.after_role;
+    const auto tokens = loaded_.tokenizer.encode(text);
+    if (session_->room() <= static_cast<int64_t>(tokens.size())) {
+      std::cerr << "the conversation has reached the model's positions: /clear begins a new one\n";
+      return;
+    }
+    auto options = arguments_.options;
+    text::Detokenizer words(loaded_.tokenizer, /*skip_special=*/true);
+    options.on_token = [&](int32_t token) {
+      std::cout << words.push(token) << std::flush;
+      return std::cout.good() && !g_interrupted;
+    };
+    const AnswerInterrupt interrupt;
+    const auto out = session_->generate(tokens, options);
+    std::cout << words.finish() << "\n" << std::flush;
+    pending_ = format_.end;
+    if (people_ && !out.tokens.empty())
+      std::cerr << "(" << out.tokens.size() << " tokens, "
+                << static_cast<int>(static_cast<double>(out.tokens.size()) / out.seconds)
+                << " a second, the first after " << static_cast<int>(1e3 * out.prompt_seconds)
+                << " ms)\n";
+  }
+
+  ChatArguments arguments_;
+  InferenceModel loaded_;
+  const ChatFormat& format_;
+  const bool people_;
+  std::optional<inference::Session> session_;
+  std::string pending_;
+};
+
+}  // namespace
+
+void add_chat_command(CLI::App& app, Action& action) {
+  auto* command = app.add_subcommand("chat", "Talk with a model in the terminal");
+  auto arguments = std::make_shared<ChatArguments>();
+  arguments->options.max_tokens = 1024;
+  add_inference_options(command, *arguments);
+  command->add_option("--system", arguments->system,
+                      "what the model is told before the conversation");
+  command->footer(
+      "Examples:\n  hydrofoil chat SmolLM2-135M-Instruct.gguf\n"
+      "  hydrofoil chat models/Qwen2.5-0.5B-Instruct --type q8_0 --system 'Answer in one "
+      "sentence.'\n"
+      "  echo 'What is the capital of France?' | hydrofoil chat model.gguf --greedy");
+  command->callback(
+      [&action, arguments] { action = [arguments] { return Chat(*arguments).run(); }; });
+}
+
+}  // namespace hydrofoil::cli

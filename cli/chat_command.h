@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <CLI/CLI.hpp>
+
+#include "cli/command_line.h"
+
+namespace hydrofoil::cli {
+
+void add_chat_command(CLI::App& app, Action& action);
+
+}  // namespace hydrofoil::cli

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inside a runner: what a step works on, and one thread's way through it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <initializer_list>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "hydrofoil/inference/key_bias.h"
+#include "hydrofoil/inference/kv_cache.h"
+#include "hydrofoil/inference/packed_model.h"
+#include "hydrofoil/inference/rotary.h"
+#include "hydrofoil/inference/runner.h"
+#include "hydrofoil/inference/team.h"
+#include "hydrofoil/kernels/attention.h"
+#include "hydrofoil/kernels/packed_matrix.h"
+
+namespace hydrofoil::inference {
+
+constexpr size_t kTokensOfAnItem = 8;  // of attention
+
+// Rows that a product reads, [most][columns].
+struct Rows {
+  Rows() = default;
+  Rows(size_t most, size_t n, bool as_bytes) : columns(n), floats(most * n) {
+    if (as_bytes) bytes = kernels::ByteRows(most, n);
+  }
+  size_t columns = 0;
+  Aligned<float> floats;
+  kernels::ByteRows bytes;
+
+  float* row(size_t i) const { return floats.data() + i * columns; }
+  std::span<float> span(size_t i) const { return {row(i), columns}; }
+  // After a row was written, before it is read.
+  void seal(size_t i) {
+    if (!bytes.codes.empty()) kernels::quantise_rows(floats.data(), i, i + 1, columns, bytes);
+  }
+  kernels::Activations input() const { return {.floats = floats.data(), .bytes = &bytes}; }
+};
+
+struct TokenPlace {
+  int32_t token;
+  int64_t position;
+  size_t part;
+};
+// Tokens [first, first + count) of the batch, of one sequence, and one key-value head.
+struct AttentionItem {
+  size_t first, count, head;
+};
+// What a thread needs for one item.
+struct AttentionRoom {
+  std::vector<kernels::QueryRow> rows;
+  std::vector<float> part, sums;
+};
+
+struct Buffers {
+  Buffers(const PackedModel& model, const KvCache& cache, const Team& team, size_t tokens);
+
+  std::vector<SequencePart> parts;
+  std::vector<TokenPlace> tokens;
+  std::vector<AttentionItem> items;
+  std::vector<size_t> wanted;  // tokens whose logits are asked for
+
+  RotaryTable rotary;
+  std::optional<RotaryTable> windowed_rotary;
+  KeyBias key_bias;
+
+  size_t head_dim, padded_dim;
+  Aligned<float> x;        // [tokens][hidden]
+  Aligned<float> added;    // [tokens][hidden]: what a branch adds, where it is not added at once
+  Aligned<float> qkv;      // [tokens][rows of qkv]
+  Aligned<float> queries;  // [tokens][heads][padded_dim]
+  Rows embedded, normal, attended, inner;
+  std::vector<AttentionRoom> rooms;  // by thread
+  Rows head_input, projected;        // [wanted]
+  std::vector<float> logits;         // [wanted][vocab_size]
+};
+
+// Whether a product of any of these reads bytes.
+bool reads_bytes(std::initializer_list<const Matrix*> matrices);
+
+// All threads run the same step; between phases they wait for each other.
+void run_step(const PackedModel& model, KvCache& cache, Team& team, Buffers& buffers, int me);
+
+}  // namespace hydrofoil::inference
