@@ -70,8 +70,8 @@ int plan_run(const PlanArguments& a) {
                               .wire_bytes_per_second = a.wire_gbps * 1e9,
                               .memory_bytes_per_second = a.memory_gbps * 1e9};
   const int ranks_on_host = a.ranks_per_host > 0 ? std::min(a.ranks_per_host, a.ranks) : a.ranks;
-  const auto report =
-      plan::make_report(plan::model_of(spec), shape, machine, host::memory(), ranks_on_host);
+  const auto report = plan::make_report(plan::model_of(spec, run.largest_unit()), shape, machine,
+                                        host::memory(), ranks_on_host);
   std::cout << (a.json ? plan::to_json(report) + "\n" : plan::to_text(report));
   return verdict(report);
 }

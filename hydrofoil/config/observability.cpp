@@ -73,21 +73,19 @@ void FlopsProfilerConfig::visit(Reader& f) {
 }
 
 void visit_activation_checkpointing(Reader& f) {
-  const std::string why = "recompute is by block: turn it on with 'recompute' of the run file";
-  f.enter({.name = "activation_checkpointing", .status = kNoEffect, .why = why});
-  f.unstored({.name = "partition_activations",
-              .status = kRefused,
-              .why = "there is no tensor parallelism to split activations over; use 'recompute'"},
-             "false");
-  f.unstored({.name = "cpu_checkpointing",
-              .status = kRefused,
-              .why = "offloading activations is not built yet; use 'recompute'"},
-             "false");
-  f.ignored("contiguous_memory_optimization", "false", why);
-  f.unstored({.name = "number_checkpoints", .status = kNoEffect, .why = why}, "null",
+  const std::string one = "every layer is one: turn it on with 'recompute' of the run file";
+  const std::string buffer = "inputs of layers are freed one by one: there is nothing to reserve";
+  f.enter({.name = "activation_checkpointing", .status = kNoEffect, .why = one});
+  f.ignored("partition_activations", "false",
+            "without tensor parallelism no other rank holds a copy of them");
+  f.ignored("cpu_checkpointing", "false",
+            "ranks run on the CPU, so they are there; 'activation_path' of the run file moves them "
+            "to a disk");
+  f.ignored("contiguous_memory_optimization", "false", buffer);
+  f.unstored({.name = "number_checkpoints", .status = kNoEffect, .why = buffer}, "null",
              Type::kInteger);
-  f.ignored("synchronize_checkpoint_boundary", "false", why);
-  f.ignored("profile", "false", why);
+  f.ignored("synchronize_checkpoint_boundary", "false", "a CPU has no stream to wait for");
+  f.ignored("profile", "false", "'trace' of the run file shows every recomputation");
   f.leave();
 }
 

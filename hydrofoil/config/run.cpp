@@ -203,6 +203,20 @@ void RunConfig::visit(Reader& f) {
   f.field({.name = "recompute",
            .help = "keep only the inputs of blocks and run their forward again in backward"},
           recompute);
+  f.field({.name = "mlp_rows",
+           .help = "tokens of a micro-batch that a feed-forward works on at a time, run again in "
+                   "backward: for long sequences; 0: all at once",
+           .unit = "tokens",
+           .min = 0},
+          mlp_rows);
+  f.field(
+      {.name = "activation_path",
+       .help = "a folder on a local disk, where these inputs wait for backward; nothing is left "
+               "in it",
+       .idle = recompute ? "" : "nothing is recomputed",
+       .default_text = "none: they wait in memory",
+       .path = true},
+      activation_path);
   f.field({.name = "threads",
            .help = "compute threads of a rank; 0: cores / local ranks",
            .unit = "threads",
@@ -237,6 +251,14 @@ void RunConfig::visit_dependent(Reader& f) {
            .idle = deepspeed.zero.stage == 3 ? "" : "used at stage 3",
            .default_text = "4 x stage3_max_live_parameters, else the smallest that serves well"},
           resident_parameter_bytes);
+  f.field({.name = "unit_elements",
+           .help = "the most parameters that are gathered, released and reduced together, and the "
+                   "rows of token embedding and head that are used at a time; at least one matrix. "
+                   "0: a block of the model, and the embedding as a whole",
+           .unit = "elements",
+           .min = 0,
+           .default_text = "16 Mi where parameters lie in files, else 0"},
+          unit_elements);
   f.field({.name = "update_in_backward",
            .help = "update each block during the last backward of a step, as soon as its gradient "
                    "is complete: gradients of two or three blocks, not of all, take memory; a "
@@ -256,6 +278,14 @@ std::string RunConfig::why_not_in_backward() const {
 bool RunConfig::updates_in_backward() const {
   return (update_in_backward || deepspeed.zero.offload_optimizer.super_offload) &&
          why_not_in_backward().empty();
+}
+
+int64_t RunConfig::largest_unit() const {
+  constexpr int64_t kSmallUnit = int64_t{16} << 20;
+  // LAMB takes norms of whole tensors.
+  const bool scarce = deepspeed.zero.offload_param.device == Device::kNvme &&
+                      deepspeed.optimizer.type != OptimizerType::kLamb;
+  return unit_elements.value_or(scarce ? kSmallUnit : 0);
 }
 
 int64_t RunConfig::resident_bytes() const {

@@ -71,10 +71,13 @@ struct RunConfig {
   double average_decay = 0;          // of the moving average of the weights; 0: none
   bool stochastic_rounding = false;  // of what rests in bf16 without an fp32 copy
   bool recompute = false;            // keep only block inputs for backward
+  int64_t mlp_rows = 0;              // tokens that a feed-forward works on at a time; 0: all
+  std::string activation_path;       // in files of this folder; empty: in memory
   ComputeType compute_dtype = ComputeType::kAuto;
   int64_t threads = 0;  // per rank; 0: cores / local ranks
   std::optional<int64_t> resident_parameter_bytes;
   bool update_in_backward = false;
+  std::optional<int64_t> unit_elements;  // of a unit of parameters, at most; 0: a block
   MeshConfig mesh;
   CommConfig comm;
   DeepSpeedConfig deepspeed;
@@ -84,6 +87,9 @@ struct RunConfig {
   // Each block is updated during backward. Asked for here or by DeepSpeed's super_offload, and
   // nothing needs all gradients first.
   bool updates_in_backward() const;
+  bool activations_in_files() const { return recompute && !activation_path.empty(); }
+  // unit_elements, or what parameters in files make of it.
+  int64_t largest_unit() const;
   // What a rank may copy so that a save goes on beside training; 0: training waits for the disk.
   int64_t save_buffer() const;
   // Stage 3: parameters gathered ahead of their use; 0: none.

@@ -20,6 +20,8 @@ std::string_view name_of(Category category) {
       return "gradients";
     case Category::kOptimizer:
       return "optimizer";
+    case Category::kActivations:
+      return "activations";
   }
   return "?";
 }

@@ -11,11 +11,12 @@
 namespace hydrofoil::memory {
 
 enum class Category : uint8_t {
-  kParameters,  // own slices and resident copies
-  kGradients,   // accumulators and unit buffers on their way to the reduction
-  kOptimizer,   // moments
+  kParameters,   // own slices and resident copies
+  kGradients,    // accumulators and unit buffers on their way to the reduction
+  kOptimizer,    // moments
+  kActivations,  // buffers of those that wait in files
 };
-constexpr size_t kCategories = 3;
+constexpr size_t kCategories = 4;
 std::string_view name_of(Category category);
 
 // Thread-safe.

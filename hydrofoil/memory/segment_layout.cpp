@@ -40,7 +40,8 @@ std::vector<Piece> SegmentLayout::pieces(Range range) const {
   for (; t < tensors_.size() && offsets_[t] < range.end; ++t) {
     const size_t begin = std::max(range.begin, offsets_[t]);
     const size_t end = std::min(range.end, offsets_[t] + tensors_[t].numel());
-    if (begin < end) result.push_back({t, begin - offsets_[t], begin, end - begin});
+    if (begin < end)
+      result.push_back({t, tensors_[t].begin + begin - offsets_[t], begin, end - begin});
   }
   return result;
 }

@@ -24,7 +24,12 @@ constexpr size_t kSliceGranule = 256;  // elements: the block of the reproducibl
 struct TensorInfo {
   std::string name;
   std::vector<int64_t> shape;
+  // Of a part of a logical tensor: its first element there, and the shape of it all (empty: this is
+  // all of it).
+  size_t begin = 0;
+  std::vector<int64_t> whole = {};
   size_t numel() const;
+  const std::vector<int64_t>& whole_shape() const { return whole.empty() ? shape : whole; }
 };
 
 struct Range {
@@ -35,7 +40,7 @@ struct Range {
 // A contiguous part of one logical tensor and where it lies in the flat buffer. Elements.
 struct Piece {
   size_t tensor = 0;         // index
-  size_t tensor_offset = 0;  // first element within the flattened tensor
+  size_t tensor_offset = 0;  // first element within the flattened logical tensor
   size_t flat_offset = 0;    // first element within the segment
   size_t count = 0;
 };

@@ -3,7 +3,9 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/tanh.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -11,8 +13,11 @@
 #include <algorithm>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "hydrofoil/core/error.h"
+#include "hydrofoil/models/cross_entropy_chunks.h"
+#include "hydrofoil/models/layers.h"
 #include "hydrofoil/models/product.h"
 
 namespace hydrofoil::models {
@@ -20,16 +25,6 @@ namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-constexpr int64_t kChunkBytes = 32 << 20;
-constexpr int64_t kSliceBytes = 4 << 20;  // of the weight's gradient: stays in the cache
-constexpr int64_t kLeastRows = 32;        // fewer would starve the matrix products
-
-int64_t chunk_rows(int64_t rows, int64_t vocabulary) {
-  const int64_t most = std::max(kLeastRows, kChunkBytes / (vocabulary * int64_t{sizeof(float)}));
-  const int64_t chunks = std::max<int64_t>(1, (rows + most - 1) / most);
-  return (rows + chunks - 1) / chunks;
-}
 
 struct Wanted {
   bool hidden = false, weight = false, bias = false;
@@ -47,13 +42,8 @@ struct Result {
 // [n, 1].
 at::Tensor chunk_loss(const at::Tensor& hidden, const Head& head, const at::Tensor& labels,
                       at::Tensor& loss, bool want_grad) {
-  auto logits = product(hidden, head.weight, head.bias).to(at::kFloat);
   at::Tensor slope;  // of the cap
-  if (head.softcap != 0) {
-    logits.div_(head.softcap).tanh_();
-    if (want_grad) slope = 1 - logits * logits;
-    logits.mul_(head.softcap);
-  }
+  auto logits = capped_logits(hidden, head.weight.whole(), head, want_grad ? &slope : nullptr);
   logits.sub_(logits.amax(1, /*keepdim=*/true));
   const auto picked = logits.gather(1, labels);
   const auto total = logits.exp_().sum(1, /*keepdim=*/true);
@@ -65,21 +55,11 @@ at::Tensor chunk_loss(const at::Tensor& hidden, const Head& head, const at::Tens
   return logits;
 }
 
-// out [V, H] += grad [n, V]^T . hidden [n, H], a slice of the vocabulary at a time: a product of
-// its own size would need a second [V, H].
-void add_weight_grad(const at::Tensor& grad, const at::Tensor& hidden, const at::Tensor& out) {
-  const auto vocabulary = out.size(0), step = std::max<int64_t>(1, kSliceBytes / (4 * out.size(1)));
-  for (int64_t begin = 0; begin < vocabulary; begin += step) {
-    const auto count = std::min(step, vocabulary - begin);
-    out.narrow(0, begin, count).add_(product(grad.narrow(1, begin, count).t(), hidden.t()));
-  }
-}
-
 // hidden [N, H], labels [N], all of them in [0, V).
 Result run(const at::Tensor& hidden, const Head& head, const at::Tensor& labels, Wanted wanted) {
   at::NoGradGuard no_grad;
   Result result;
-  const auto& weight = head.weight;
+  const auto& weight = head.weight.whole();
   auto loss = at::zeros({}, labels.options().dtype(at::kDouble));
   if (wanted.hidden) result.hidden_grad = at::empty_like(hidden);
   if (wanted.weight)
@@ -137,6 +117,16 @@ void check_labels(const at::Tensor& labels, int64_t vocabulary) {
 
 }  // namespace
 
+at::Tensor logits(const at::Tensor& hidden, const Head& head) {
+  std::vector<at::Tensor> parts;
+  head.weight.for_each([&](const at::Tensor& tile, int64_t first) {
+    const auto bias = head.bias.defined() ? head.bias.narrow(0, first, tile.size(0)) : head.bias;
+    parts.push_back(linear(hidden, {.weight = tile, .bias = bias}));
+  });
+  const auto all = parts.size() == 1 ? parts.front() : at::cat(parts, -1);
+  return head.softcap == 0 ? all : at::tanh(all / head.softcap) * head.softcap;
+}
+
 LossSum linear_cross_entropy(const at::Tensor& hidden, const Head& head, const at::Tensor& labels) {
   auto rows = hidden.reshape({-1, hidden.size(-1)});
   auto targets = labels.reshape({-1});
@@ -145,15 +135,16 @@ LossSum linear_cross_entropy(const at::Tensor& hidden, const Head& head, const a
     rows = rows.index_select(0, labelled);
     targets = targets.index_select(0, labelled);
   }
-  check_labels(targets, head.weight.size(0));
+  check_labels(targets, head.weight.count());
+  const auto weight = static_cast<double>(labelled.numel());
+  if (!head.weight.is_whole()) return {tiled_cross_entropy(rows, head, targets), weight};
   const auto wants = [](const at::Tensor& t) {
     return at::GradMode::is_enabled() && t.defined() && t.requires_grad();
   };
-  const Wanted wanted{wants(rows), wants(head.weight), wants(head.bias)};
+  const Wanted wanted{wants(rows), wants(head.weight.whole()), wants(head.bias)};
   auto result = run(rows, head, targets, wanted);
   const auto bias = head.bias.defined() ? std::optional(head.bias) : std::nullopt;
-  const auto sum = wanted.any() ? Wire::apply(rows, head.weight, bias, result) : result.sum;
-  return {sum, static_cast<double>(labelled.numel())};
+  return {wanted.any() ? Wire::apply(rows, head.weight.whole(), bias, result) : result.sum, weight};
 }
 
 }  // namespace hydrofoil::models

@@ -6,20 +6,28 @@
 #include <ATen/core/Tensor.h>
 
 #include "hydrofoil/models/program.h"
+#include "hydrofoil/models/rows.h"
 
 namespace hydrofoil::models {
 
 struct Head {
-  at::Tensor weight;     // [V, H]
+  Rows weight = {};      // [V, H]
   at::Tensor bias = {};  // [V] or undefined
   double softcap = 0;    // logits are c * tanh(logit / c); 0: as they are
 };
+
+// hidden [.., H] -> [.., V].
+at::Tensor logits(const at::Tensor& hidden, const Head& head);
 
 // -sum over labelled tokens of log softmax(hidden . weight^T + bias)[label].
 // hidden [.., H], labels [..] int64 (kIgnoreLabel: no loss). The loss is fp32.
 // Works through rows in chunks of at most 32 MB of logits. When a gradient is wanted, the
 // gradients are made on the way (one extra [.., H] and [V, H]); weight is used by operators only,
 // never saved. Error(kData) for a label outside [0, V).
+//
+// A weight in tiles is read tile by tile, forward for the sum of exponentials and backward for the
+// gradients, which costs a third more arithmetic; each tile's gradient goes where it belongs, by
+// itself, before the next is made. Nothing of the size of the vocabulary exists at any time.
 LossSum linear_cross_entropy(const at::Tensor& hidden, const Head& head, const at::Tensor& labels);
 
 }  // namespace hydrofoil::models

@@ -2,10 +2,8 @@
 #include "hydrofoil/models/decoder.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/tanh.h>
 
 #include "hydrofoil/core/error.h"
-#include "hydrofoil/models/cross_entropy.h"
 #include "hydrofoil/models/embedding.h"
 
 namespace hydrofoil::models {
@@ -20,15 +18,17 @@ const spec::ModelSpec& require_decoder(const spec::ModelSpec& spec) {
 
 }  // namespace
 
-Decoder::Decoder(const spec::ModelSpec& spec, const Allocate& allocate)
-    : Transformer(require_decoder(spec), allocate) {
+Decoder::Decoder(const spec::ModelSpec& spec, const Allocate& allocate,
+                 const ProgramOptions& options)
+    : Transformer(require_decoder(spec), allocate, options) {
   using spec::Part;
   project_in_ = parts(0).linear(Part::kProjectIn);
   const Parts last = parts(parameters_.size() - 1);
   final_norm_ = last.norm(Part::kFinalNorm);
   project_out_ = last.linear(Part::kProjectOut);
-  head_.weight = spec_.tied_head ? token_embedding_ : last.weight(Part::kHead);
-  head_.bias = last.find(Part::kHead, /*bias=*/true);
+  head_ = {.weight = spec_.tied_head ? token_embedding_ : last.rows(Part::kHead),
+           .bias = last.find(Part::kHead, /*bias=*/true),
+           .softcap = spec_.logit_softcap};
 }
 
 at::Tensor Decoder::embed(const at::Tensor& tokens, int64_t first_position) const {
@@ -58,14 +58,11 @@ at::Tensor Decoder::before_head(const at::Tensor& hidden) const {
 }
 
 LossSum Decoder::loss(const at::Tensor& hidden, const Batch& batch) const {
-  return linear_cross_entropy(before_head(hidden), {head_.weight, head_.bias, spec_.logit_softcap},
-                              batch.labels);
+  return linear_cross_entropy(before_head(hidden), head_, batch.labels);
 }
 
 at::Tensor Decoder::logits(const at::Tensor& hidden) const {
-  const auto logits = linear(before_head(hidden), head_);
-  const double cap = spec_.logit_softcap;
-  return cap == 0 ? logits : at::tanh(logits / cap) * cap;
+  return models::logits(before_head(hidden), head_);
 }
 
 }  // namespace hydrofoil::models

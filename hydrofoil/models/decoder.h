@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "hydrofoil/models/cross_entropy.h"
 #include "hydrofoil/models/transformer.h"
 #include "hydrofoil/spec/model_spec.h"
 
@@ -20,7 +21,8 @@ namespace hydrofoil::models {
 class Decoder final : public Transformer {
  public:
   // Error(kConfig) for what this decoder cannot run.
-  explicit Decoder(const spec::ModelSpec& spec, const Allocate& allocate = with_memory);
+  explicit Decoder(const spec::ModelSpec& spec, const Allocate& allocate = with_memory,
+                   const ProgramOptions& options = {});
 
   at::Tensor forward(int block, const at::Tensor& input, const Batch& batch) const override;
   LossSum loss(const at::Tensor& hidden, const Batch& batch) const override;
@@ -35,7 +37,7 @@ class Decoder final : public Transformer {
 
   Norm final_norm_;                  // weight undefined: none
   Linear project_in_, project_out_;  // where tokens are smaller than hidden states
-  Linear head_;                      // its weight is the token embedding when tied
+  Head head_;                        // its rows are the token embedding's when tied
 };
 
 }  // namespace hydrofoil::models

@@ -4,11 +4,14 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "hydrofoil/models/rows.h"
+
 namespace hydrofoil::models {
 
 // weight [V, H], tokens [..] int64 -> [.., H], of the weight's type. at::embedding adds the
 // gradients of a token's occurrences in the type of the weight, which in 16 bits loses the small
-// ones; here a 16-bit weight's gradient is rounded once.
-at::Tensor embedding(const at::Tensor& weight, const at::Tensor& tokens);
+// ones; here a 16-bit weight's gradient is rounded once. Tiles are used, and their gradients made,
+// one after the other; every tile gets one.
+at::Tensor embedding(const Rows& weight, const at::Tensor& tokens);
 
 }  // namespace hydrofoil::models

@@ -6,7 +6,6 @@
 #include <ATen/ops/tanh.h>
 
 #include "hydrofoil/core/error.h"
-#include "hydrofoil/models/cross_entropy.h"
 #include "hydrofoil/models/embedding.h"
 
 namespace hydrofoil::models {
@@ -27,15 +26,17 @@ const spec::ModelSpec& require_encoder(const spec::ModelSpec& spec) {
 
 }  // namespace
 
-Encoder::Encoder(const spec::ModelSpec& spec, const Allocate& allocate)
-    : Transformer(require_encoder(spec), allocate) {
+Encoder::Encoder(const spec::ModelSpec& spec, const Allocate& allocate,
+                 const ProgramOptions& options)
+    : Transformer(require_encoder(spec), allocate, options) {
   using spec::Part;
   type_embedding_ = parts(0).weight(Part::kTokenTypes);
   const Parts last = parts(parameters_.size() - 1);
   head_dense_ = last.linear(Part::kHeadDense);
   head_norm_ = last.norm(Part::kHeadNorm);
-  head_ = last.linear(Part::kHead);
-  if (spec_.head == spec::HeadKind::kMaskedToken) head_.weight = token_embedding_;
+  const bool tied = spec_.head == spec::HeadKind::kMaskedToken;
+  head_ = {.weight = tied ? token_embedding_ : last.rows(Part::kHead),
+           .bias = last.find(Part::kHead, /*bias=*/true)};
 }
 
 at::Tensor Encoder::embed(const at::Tensor& tokens, const Batch& batch) const {
@@ -58,11 +59,11 @@ at::Tensor Encoder::before_head(const at::Tensor& hidden) const {
 }
 
 LossSum Encoder::loss(const at::Tensor& hidden, const Batch& batch) const {
-  return linear_cross_entropy(before_head(hidden), {head_.weight, head_.bias}, batch.labels);
+  return linear_cross_entropy(before_head(hidden), head_, batch.labels);
 }
 
 at::Tensor Encoder::logits(const at::Tensor& hidden) const {
-  return linear(before_head(hidden), head_);
+  return models::logits(before_head(hidden), head_);
 }
 
 }  // namespace hydrofoil::models

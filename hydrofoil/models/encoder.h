@@ -9,6 +9,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "hydrofoil/models/cross_entropy.h"
 #include "hydrofoil/models/transformer.h"
 #include "hydrofoil/spec/model_spec.h"
 
@@ -17,7 +18,8 @@ namespace hydrofoil::models {
 class Encoder final : public Transformer {
  public:
   // Error(kConfig) for what this encoder cannot run.
-  explicit Encoder(const spec::ModelSpec& spec, const Allocate& allocate = with_memory);
+  explicit Encoder(const spec::ModelSpec& spec, const Allocate& allocate = with_memory,
+                   const ProgramOptions& options = {});
 
   at::Tensor forward(int block, const at::Tensor& input, const Batch& batch) const override;
   LossSum loss(const at::Tensor& hidden, const Batch& batch) const override;
@@ -30,7 +32,8 @@ class Encoder final : public Transformer {
 
   at::Tensor type_embedding_;
   Norm head_norm_;
-  Linear head_dense_, head_;
+  Linear head_dense_;
+  Head head_;
 };
 
 }  // namespace hydrofoil::models

@@ -17,6 +17,16 @@ at::Tensor with_memory(int, const spec::ParameterSpec& p) {
   return at::empty(p.shape, at::TensorOptions().dtype(at::kFloat));
 }
 
+namespace {
+
+std::string name_of(const spec::ParameterSpec& p) {
+  if (!p.is_tile()) return p.name;
+  return p.name + "[" + std::to_string(p.first_row) + ":" +
+         std::to_string(p.first_row + p.shape[0]) + "]";
+}
+
+}  // namespace
+
 std::vector<std::vector<NamedTensor>> make_parameters(const std::vector<spec::BlockSpec>& blocks,
                                                       const Allocate& allocate) {
   std::vector<std::vector<NamedTensor>> all(blocks.size());
@@ -26,7 +36,7 @@ std::vector<std::vector<NamedTensor>> make_parameters(const std::vector<spec::Bl
       if (tensor.sizes() != at::IntArrayRef(p.shape) || !tensor.is_contiguous() ||
           !tensor.is_leaf())
         throw std::logic_error("allocator returned a wrong tensor for " + p.name);
-      all[i].push_back({p.name, tensor.set_requires_grad(true)});
+      all[i].push_back({name_of(p), tensor.set_requires_grad(true)});
     }
   return all;
 }
@@ -64,6 +74,15 @@ at::Tensor Parts::weight(Part part) const {
     throw std::logic_error("block " + block_.name + " has no part " +
                            std::to_string(static_cast<int>(part)));
   return tensor;
+}
+
+Rows Parts::rows(Part part) const {
+  Rows rows;
+  for (size_t i = 0; i < tensors_.size(); ++i)
+    if (block_.parameters[i].part == part && !block_.parameters[i].bias)
+      rows.tiles.push_back(tensors_[i].tensor);
+  if (rows.tiles.empty()) rows.tiles.push_back(weight(part));  // which says what is missing
+  return rows;
 }
 
 Linear Parts::linear(Part part) const {

@@ -11,6 +11,7 @@
 #include "hydrofoil/models/attention.h"
 #include "hydrofoil/models/layers.h"
 #include "hydrofoil/models/program.h"
+#include "hydrofoil/models/rows.h"
 #include "hydrofoil/spec/model_spec.h"
 
 namespace hydrofoil::models {
@@ -32,6 +33,7 @@ class Parts {
 
   at::Tensor find(spec::Part part, bool bias = false) const;
   at::Tensor weight(spec::Part part) const;  // std::logic_error: not there
+  Rows rows(spec::Part part) const;          // the same in tiles
   Linear linear(spec::Part part) const;
   Norm norm(spec::Part part) const;
   Norm norm(spec::Part part, spec::Norm kind) const;

@@ -10,8 +10,10 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <optional>
+#include <vector>
 
 #include "hydrofoil/models/product.h"
+#include "hydrofoil/models/tiled.h"
 
 namespace hydrofoil::models {
 
@@ -89,14 +91,29 @@ at::Tensor activate(const at::Tensor& x, spec::Activation activation) {
   throw std::logic_error("unknown activation");
 }
 
-at::Tensor feed_forward(const at::Tensor& x, const Mlp& mlp) {
+namespace {
+
+at::Tensor feed_forward_at_once(const at::Tensor& x, const Mlp& mlp) {
   if (mlp.gate_up.weight.defined()) {
     const auto both = linear(x, mlp.gate_up).chunk(2, -1);
     return linear(activate(both[0], mlp.activation) * both[1], mlp.down);
   }
   if (!mlp.gate.weight.defined())
     return linear(activate(linear(x, mlp.up), mlp.activation), mlp.down);
-  return linear(activate(linear(x, mlp.gate), mlp.activation) * linear(x, mlp.up), mlp.down);
+  const auto gate = activate(linear(x, mlp.gate), mlp.activation);  // before up: the order of units
+  return linear(gate * linear(x, mlp.up), mlp.down);
+}
+
+}  // namespace
+
+at::Tensor feed_forward(const at::Tensor& x, const Mlp& mlp) {
+  if (mlp.rows == 0) return feed_forward_at_once(x, mlp);
+  std::vector<at::Tensor> parameters;
+  for (const Linear* part : {&mlp.gate, &mlp.gate_up, &mlp.up, &mlp.down})
+    for (const auto& tensor : {part->weight, part->bias})
+      if (tensor.defined()) parameters.push_back(tensor);
+  return tiled([mlp](const at::Tensor& rows) { return feed_forward_at_once(rows, mlp); }, x,
+               parameters, mlp.rows);
 }
 
 }  // namespace hydrofoil::models

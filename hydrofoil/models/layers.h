@@ -32,6 +32,7 @@ struct Mlp {
   Linear gate_up;  // both in one weight, the gate's rows first
   Linear up, down;
   spec::Activation activation = spec::Activation::kGeluTanh;
+  int64_t rows = 0;  // at a time, run again in backward (tiled.h); 0: all
 };
 at::Tensor feed_forward(const at::Tensor& x, const Mlp& mlp);
 

@@ -9,12 +9,14 @@
 #include "hydrofoil/models/decoder.h"
 #include "hydrofoil/models/encoder.h"
 #include "hydrofoil/models/initialize.h"
+#include "hydrofoil/spec/units.h"
 
 namespace hydrofoil::models {
 
-std::unique_ptr<Program> make_program(const spec::ModelSpec& spec, const Allocate& allocate) {
-  if (spec.causal) return std::make_unique<Decoder>(spec, allocate);
-  return std::make_unique<Encoder>(spec, allocate);
+std::unique_ptr<Program> make_program(const spec::ModelSpec& spec, const Allocate& allocate,
+                                      const ProgramOptions& options) {
+  if (spec.causal) return std::make_unique<Decoder>(spec, allocate, options);
+  return std::make_unique<Encoder>(spec, allocate, options);
 }
 
 at::Tensor hidden_states(const Program& program, const Batch& batch) {
@@ -30,12 +32,13 @@ LossSum forward_loss(const Program& program, const Batch& batch) {
 void initialize(const Program& program, uint64_t seed) {
   at::NoGradGuard no_grad;
   std::vector<float> values;
-  const auto specs = spec::blocks(program.spec());
+  const auto specs = spec::tiled_blocks(program.spec(), program.unit_elements());
   for (int b = 0; b < program.blocks(); ++b)
     for (size_t i = 0; i < specs[b].parameters.size(); ++i) {
       auto tensor = program.parameters(b)[i].tensor;
+      const auto& parameter = specs[b].parameters[i];
       values.resize(static_cast<size_t>(tensor.numel()));
-      initialize(specs[b].parameters[i], seed, 0, values);
+      initialize(parameter, seed, static_cast<uint64_t>(parameter.first_element()), values);
       tensor.copy_(
           at::from_blob(values.data(), tensor.sizes(), at::TensorOptions().dtype(at::kFloat)));
     }

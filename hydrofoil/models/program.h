@@ -40,7 +40,7 @@ struct LossSum {
 };
 
 struct NamedTensor {
-  std::string name;   // HF name
+  std::string name;   // HF name; of a tile of rows "name[begin:end]"
   at::Tensor tensor;  // a leaf that requires a gradient
 };
 
@@ -51,7 +51,10 @@ class Program {
 
   // Blocks in forward order; the last is the head, which turns hidden states into a loss.
   virtual int blocks() const = 0;
-  // In the order of spec::blocks. A tied weight is listed once, in the first block that uses it.
+  // Elements above which a vocabulary's matrix comes in tiles; 0: it is whole.
+  virtual int64_t unit_elements() const = 0;
+  // In the order of spec::tiled_blocks. A tied weight is listed once, in the first block that uses
+  // it.
   virtual std::span<const NamedTensor> parameters(int block) const = 0;
 
   // For every block but the head. Block 0 takes tokens [B, T], the others hidden states [B, T, H].
@@ -66,9 +69,18 @@ class Program {
 using Allocate = std::function<at::Tensor(int block, const spec::ParameterSpec&)>;
 at::Tensor with_memory(int block, const spec::ParameterSpec&);  // fp32, uninitialised
 
-// A Decoder, or an Encoder where the model is none. Error(kConfig) for what cannot be run.
+// How a program holds and uses its parameters: nothing that its results show beyond rounding.
+struct ProgramOptions {
+  int64_t unit_elements =
+      0;                 // spec/units.h: a vocabulary's matrix of more comes in tiles; 0: whole
+  int64_t mlp_rows = 0;  // that a feed-forward works on at a time; 0: all
+};
+
+// A Decoder, or an Encoder where the model is none. Parameters are those of spec::tiled_blocks.
+// Error(kConfig) for what cannot be run.
 std::unique_ptr<Program> make_program(const spec::ModelSpec& spec,
-                                      const Allocate& allocate = with_memory);
+                                      const Allocate& allocate = with_memory,
+                                      const ProgramOptions& options = {});
 // Fills every parameter from `seed` (see initialize.h), in place.
 void initialize(const Program& program, uint64_t seed);
 

@@ -1,18 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hydrofoil/models/transformer.h"
 
+#include "hydrofoil/spec/units.h"
+
 namespace hydrofoil::models {
 
-Transformer::Transformer(const spec::ModelSpec& spec, const Allocate& allocate)
-    : spec_(spec), block_specs_(spec::blocks(spec)), tables_(spec) {
+Transformer::Transformer(const spec::ModelSpec& spec, const Allocate& allocate,
+                         const ProgramOptions& options)
+    : spec_(spec),
+      options_(options),
+      block_specs_(spec::tiled_blocks(spec, options.unit_elements)),
+      tables_(spec) {
   using spec::Part;
   check_sizes(spec_);
   parameters_ = make_parameters(block_specs_, allocate);
-  token_embedding_ = parts(0).weight(Part::kTokens);
+  token_embedding_ = parts(0).rows(Part::kTokens);
   position_embedding_ = parts(0).find(Part::kPositions);
   embedding_norm_ = parts(0).norm(Part::kEmbeddingNorm);
-  for (int64_t i = 0; i < spec_.layers; ++i)
+  for (int64_t i = 0; i < spec_.layers; ++i) {
     layers_.push_back(bind_layer(parts(static_cast<size_t>(i) + 1), i, tables_));
+    layers_.back().mlp.rows = options.mlp_rows;
+  }
 }
 
 }  // namespace hydrofoil::models

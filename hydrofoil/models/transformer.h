@@ -9,6 +9,7 @@
 
 #include "hydrofoil/models/layer.h"
 #include "hydrofoil/models/program.h"
+#include "hydrofoil/models/rows.h"
 #include "hydrofoil/spec/model_spec.h"
 
 namespace hydrofoil::models {
@@ -17,19 +18,22 @@ class Transformer : public Program {
  public:
   const spec::ModelSpec& spec() const final { return spec_; }
   int blocks() const final { return static_cast<int>(parameters_.size()); }
+  int64_t unit_elements() const final { return options_.unit_elements; }
   std::span<const NamedTensor> parameters(int block) const final { return parameters_.at(block); }
 
  protected:
-  Transformer(const spec::ModelSpec& spec, const Allocate& allocate);
+  Transformer(const spec::ModelSpec& spec, const Allocate& allocate, const ProgramOptions& options);
   // Valid while the program is not moved.
   Parts parts(size_t block) const { return {block_specs_[block], parameters_[block], spec_}; }
 
   spec::ModelSpec spec_;
+  ProgramOptions options_;
   std::vector<spec::BlockSpec> block_specs_;
   std::vector<std::vector<NamedTensor>> parameters_;  // by block
   LayerTables tables_;
-  at::Tensor token_embedding_, position_embedding_;  // the latter undefined: none
-  Norm embedding_norm_;                              // weight undefined: none
+  Rows token_embedding_;
+  at::Tensor position_embedding_;  // undefined: none
+  Norm embedding_norm_;            // weight undefined: none
   std::vector<Layer> layers_;
 };
 

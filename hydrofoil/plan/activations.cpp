@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "hydrofoil/spec/units.h"
+
 namespace hydrofoil::plan {
 namespace {
 
@@ -41,6 +43,20 @@ int64_t mlp_elements(const spec::ModelSpec& s) {
   return (s.activation == spec::Activation::kRelu ? 1 : 2) * s.intermediate_size;
 }
 
+// Backward of the down projection (its input's and its weight's gradient), or of the product of a
+// gated one.
+int64_t mlp_backward_elements(const spec::ModelSpec& s, int64_t tokens) {
+  const int64_t down = s.intermediate_size * (tokens + s.hidden_size);
+  const int64_t product = s.gated_mlp ? 2 * s.intermediate_size * tokens : 0;
+  return std::max(down, product);
+}
+
+// A chunk with all it keeps; gradients of all weights, added up and of this chunk.
+int64_t chunked_mlp_elements(const spec::ModelSpec& s, int64_t rows) {
+  const int64_t weights = (s.gated_mlp ? 3 : 2) * s.intermediate_size * s.hidden_size;
+  return (mlp_elements(s) + s.intermediate_size) * rows + 2 * weights;
+}
+
 // Elements of one layer that grow with the square of the sequence: scores [B, heads, T, T] where
 // they are capped, else a mask [T, T] as fp32.
 int64_t square_elements(const spec::ModelSpec& s, int64_t layer, int64_t micro_batch,
@@ -65,16 +81,26 @@ int64_t chunk_rows(int64_t rows, int64_t vocabulary) {
   return (rows + chunks - 1) / chunks;
 }
 
+// Rows of the vocabulary's matrix that are used at a time.
+int64_t largest_tile(const spec::ModelSpec& s, int64_t unit_elements) {
+  const auto blocks = spec::tiled_blocks(s, unit_elements);
+  int64_t most = 0;
+  for (const auto& parameter : blocks.front().parameters)
+    if (parameter.part == spec::Part::kTokens) most = std::max(most, parameter.shape[0]);
+  return most;
+}
+
 }  // namespace
 
 int64_t layer_elements_per_token(const spec::ModelSpec& s) {
   return layer_norm_elements(s) + attention_elements(s) + mlp_elements(s);
 }
 
-uint64_t activation_bytes(const spec::ModelSpec& s, int64_t micro_batch, int64_t sequence_length,
-                          bool recompute) {
+uint64_t activation_bytes(const spec::ModelSpec& s, const Pass& pass) {
+  const auto& [micro_batch, sequence_length, recompute, unit_elements, mlp_rows, in_files] = pass;
   const int64_t tokens = micro_batch * sequence_length, hidden = s.hidden_size;
-  const int64_t layer = layer_elements_per_token(s);
+  const bool in_chunks = mlp_rows > 0 && mlp_rows < tokens;  // keeps nothing of a feed-forward
+  const int64_t layer = layer_elements_per_token(s) - (in_chunks ? mlp_elements(s) : 0);
   const int64_t ends = ends_elements(s);
   int64_t squares = 0, largest_square = 0;
   for (int64_t i = 0; i < s.layers; ++i) {
@@ -85,25 +111,26 @@ uint64_t activation_bytes(const spec::ModelSpec& s, int64_t micro_batch, int64_t
   // Layers share ALiBi's bias.
   const int64_t shared =
       s.positions == spec::Positions::kAlibi ? s.heads * sequence_length * sequence_length : 0;
-  const int64_t saved = s.layers * (recompute ? hidden : layer) + ends;
+  const int64_t inputs = recompute && in_files ? 1 : s.layers;
+  const int64_t saved = inputs * (recompute ? hidden : layer) + ends;
   const int64_t saved_squares = shared + (recompute ? 0 : squares);
-  const int64_t head_matrix = s.vocab_size * s.token_size();
-  const int64_t chunk = chunk_rows(tokens, s.vocab_size) * s.vocab_size;
+  const int64_t rows = largest_tile(s, unit_elements);
+  const int64_t head_matrix = rows * s.token_size();
+  const int64_t chunk = chunk_rows(tokens, rows) * rows;
+  // What waits for the embedding's gradient, to be added to it; of tiles nothing does.
+  const int64_t waiting = s.tied_head && rows == s.vocab_size ? head_matrix : 0;
 
   const int64_t at_loss = (saved + 2 * s.token_size()) * tokens + saved_squares + head_matrix +
                           (s.logit_softcap != 0 ? 2 : 1) * chunk;
 
-  // Backward of the last layer's down projection (its input's and its weight's gradient), or of the
-  // product of a gated one. A recomputed layer shares its input and has made its output again. A
-  // tied head's gradient waits for the embedding's.
-  const int64_t down_weight = s.intermediate_size * hidden;
-  const int64_t down = s.intermediate_size * tokens + down_weight;
-  const int64_t product = s.gated_mlp ? 2 * s.intermediate_size * tokens : 0;
+  // Backward of the last layer's feed-forward. A recomputed layer shares its input and has made its
+  // output again. A tied head's gradient waits for the embedding's.
+  const int64_t at_mlp = in_chunks ? chunked_mlp_elements(s, mlp_rows) + hidden * tokens
+                                   : mlp_backward_elements(s, tokens);
   const int64_t at_layer = (saved - ends + hidden + (recompute ? layer : 0)) * tokens +
-                           saved_squares + (recompute ? largest_square : 0) +
-                           std::max(down, product) + (s.tied_head ? head_matrix : 0);
+                           saved_squares + (recompute ? largest_square : 0) + at_mlp + waiting;
 
-  const int64_t at_embedding = (s.tied_head ? 2 : 1) * head_matrix + hidden * tokens + shared;
+  const int64_t at_embedding = waiting + head_matrix + hidden * tokens + shared;
   return static_cast<uint64_t>(std::max({at_loss, at_layer, at_embedding}) * kElementBytes);
 }
 

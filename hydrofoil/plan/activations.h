@@ -19,11 +19,18 @@ namespace hydrofoil::plan {
 // GPT-2: 4 H + 4 A + 2 I + heads + 4. Not counted here: what grows with the sequence's square.
 int64_t layer_elements_per_token(const spec::ModelSpec& spec);
 
+struct Pass {
+  int64_t micro_batch = 1, sequence_length = 256;
+  bool recompute = false;        // layers keep their inputs only
+  int64_t unit_elements = 0;     // spec/units.h: the vocabulary's tiles
+  int64_t mlp_rows = 0;          // tokens that a feed-forward works on at a time; 0: all
+  bool inputs_in_files = false;  // with recompute, but for the buffers that they pass through
+};
+
 // Largest sum at one time of saved activations and what the running operator makes, fp32. It lies
 // at the loss (one chunk of logits, gradients of the head's input and of its matrix), at the start
 // of the backward of the last layer, or at its end (the embedding's gradient, with a tied head
-// beside the head's). Logits are never held as a whole.
-uint64_t activation_bytes(const spec::ModelSpec& spec, int64_t micro_batch, int64_t sequence_length,
-                          bool recompute);
+// beside the head's). Logits are never held as a whole; of a matrix in tiles, nor are gradients.
+uint64_t activation_bytes(const spec::ModelSpec& spec, const Pass& pass);
 
 }  // namespace hydrofoil::plan

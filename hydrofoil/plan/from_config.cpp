@@ -48,6 +48,7 @@ RunShape shape_of(const config::RunConfig& run, const config::BatchSizes& batch,
                  .micro_batch = batch.micro_batch_size,
                  .accumulation = batch.accumulation_steps,
                  .sequence_length = run.data.sequence_length,
+                 .mlp_rows = run.mlp_rows,
                  .recompute = run.recompute,
                  .parameter_bytes = size_of(run.deepspeed.parameter_dtype()),
                  .compute_bytes = size_of(compute_dtype(run)),
@@ -63,6 +64,7 @@ RunShape shape_of(const config::RunConfig& run, const config::BatchSizes& batch,
   shape.state_files = files_of(ds.zero.offload_optimizer);
   shape.parameter_files = files_of(ds.zero.offload_param);
   shape.update_in_backward = run.updates_in_backward();
+  if (run.activations_in_files()) shape.activation_files = Files{};
   if (const int64_t resident = run.resident_bytes(); resident > 0)
     shape.resident_bytes = static_cast<uint64_t>(resident);
   if (run.save_every > 0 && run.save_every < run.steps)

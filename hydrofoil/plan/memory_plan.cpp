@@ -70,7 +70,8 @@ void plan_optimizer(MemoryPlan& plan, const std::vector<UnitSize>& sizes, const 
 }
 
 // Slices in memory or in files, and the units that are on their way to them.
-void plan_gradients(MemoryPlan& plan, const std::vector<UnitSize>& sizes, const RunShape& run) {
+void plan_gradients(MemoryPlan& plan, const Model& model, const std::vector<UnitSize>& sizes,
+                    const RunShape& run) {
   // Where something lies in files, an update goes on beside backward, and gradients stay for it.
   const bool in_passing =
       run.update_in_backward && run.accumulation == 1 && !run.state_files && !run.parameter_files;
@@ -92,9 +93,10 @@ void plan_gradients(MemoryPlan& plan, const std::vector<UnitSize>& sizes, const 
   } else {
     plan.gradients += slices * run.gradient_bytes;
   }
-  // From the second micro-batch on, a reduced slice arrives beside the accumulated one; a narrower
-  // one, and one for a file, always does.
-  if (run.ranks > 1 && (run.accumulation > 1 || run.gradient_files() ||
+  // From the second micro-batch, or part, on, a reduced slice arrives beside the accumulated one; a
+  // narrower one, and one for a file, always does.
+  const bool parts = std::ranges::any_of(model.units, &Unit::reduced_twice);
+  if (run.ranks > 1 && (run.accumulation > 1 || parts || run.gradient_files() ||
                         run.gradient_wire_bytes != run.gradient_bytes))
     plan.communication += largest_slice(sizes) * run.gradient_wire_bytes;
 }
@@ -126,7 +128,25 @@ void plan_parameters(MemoryPlan& plan, const Model& model, const std::vector<Uni
   }
   if (run.copies())
     plan.parameters_gathered =
-        simulate_gathers(resident, model.uses, run.accumulation, budget).peak_bytes;
+        simulate_gathers(resident, uses_of(model, run), run.accumulation, budget).peak_bytes;
+}
+
+void plan_activations(MemoryPlan& plan, const Model& model, const RunShape& run) {
+  const bool in_files = run.recompute && run.activation_files;
+  plan.activations = activation_bytes(*model.spec, {.micro_batch = run.micro_batch,
+                                                    .sequence_length = run.sequence_length,
+                                                    .recompute = run.recompute,
+                                                    .unit_elements = model.unit_elements,
+                                                    .mlp_rows = run.mlp_rows,
+                                                    .inputs_in_files = in_files}) *
+                     run.compute_bytes / 4;
+  if (!in_files) return;
+  const auto layers = static_cast<uint64_t>(model.spec->layers);
+  const auto elements =
+      static_cast<uint64_t>(run.micro_batch * run.sequence_length * model.spec->hidden_size);
+  const uint64_t input = round_up(elements * run.compute_bytes, 4096);
+  plan.activation_files = layers * input;
+  plan.activation_buffers = std::min<uint64_t>(layers, run.activation_files->buffers) * input;
 }
 
 }  // namespace
@@ -134,7 +154,7 @@ void plan_parameters(MemoryPlan& plan, const Model& model, const std::vector<Uni
 monitor::NamedBytes MemoryPlan::by_category() const {
   return {{"parameters", parameters()}, {"gradients", gradients},
           {"optimizer", optimizer},     {"communication", communication},
-          {"checkpoint", checkpoint},   {"activations", activations},
+          {"checkpoint", checkpoint},   {"activations", activations + activation_buffers},
           {"runtime", runtime},         {"peak", peak()}};
 }
 
@@ -142,16 +162,13 @@ MemoryPlan plan_memory(const Model& model, const RunShape& run) {
   const auto sizes = unit_sizes(model, run.ranks);
   MemoryPlan plan;
   plan_parameters(plan, model, sizes, run);
-  plan_gradients(plan, sizes, run);
+  plan_gradients(plan, model, sizes, run);
   plan_optimizer(plan, sizes, run);
   if (run.ranks > 1)
     plan.communication += kStageBytes + kRingBytes * static_cast<uint64_t>(run.ranks - 1);
   plan.checkpoint = std::min<uint64_t>(
       run.save_buffer_bytes, slice_elements(sizes) * (run.parameter_bytes + run.optimizer_bytes));
-  if (model.spec)
-    plan.activations =
-        activation_bytes(*model.spec, run.micro_batch, run.sequence_length, run.recompute) *
-        run.compute_bytes / 4;
+  if (model.spec) plan_activations(plan, model, run);
   plan.runtime = kRuntimeBytes;
   return plan;
 }

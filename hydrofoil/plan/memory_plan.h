@@ -15,18 +15,21 @@ struct MemoryPlan {
   uint64_t parameters_gathered = 0;  // stage 3, or widened: resident copies, within the budget
   uint64_t gradients = 0;  // stage 0-1 whole units; 2-3 slices (of files, buffers), two whole units
   uint64_t optimizer = 0;  // stage 0 whole units, 1-3 slices; of files, the buffers
-  uint64_t communication = 0;  // staging of the transport, slices on their way
-  uint64_t checkpoint = 0;     // the copy that is saved beside training
-  uint64_t activations = 0;    // 0 where the model is not known as a spec
-  uint64_t runtime = 0;        // program, libraries, allocator
+  uint64_t communication = 0;       // staging of the transport, slices on their way
+  uint64_t checkpoint = 0;          // the copy that is saved beside training
+  uint64_t activations = 0;         // 0 where the model is not known as a spec
+  uint64_t activation_buffers = 0;  // that inputs of layers pass through on their way to files
+  uint64_t runtime = 0;             // program, libraries, allocator
 
   // On disk.
-  uint64_t parameter_files = 0, gradient_files = 0, optimizer_files = 0;
-  uint64_t files() const { return parameter_files + gradient_files + optimizer_files; }
+  uint64_t parameter_files = 0, gradient_files = 0, optimizer_files = 0, activation_files = 0;
+  uint64_t files() const {
+    return parameter_files + gradient_files + optimizer_files + activation_files;
+  }
 
   uint64_t parameters() const { return parameters_owned + parameters_gathered; }
   // What the ledger counts.
-  uint64_t state() const { return parameters() + gradients + optimizer; }
+  uint64_t state() const { return parameters() + gradients + optimizer + activation_buffers; }
   uint64_t peak() const { return state() + communication + checkpoint + activations + runtime; }
   // With the ledger's names, and "peak".
   monitor::NamedBytes by_category() const;

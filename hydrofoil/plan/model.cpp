@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "hydrofoil/memory/segment_layout.h"
+#include "hydrofoil/spec/units.h"
 
 namespace hydrofoil::plan {
 namespace {
@@ -41,27 +42,56 @@ double RunShape::tokens_per_step() const {
          static_cast<double>(sequence_length);
 }
 
-Model model_of(const spec::ModelSpec& spec) {
-  Model model{.spec = spec};
+namespace {
+
+// The same unit twice in a row is one use.
+void use(std::vector<size_t>& uses, size_t unit) {
+  if (uses.empty() || uses.back() != unit) uses.push_back(unit);
+}
+
+std::vector<size_t> order_of_use(const spec::ModelSpec& spec,
+                                 const std::vector<spec::UnitSpec>& units, bool recompute) {
+  std::vector<size_t> uses, tiles;  // of the head's matrix
+  std::vector<std::vector<size_t>> blocks(units.back().block + 1);
+  for (size_t u = 0; u < units.size(); ++u) {
+    use(uses, u);
+    blocks[units[u].block].push_back(u);
+    const bool of_head = units[u].tied_tile || units[u].block + 1 == blocks.size();
+    if (of_head && units[u].parameters.size() == 1 && units[u].parameters[0].is_tile())
+      tiles.push_back(u);
+  }
+  if (spec.tied_head && spec.head != spec::HeadKind::kClasses) {
+    if (tiles.empty()) use(uses, 0);
+    for (const size_t u : tiles) use(uses, u);
+  }
+  for (size_t t = tiles.size(); t-- > 0;) use(uses, tiles[t]);
+  for (size_t b = blocks.size(); b-- > 1;) {
+    const bool layer = b + 1 < blocks.size();
+    for (size_t i = 0; layer && recompute && i < blocks[b].size(); ++i) use(uses, blocks[b][i]);
+    for (size_t i = blocks[b].size(); i-- > 0;)
+      if (std::ranges::find(tiles, blocks[b][i]) == tiles.end()) use(uses, blocks[b][i]);
+  }
+  return uses;
+}
+
+}  // namespace
+
+Model model_of(const spec::ModelSpec& spec, int64_t unit_elements) {
+  Model model{.unit_elements = unit_elements, .spec = spec};
   std::map<std::string, size_t> layers;  // elements by module: weight and bias together
-  for (const auto& block : spec::blocks(spec)) {
-    Unit unit{.name = block.name, .numels = {}};
-    for (const auto& parameter : block.parameters) {
-      unit.numels.push_back(numel(parameter));
-      layers[parameter.name.substr(0, parameter.name.rfind('.'))] += unit.numels.back();
+  const auto units = spec::units(spec, unit_elements);
+  for (const auto& unit : units) {
+    model.units.push_back({.name = unit.name, .numels = {}, .reduced_twice = unit.tied_tile});
+    for (const auto& parameter : unit.parameters) {
+      model.units.back().numels.push_back(numel(parameter));
+      layers[parameter.name.substr(0, parameter.name.rfind('.'))] += numel(parameter);
     }
-    model.units.push_back(std::move(unit));
   }
   for (const auto& [name, count] : layers)
     model.largest_layer = std::max(model.largest_layer, count);
-
-  const size_t head = model.units.size() - 1;
-  for (size_t unit = 0; unit <= head; ++unit) model.uses.push_back(unit);
-  if (spec.tied_head && spec.head != spec::HeadKind::kClasses) {
-    model.uses.push_back(0);
-    model.uses.push_back(head);  // its norm, in backward
-  }
-  for (size_t unit = head; unit-- > 1;) model.uses.push_back(unit);
+  model.tied = spec.tied_head && !units.front().tied_tile;
+  model.uses = order_of_use(spec, units, false);
+  model.recomputed_uses = order_of_use(spec, units, true);
   return model;
 }
 
@@ -69,6 +99,7 @@ Model model_of(std::vector<Unit> units) {
   Model model{.units = std::move(units)};
   for (size_t i = 0; i < model.units.size(); ++i) model.uses.push_back(i);
   for (size_t i = model.units.size(); i-- > 1;) model.uses.push_back(i - 1);
+  model.recomputed_uses = model.uses;
   for (const auto& unit : model.units)
     for (const size_t n : unit.numels) model.largest_layer = std::max(model.largest_layer, n);
   return model;
@@ -95,13 +126,13 @@ std::vector<uint64_t> stored_unit_bytes(const Model& model, const RunShape& run)
 
 uint64_t smallest_resident_bytes(const Model& model, const RunShape& run) {
   const auto bytes = resident_unit_bytes(model, run);
-  const bool tied = model.spec && model.spec->tied_head;
+  const auto& uses = uses_of(model, run);
   const size_t head = model.units.size() - 1;
   uint64_t most = 0;
-  for (size_t i = 0; i < model.uses.size(); ++i) {
-    std::set<size_t> needed{model.uses[i]};
-    if (i + 1 < model.uses.size()) needed.insert(model.uses[i + 1]);
-    if (tied && needed.contains(head)) needed.insert(0);
+  for (size_t i = 0; i < uses.size(); ++i) {
+    std::set<size_t> needed{uses[i]};
+    if (i + 1 < uses.size()) needed.insert(uses[i + 1]);
+    if (model.tied && needed.contains(head)) needed.insert(0);
     uint64_t sum = 0;
     for (const size_t unit : needed) sum += bytes[unit];
     most = std::max(most, sum);

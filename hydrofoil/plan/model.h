@@ -15,12 +15,16 @@ namespace hydrofoil::plan {
 struct Unit {
   std::string name;
   std::vector<size_t> numels;  // of its tensors, in order
+  bool reduced_twice = false;  // zero::GradientReducer::reduce_twice
 };
 
 struct Model {
-  std::vector<Unit> units = {};   // in forward order
-  std::vector<size_t> uses = {};  // units in the order in which one micro-batch touches them
-  size_t largest_layer = 0;       // elements of the largest single layer (DeepSpeed's estimator)
+  std::vector<Unit> units = {};  // in forward order
+  // Units in the order in which one micro-batch touches them, and where layers are recomputed.
+  std::vector<size_t> uses = {}, recomputed_uses = {};
+  bool tied = false;  // the last unit is used beside the first: a head that is the embedding, too
+  int64_t unit_elements = 0;  // see spec/units.h
+  size_t largest_layer = 0;   // elements of the largest single layer (DeepSpeed's estimator)
   // Where it is known, so are activations and FLOPs.
   std::optional<spec::ModelSpec> spec = {};
 
@@ -29,8 +33,9 @@ struct Model {
 
 // Uses: the embedding, the layers, the head; with a tied head the embedding again; then backward,
 // which multiplies by every weight again but for the embedding's and, the head's gradients being
-// made together with the loss, the head's matrix.
-Model model_of(const spec::ModelSpec& spec);
+// made together with the loss, the head's matrix: only its tiles are read once more. The units of a
+// layer that is recomputed come forward before they come backward.
+Model model_of(const spec::ModelSpec& spec, int64_t unit_elements = 0);
 // Any list of units, used in order and in reverse.
 Model model_of(std::vector<Unit> units);
 
@@ -47,17 +52,19 @@ struct RunShape {
   int64_t micro_batch = 1;   // sequences, a rank
   int64_t accumulation = 1;  // micro-batches of a step
   int64_t sequence_length = 256;
-  bool recompute = false;                     // layers keep their inputs only
-  size_t parameter_bytes = 4;                 // an element at rest and on the wire
-  size_t compute_bytes = 4;                   // an element as operators see it
-  size_t gradient_bytes = 4;                  // an element, accumulated
-  size_t gradient_wire_bytes = 4;             // an element on its way
-  size_t optimizer_bytes = 8;                 // an element: states, master copy and average
-  size_t optimizer_arrays = 2;                // which that is
-  uint64_t save_buffer_bytes = 0;             // budget of the copy that is saved beside training
-  std::optional<Files> state_files = {};      // and gradients, where they are slices
-  std::optional<Files> parameter_files = {};  // stage 3
-  bool update_in_backward = false;            // gradients are used as they come
+  int64_t mlp_rows = 0;                   // tokens that a feed-forward works on at a time; 0: all
+  bool recompute = false;                 // layers keep their inputs only
+  size_t parameter_bytes = 4;             // an element at rest and on the wire
+  size_t compute_bytes = 4;               // an element as operators see it
+  size_t gradient_bytes = 4;              // an element, accumulated
+  size_t gradient_wire_bytes = 4;         // an element on its way
+  size_t optimizer_bytes = 8;             // an element: states, master copy and average
+  size_t optimizer_arrays = 2;            // which that is
+  uint64_t save_buffer_bytes = 0;         // budget of the copy that is saved beside training
+  std::optional<Files> state_files = {};  // and gradients, where they are slices
+  std::optional<Files> parameter_files = {};   // stage 3
+  std::optional<Files> activation_files = {};  // inputs of recomputed layers
+  bool update_in_backward = false;             // gradients are used as they come
   // Budget of gathered or widened parameters. None: smallest_resident_bytes.
   std::optional<uint64_t> resident_bytes = {};
 
@@ -79,13 +86,17 @@ struct UnitSize {
 };
 std::vector<UnitSize> unit_sizes(const Model& model, int ranks);
 
+inline const std::vector<size_t>& uses_of(const Model& model, const RunShape& run) {
+  return run.recompute ? model.recomputed_uses : model.uses;
+}
+
 // Bytes of each unit as operators see it, and as it is kept whole (whole pages).
 std::vector<uint64_t> resident_unit_bytes(const Model& model, const RunShape& run);
 std::vector<uint64_t> stored_unit_bytes(const Model& model, const RunShape& run);
 
 // The smallest budget with which no unit is gathered twice in one direction: the most that any two
 // consecutive uses need, and where the head is tied, the embedding beside the head and the last
-// layer.
+// layer. Where layers are several units, a recomputed one is gathered once more.
 uint64_t smallest_resident_bytes(const Model& model, const RunShape& run);
 
 }  // namespace hydrofoil::plan

@@ -12,7 +12,8 @@ std::vector<int64_t> gathers(const Model& model, const RunShape& run) {
   const int stage = run.effective_stage();
   if (stage < 3) return std::vector<int64_t>(model.units.size(), stage == 0 ? 0 : 1);
   const uint64_t budget = run.resident_bytes.value_or(smallest_resident_bytes(model, run));
-  return simulate_gathers(resident_unit_bytes(model, run), model.uses, run.accumulation, budget)
+  return simulate_gathers(resident_unit_bytes(model, run), uses_of(model, run), run.accumulation,
+                          budget)
       .counts;
 }
 
@@ -40,7 +41,8 @@ WirePlan plan_wire(const Model& model, const RunShape& run) {
     if (stage == 0) {
       plan.all_reduce += 2 * received * run.gradient_wire_bytes;
     } else {
-      plan.reduce_scatter += reductions * received * run.gradient_wire_bytes;
+      const uint64_t parts = stage >= 2 && model.units[u].reduced_twice ? 2 : 1;
+      plan.reduce_scatter += parts * reductions * received * run.gradient_wire_bytes;
     }
     // What lies in files is not sent: peers read it there.
     if (!run.parameter_files) plan.read += times * received * run.parameter_bytes;

@@ -139,6 +139,13 @@ struct ParameterSpec {
   bool decay = false;  // weight decay applies: matrices, not norms and biases
   Part part = Part::kTokens;
   bool bias = false;  // of the part; else its weight
+  // Of a tile of rows (spec/units.h), whose own sizes `shape` has: where it begins in the matrix,
+  // and how many rows that has. 0: this is all of it.
+  int64_t first_row = 0, all_rows = 0;
+
+  bool is_tile() const { return all_rows > 0; }
+  int64_t first_element() const { return is_tile() ? first_row * shape[1] : 0; }
+  std::vector<int64_t> whole_shape() const;
 };
 
 // The grain of gathering, recompute and pipelining: the embedding, each layer, the head.

@@ -42,7 +42,8 @@ Plan plan_unit(const UnitDeclaration& unit, int parts, DType storage) {
           {.layout = {}, .dtype = widened ? storage : parameter.dtype, .widened = widened});
     }
     plan.places.emplace_back(it->second, tensors[it->second].size());
-    tensors[it->second].push_back({parameter.name, parameter.shape});
+    tensors[it->second].push_back(
+        {parameter.name, parameter.shape, parameter.begin, parameter.whole});
     plan.groups[it->second].push_back(parameter.group);
   }
   for (size_t s = 0; s < tensors.size(); ++s)
@@ -104,6 +105,16 @@ void check(const EngineOptions& options) {
     throw Error(ExitCode::kConfig, "an engine needs at least one parameter group");
 }
 
+void require_whole_tensors(const std::vector<UnitDeclaration>& units, std::string_view rule) {
+  for (const auto& unit : units)
+    for (const auto& parameter : unit.parameters)
+      if (!parameter.whole.empty())
+        throw Error(ExitCode::kConfig,
+                    "optimizer '" + std::string(rule) + "' takes norms of whole tensors, but '" +
+                        parameter.name + "' comes in parts",
+                    {}, "set unit_elements to 0, or use AdamW");
+}
+
 }  // namespace
 
 Engine::Engine(comm::Communicator group, const std::vector<UnitDeclaration>& units,
@@ -122,6 +133,8 @@ Engine::Engine(comm::Communicator group, const std::vector<UnitDeclaration>& uni
   // The other half is room for a unit that was not foreseen.
   if (options_.parameter_files && options_.prefetch_bytes == 0)
     options_.prefetch_bytes = options_.resident_bytes / 2;
+  const auto rule = optim::make_rule(options_.optimizer, options_.groups);
+  if (rule.measure) require_whole_tensors(units, rule.name);
   cache_ = std::make_unique<memory::ParameterCache>(
       group_,
       memory::CacheOptions{.partition_updates = options_.stage >= 1,
@@ -142,7 +155,7 @@ Engine::Engine(comm::Communicator group, const std::vector<UnitDeclaration>& uni
                            .files = gradient_files(options_)},
       ledger_);
   optimizer_ = std::make_unique<zero::ShardedOptimizer>(
-      *cache_, optim::make_rule(options_.optimizer, options_.groups), std::move(groups),
+      *cache_, rule, std::move(groups),
       zero::OptimizerOptions{.master = options_.master,
                              .states = options_.states,
                              .rounding_seed = options_.rounding_seed,
@@ -151,6 +164,7 @@ Engine::Engine(comm::Communicator group, const std::vector<UnitDeclaration>& uni
       ledger_);
   for (size_t u = 0; u < units.size(); ++u) {
     if (units[u].several_uses) reducer_->hold_back(u);
+    if (units[u].reduced_twice) reducer_->reduce_twice(u);
     for (size_t p = 0; p < units[u].parameters.size(); ++p) {
       const auto [segment, index] = plans[u].places[p];
       Slot slot{.tensor = adapter_->create(u, segment, index), .place = {u, segment, index}};

@@ -37,11 +37,14 @@ namespace hydrofoil::train {
 
 // A parameter before it has memory.
 struct ParameterDeclaration {
-  std::string name;  // unique in the engine
+  std::string name;  // unique in the engine, but for parts of one tensor, which follow each other
   std::vector<int64_t> shape;
   DType dtype = DType::kF32;  // as operators see it
   bool trainable = true;
   size_t group = 0;  // index into EngineOptions::groups
+  // Of a part of a logical tensor, which has its name: its first element there, and that shape.
+  size_t begin = 0;
+  std::vector<int64_t> whole = {};
 };
 struct UnitDeclaration {
   std::string name;
@@ -49,6 +52,9 @@ struct UnitDeclaration {
   // Several recomputed blocks use these parameters: their gradients come in parts, and are reduced
   // at the end of backward. (Without recomputation autograd adds the parts itself.)
   bool several_uses = false;
+  // Gradients come before those of all other units and once more in turn (a tile of an embedding
+  // that is the head, too): each travels by itself where gradients are slices.
+  bool reduced_twice = false;
 };
 
 // Parameters that exist. A tensor that appears twice (tied) belongs to the first unit that names
@@ -137,6 +143,7 @@ class Engine {
   Engine& operator=(const Engine&) = delete;
 
   const at::Tensor& tensor(const std::string& name) const;
+  const at::Tensor& tensor(size_t index) const { return parameters_.at(index).second.tensor; }
   // Writes every parameter: fill(name, begin, out) gives elements [begin, begin + out.size()) of
   // the flattened tensor, asked for the part this rank owns only. Collective.
   using Filler = std::function<void(const std::string& name, size_t begin, std::span<float> out)>;
@@ -192,7 +199,8 @@ class Engine {
   void set_steps(int64_t steps) { steps_ = steps; }                       // a checkpoint was loaded
   double learning_rate() const { return scheduled_groups().front().lr; }  // of the next update
 
-  // Walks the parameters of all units in order: (unit, segment, index within the segment).
+  // Walks the parameters (and parts of such) of all units in order: (unit, segment, index within
+  // the segment).
   struct Place {
     memory::UnitId unit;
     size_t segment, index;

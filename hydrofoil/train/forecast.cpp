@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hydrofoil/train/forecast.h"
 
+#include <utility>
+
 #include "hydrofoil/comm/meter.h"
 #include "hydrofoil/memory/ledger.h"
 #include "hydrofoil/plan/from_config.h"
@@ -12,14 +14,16 @@ namespace hydrofoil::train {
 
 monitor::RunFigures forecast(const config::RunConfig& run, const spec::ModelSpec& spec,
                              const config::BatchSizes& batch, const EngineOptions& options) {
-  const auto model = plan::model_of(spec);
+  const auto model = plan::model_of(spec, run.largest_unit());
   auto shape = plan::shape_of(run, batch, spec);
   shape.resident_bytes = options.resident_bytes;
   const auto memory = plan::plan_memory(model, shape);
-  return {.memory_bytes = {{"parameters", memory.parameters()},
-                           {"gradients", memory.gradients},
-                           {"optimizer", memory.optimizer},
-                           {"peak", memory.state()}},
+  monitor::NamedBytes bytes{{"parameters", memory.parameters()},
+                            {"gradients", memory.gradients},
+                            {"optimizer", memory.optimizer}};
+  if (memory.activation_buffers > 0) bytes.emplace_back("activations", memory.activation_buffers);
+  bytes.emplace_back("peak", memory.state());
+  return {.memory_bytes = std::move(bytes),
           .wire_bytes = plan::plan_wire(model, shape).by_operation(),
           .step_seconds = {}};
 }
@@ -47,6 +51,8 @@ monitor::NamedBytes memory_bytes(const memory::Ledger& ledger) {
   for (const auto category :
        {memory::Category::kParameters, memory::Category::kGradients, memory::Category::kOptimizer})
     bytes.emplace_back(name_of(category), ledger.peak_bytes(category));
+  if (const size_t spilled = ledger.peak_bytes(memory::Category::kActivations); spilled > 0)
+    bytes.emplace_back(name_of(memory::Category::kActivations), spilled);
   bytes.emplace_back("peak", ledger.peak_bytes());
   return bytes;
 }

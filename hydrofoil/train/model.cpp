@@ -7,28 +7,39 @@
 
 #include "hydrofoil/models/initialize.h"
 #include "hydrofoil/models/recompute.h"
+#include "hydrofoil/spec/units.h"
 
 namespace hydrofoil::train {
 
-std::vector<UnitDeclaration> units_of(const spec::ModelSpec& spec, DType dtype) {
+std::vector<UnitDeclaration> units_of(const spec::ModelSpec& spec, DType dtype,
+                                      int64_t unit_elements) {
   std::vector<UnitDeclaration> units;
-  for (const auto& block : spec::blocks(spec)) {
-    UnitDeclaration unit{.name = block.name, .parameters = {}};
-    for (const auto& parameter : block.parameters)
-      unit.parameters.push_back({.name = parameter.name, .shape = parameter.shape, .dtype = dtype});
-    units.push_back(std::move(unit));
+  for (const auto& unit : spec::units(spec, unit_elements)) {
+    UnitDeclaration declaration{
+        .name = unit.name, .parameters = {}, .reduced_twice = unit.tied_tile};
+    for (const auto& parameter : unit.parameters) {
+      declaration.parameters.push_back(
+          {.name = parameter.name, .shape = parameter.shape, .dtype = dtype});
+      if (!parameter.is_tile()) continue;
+      declaration.parameters.back().begin = static_cast<size_t>(parameter.first_element());
+      declaration.parameters.back().whole = parameter.whole_shape();
+    }
+    units.push_back(std::move(declaration));
   }
   return units;
 }
 
 Model make_model(comm::Communicator group, const spec::ModelSpec& spec, EngineOptions options,
-                 DType compute) {
+                 DType compute, const models::ProgramOptions& program) {
   Model model;
-  model.engine =
-      std::make_unique<Engine>(std::move(group), units_of(spec, compute), std::move(options));
-  model.program = models::make_program(spec, [&](int, const spec::ParameterSpec& parameter) {
-    return model.engine->tensor(parameter.name);
-  });
+  model.engine = std::make_unique<Engine>(
+      std::move(group), units_of(spec, compute, program.unit_elements), std::move(options));
+  model.program = models::make_program(
+      spec,
+      [&, next = size_t{0}](int, const spec::ParameterSpec&) mutable {
+        return model.engine->tensor(next++);  // units and blocks list them in one order
+      },
+      program);
   return model;
 }
 
@@ -68,13 +79,13 @@ void watch_gradient(const at::Tensor& input, int block, UnitWatch* watch) {
 }  // namespace
 
 models::LossSum batch_loss(const models::Program& program, const models::Batch& batch,
-                           bool recompute, UnitWatch* watch) {
+                           const Kept& kept, UnitWatch* watch) {
   at::Tensor x = watched_layer(program, 0, batch, watch)(batch.tokens);
   const int head = program.blocks() - 1;
   for (int block = 1; block < head; ++block) {
     watch_gradient(x, block, watch);
     auto layer = watched_layer(program, block, batch, watch);
-    x = recompute ? models::recompute(std::move(layer), x) : layer(x);
+    x = kept.recompute ? models::recompute(std::move(layer), x, kept.store) : layer(x);
   }
   watch_gradient(x, head, watch);
   if (watch) watch->begin(Pass::kForward, head);

@@ -7,13 +7,16 @@
 
 #include "hydrofoil/core/dtype.h"
 #include "hydrofoil/models/program.h"
+#include "hydrofoil/models/recompute.h"
 #include "hydrofoil/spec/model_spec.h"
 #include "hydrofoil/train/engine.h"
 #include "hydrofoil/train/unit_watch.h"
 
 namespace hydrofoil::train {
 
-std::vector<UnitDeclaration> units_of(const spec::ModelSpec& spec, DType dtype = DType::kF32);
+// spec::units as an engine takes them.
+std::vector<UnitDeclaration> units_of(const spec::ModelSpec& spec, DType dtype = DType::kF32,
+                                      int64_t unit_elements = 0);
 
 struct Model {
   std::unique_ptr<Engine> engine;  // declared first: the program's tensors refer to it
@@ -23,14 +26,23 @@ struct Model {
 // Values are zeros until initialize or restore. Never holds more than the slices and one unit.
 // `compute`: what operators compute in, kF32 or kBF16.
 Model make_model(comm::Communicator group, const spec::ModelSpec& spec, EngineOptions options,
-                 DType compute = DType::kF32);
+                 DType compute = DType::kF32, const models::ProgramOptions& program = {});
 // From counter-based random numbers: the same model on any number of ranks.
 void initialize(Model& model, uint64_t seed);
 
-// Sum of the losses of a batch; with `recompute`, layers keep their inputs only and run again in
-// backward. `watch` is told of every block, in backward too, and must outlive it.
+// What layers keep until backward: everything, or their inputs only, running again then. Inputs may
+// wait in a store, which must outlive the loss.
+struct Kept {
+  Kept(bool recomputed, models::ActivationStore* where = nullptr)  // implicit: the usual cases
+      : recompute(recomputed), store(where) {}
+  bool recompute;
+  models::ActivationStore* store;
+};
+
+// Sum of the losses of a batch. `watch` is told of every block, in backward too, and must outlive
+// it.
 models::LossSum batch_loss(const models::Program& program, const models::Batch& batch,
-                           bool recompute, UnitWatch* watch = nullptr);
+                           const Kept& kept, UnitWatch* watch = nullptr);
 // engine->backward of such a loss, watched.
 void backward(Model& model, const models::LossSum& loss, UnitWatch& watch);
 

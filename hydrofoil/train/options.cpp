@@ -60,14 +60,18 @@ optim::ScheduleConfig schedule_of(const config::SchedulerConfig& c, int64_t run_
   return optim::ConstantLr{};
 }
 
+memory::FileTierOptions files_in(const std::string& folder, const config::AioConfig& aio) {
+  const size_t block = round_up(static_cast<size_t>(aio.block_size), io::kDirectAlign);
+  return {.folder = folder,
+          .io = {.block_bytes = block, .queue_depth = static_cast<int>(aio.queue_depth)}};
+}
+
 std::optional<memory::FileTierOptions> files_of(const config::OffloadConfig& offload,
                                                 const config::AioConfig& aio) {
   if (offload.device != config::Device::kNvme) return {};
-  const size_t block = round_up(static_cast<size_t>(aio.block_size), io::kDirectAlign);
-  return memory::FileTierOptions{
-      .folder = offload.nvme_path,
-      .io = {.block_bytes = block, .queue_depth = static_cast<int>(aio.queue_depth)},
-      .buffers = static_cast<size_t>(offload.buffer_count)};
+  auto files = files_in(offload.nvme_path, aio);
+  files.buffers = static_cast<size_t>(offload.buffer_count);
+  return files;
 }
 
 std::optional<zero::StateFiles> state_files_of(const config::DeepSpeedConfig& ds) {
@@ -78,6 +82,15 @@ std::optional<zero::StateFiles> state_files_of(const config::DeepSpeedConfig& ds
 }
 
 }  // namespace
+
+std::optional<memory::FileTierOptions> activation_files(const config::RunConfig& run) {
+  if (!run.activations_in_files()) return {};
+  return files_in(run.activation_path, run.deepspeed.aio);
+}
+
+models::ProgramOptions program_options(const config::RunConfig& run) {
+  return {.unit_elements = run.largest_unit(), .mlp_rows = run.mlp_rows};
+}
 
 EngineOptions engine_options(const config::RunConfig& run, const config::BatchSizes& batch) {
   const auto& ds = run.deepspeed;

@@ -4,10 +4,14 @@
 
 #include "hydrofoil/config/batch.h"
 #include "hydrofoil/config/run.h"
+#include "hydrofoil/models/program.h"
 #include "hydrofoil/train/engine.h"
 
 namespace hydrofoil::train {
 
+// Where inputs of recomputed layers wait; nothing: in memory.
+std::optional<memory::FileTierOptions> activation_files(const config::RunConfig& run);
+models::ProgramOptions program_options(const config::RunConfig& run);
 EngineOptions engine_options(const config::RunConfig& run, const config::BatchSizes& batch);
 
 }  // namespace hydrofoil::train

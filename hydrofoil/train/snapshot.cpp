@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <span>
@@ -45,7 +46,7 @@ checkpoint::TensorState tensor_state(std::string name, Engine& engine, Engine::P
   const SegmentLayout& layout = engine.cache().segments(unit)[segment].layout;
   const size_t own_begin = engine.cache().own_range(unit, segment).begin;
   checkpoint::TensorState state{.name = std::move(name),
-                                .shape = layout.tensors()[index].shape,
+                                .shape = layout.tensors()[index].whole_shape(),
                                 .dtype = column.dtype(),
                                 .mine = {}};
   for (const auto& piece : layout.pieces(layout.slice(engine.group().rank())))
@@ -54,6 +55,14 @@ checkpoint::TensorState tensor_state(std::string name, Engine& engine, Engine::P
       state.mine.back().begin = piece.tensor_offset;
     }
   return state;
+}
+
+// Parts of a tensor follow each other: they become one.
+void add(std::vector<checkpoint::TensorState>& tensors, checkpoint::TensorState state) {
+  if (tensors.empty() || tensors.back().name != state.name)
+    return tensors.push_back(std::move(state));
+  auto& mine = tensors.back().mine;
+  std::ranges::move(state.mine, std::back_inserter(mine));
 }
 
 // Array by array, so that what lies in a file is read in the order it lies there.
@@ -66,8 +75,8 @@ checkpoint::FileState optimizer_state(Engine& engine) {
       const auto kept = optimizer.kept(place.unit, place.segment);
       if (!kept) return;
       if (const std::optional<size_t> array = array_of(*kept))
-        file.tensors.push_back(tensor_state(std::string(kind) + "." + info.name, engine, place,
-                                            engine.optimizer().store().arrays(kept->id)[*array]));
+        add(file.tensors, tensor_state(std::string(kind) + "." + info.name, engine, place,
+                                       engine.optimizer().store().arrays(kept->id)[*array]));
     });
   };
   add_all(kMaster, [](const auto& kept) { return kept.master; });
@@ -105,7 +114,7 @@ checkpoint::Snapshot snapshot(Engine& engine, const Progress& progress,
   checkpoint::Snapshot result{.step = progress.step, .files = {}, .texts = std::move(texts)};
   checkpoint::FileState model{.name = kModelFile, .tensors = {}};
   engine.for_each_parameter([&](const memory::TensorInfo& info, Engine::Place place) {
-    model.tensors.push_back(
+    add(model.tensors,
         tensor_state(info.name, engine, place, engine.cache().own(place.unit, place.segment)));
   });
   result.files.push_back(std::move(model));
@@ -117,7 +126,7 @@ checkpoint::Snapshot snapshot(Engine& engine, const Progress& progress,
 
 void restore_parameters(Engine& engine, const checkpoint::Reader& reader) {
   engine.for_each_parameter([&](const memory::TensorInfo& info, Engine::Place) {
-    reader.tensor(kModelFile, info.name, info.shape);
+    reader.tensor(kModelFile, info.name, info.whole_shape());
   });
   engine.fill_parameters([&](const std::string& name, size_t begin, std::span<float> out) {
     const std::string master = std::string(kMaster) + "." + name;

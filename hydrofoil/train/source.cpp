@@ -10,7 +10,7 @@ namespace hydrofoil::train {
 
 void load_weights(Engine& engine, const checkpoint::Weights& weights) {
   engine.for_each_parameter([&](const memory::TensorInfo& info, Engine::Place) {
-    weights.require_shape(info.name, info.shape);
+    weights.require_shape(info.name, info.whole_shape());
   });
   engine.fill_parameters([&](const std::string& name, size_t begin, std::span<float> out) {
     weights.read(name, begin, out);
@@ -22,7 +22,7 @@ void load_body(Model& model, const checkpoint::Weights& weights, uint64_t seed) 
   const auto blocks = spec::blocks(model.program->spec());
   for (const auto& parameter : blocks.back().parameters) head.emplace(parameter.name, parameter);
   model.engine->for_each_parameter([&](const memory::TensorInfo& info, Engine::Place) {
-    if (!head.contains(info.name)) weights.require_shape(info.name, info.shape);
+    if (!head.contains(info.name)) weights.require_shape(info.name, info.whole_shape());
   });
   model.engine->fill_parameters([&](const std::string& name, size_t begin, std::span<float> out) {
     if (const auto fresh = head.find(name); fresh != head.end()) {

@@ -2,6 +2,7 @@
 #include "hydrofoil/train/trainer.h"
 
 #include <ATen/Parallel.h>
+#include <malloc.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -79,6 +80,14 @@ void use_threads(const comm::Communicator& group, int64_t configured) {
   set_compute_threads(static_cast<int>(threads));
 }
 
+// glibc keeps what large tensors leave for the next of their kind: fast, and up to some hundred MiB
+// that nobody else can have.
+void return_freed_memory() {
+  constexpr int kLargest = 1 << 20;  // bytes that are kept
+  mallopt(M_MMAP_THRESHOLD, kLargest);
+  mallopt(M_TRIM_THRESHOLD, kLargest);
+}
+
 void watch_comm(const comm::Communicator& group, const config::CommsLogger& logger) {
   std::vector<comm::Operation> operations;
   if (!logger.prof_all)
@@ -96,13 +105,17 @@ Trainer::Trainer(comm::Communicator group, config::RunConfig run, TrainerOptions
       batch_(config::resolve_batch(run_.deepspeed, group_.size())) {
   comm::require_same(group_, "the resolved configuration", config::resolved_json(run_));
   use_threads(group_, run_.threads);
+  if (run_.deepspeed.zero.offload_param.device == config::Device::kNvme) return_freed_memory();
   watch_comm(group_, run_.deepspeed.comms_logger);
   open_output();
   spec_ = load_spec();
   plan::check_positions(run_, spec_);
   require_disk();
   corpus_ = std::make_unique<Corpus>(prepare_corpus(group_, run_, spec_));
-  model_ = make_model(group_, spec_, planned_options(), plan::compute_dtype(run_));
+  model_ = make_model(group_, spec_, planned_options(), plan::compute_dtype(run_),
+                      program_options(run_));
+  if (auto files = activation_files(run_))
+    activations_ = std::make_unique<ActivationFiles>(*std::move(files), model_.engine->ledger());
   load_state();
   if (run_.save_every > 0 && run_.save_buffer() > 0)
     saver_ = std::make_unique<checkpoint::Saver>(group_, save_options(),
@@ -158,13 +171,16 @@ spec::ModelSpec Trainer::load_spec() {
 // What all ranks keep in files must fit on the disk before anything is trained.
 void Trainer::require_disk() const {
   const auto& zero = run_.deepspeed.zero;
-  const auto memory = plan::plan_memory(plan::model_of(spec_), plan::shape_of(run_, batch_, spec_));
+  const auto memory = plan::plan_memory(plan::model_of(spec_, run_.largest_unit()),
+                                        plan::shape_of(run_, batch_, spec_));
   std::map<std::string, uint64_t> needed;  // by folder
   for (const auto& [offload, bytes] :
        {std::pair(&zero.offload_optimizer, memory.optimizer_files + memory.gradient_files),
         {&zero.offload_param, memory.parameter_files}})
     if (offload->device == config::Device::kNvme)
       needed[offload->nvme_path] += bytes * static_cast<uint64_t>(group_.size());
+  if (run_.activations_in_files())
+    needed[run_.activation_path] += memory.activation_files * static_cast<uint64_t>(group_.size());
   for (const auto& [folder, bytes] : needed)
     on_first_rank(group_, "the folder for offloaded state", [&, &path = folder, &size = bytes] {
       const uint64_t free = io::free_space_bytes(path);
@@ -173,7 +189,7 @@ void Trainer::require_disk() const {
                     monitor::human_bytes(size) + " are to lie there, " +
                         monitor::human_bytes(free) + " are free",
                     path,
-                    "free some space, choose another nvme_path, or lower offload_optimizer.ratio");
+                    "free some space, choose another folder, or lower offload_optimizer.ratio");
       if (const auto kind = io::not_a_local_disk(path); !kind.empty())
         log::warn(path + " is no local disk (" + std::string(kind) +
                   "): what lies there costs memory or a network");
@@ -185,8 +201,8 @@ void Trainer::require_disk() const {
 EngineOptions Trainer::planned_options() const {
   EngineOptions options = engine_options(run_, batch_);
   if (options.resident_bytes == 0)
-    options.resident_bytes =
-        plan::smallest_resident_bytes(plan::model_of(spec_), plan::shape_of(run_, batch_, spec_));
+    options.resident_bytes = plan::smallest_resident_bytes(
+        plan::model_of(spec_, run_.largest_unit()), plan::shape_of(run_, batch_, spec_));
   return options;
 }
 
@@ -281,7 +297,8 @@ StepResult Trainer::train_step() {
     const auto batch = corpus_->train->shuffled(progress_.seed, first, batch_.micro_batch_size);
     doing.reset();
     const auto start = Clock::now();
-    const auto loss = batch_loss(*model_.program, batch, run_.recompute, &observer_->watch());
+    const auto loss = batch_loss(*model_.program, batch, {run_.recompute, activations_.get()},
+                                 &observer_->watch());
     const auto middle = Clock::now();
     backward(model_, loss, observer_->watch());
     const auto end = Clock::now();

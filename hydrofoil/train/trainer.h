@@ -14,6 +14,7 @@
 #include "hydrofoil/config/run.h"
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/monitor/reporter.h"
+#include "hydrofoil/train/activation_files.h"
 #include "hydrofoil/train/corpus.h"
 #include "hydrofoil/train/model.h"
 #include "hydrofoil/train/observer.h"
@@ -71,6 +72,7 @@ class Trainer {
   std::unique_ptr<Corpus> corpus_;
   spec::ModelSpec spec_;
   Model model_;
+  std::unique_ptr<ActivationFiles> activations_;  // null: inputs of layers stay in memory
   Progress progress_;
   std::unique_ptr<Observer> observer_;
   monitor::Reporters reporters_;

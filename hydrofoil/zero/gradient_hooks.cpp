@@ -28,7 +28,7 @@ class LandingHook final : public PostAccumulateGradHook {
 
   void operator()(const at::Tensor& parameter) override {
     if (previous_) (*previous_)(parameter);
-    const at::Tensor gradient = std::exchange(parameter.mutable_grad(), at::Tensor());
+    at::Tensor gradient = std::exchange(parameter.mutable_grad(), at::Tensor());
     at::NoGradGuard no_grad;
     const auto landing = place_.reducer->land(place_.unit, place_.segment, place_.index);
     const at::Tensor to =
@@ -38,6 +38,7 @@ class LandingHook final : public PostAccumulateGradHook {
     } else {
       to.copy_(gradient);
     }
+    gradient.reset();  // before its unit is reduced
     place_.reducer->landed(place_.unit, place_.segment, place_.index);
   }
 

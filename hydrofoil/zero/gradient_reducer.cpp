@@ -72,6 +72,13 @@ void GradientReducer::hold_back(UnitId id) {
   std::ranges::stable_partition(order_, [&](UnitId unit) { return !units_[unit].held_back; });
 }
 
+void GradientReducer::reduce_twice(UnitId id) {
+  if (!partition_) return hold_back(id);
+  if (open_) throw std::logic_error("GradientReducer: units get parts between steps only");
+  units_[id].parts = 2;
+  order_.insert(order_.begin(), id);
+}
+
 // Places the active segments; a change of their set drops what the buffers held.
 void GradientReducer::lay_out(UnitId id, Unit& unit) {
   std::vector<char> active;
@@ -113,17 +120,21 @@ void GradientReducer::begin_micro_batch(Sync sync, Consumer consumer) {
   if (sync == Sync::kLast) squares_ = {};
   next_ = 0;
   for (auto& unit : units_) {
-    unit.missing = unit.trainable;
-    unit.issued = false;
-    for (auto& segment : unit.slots)
-      for (auto& slot : segment) slot.landed_now = false;
+    unit.issued = 0;
+    start_part(unit);
   }
+}
+
+void GradientReducer::start_part(Unit& unit) {
+  unit.missing = unit.trainable;
+  for (auto& segment : unit.slots)
+    for (auto& slot : segment) slot.landed_now = false;
 }
 
 GradientReducer::Landing GradientReducer::land(UnitId id, size_t segment, size_t tensor) {
   if (!open_) throw std::logic_error("GradientReducer: a gradient outside a micro-batch");
   Unit& unit = units_[id];
-  if (unit.issued)
+  if (unit.issued == unit.parts)
     throw Error(ExitCode::kError,
                 "a second gradient arrived in one backward after its unit was reduced",
                 cache_.segments(id)[segment].layout.tensors()[tensor].name,
@@ -197,6 +208,8 @@ void GradientReducer::let_go() {
 }
 
 void GradientReducer::ensure_buffer(UnitId id, Unit& unit) {
+  while (unit.leaving)  // an earlier part
+    if (!await_kept()) complete_oldest();
   if (unit.full) return;
   acquire(unit);
   zero_gaps(id, unit);
@@ -230,6 +243,7 @@ void GradientReducer::acquire(Unit& unit) {
 }
 
 void GradientReducer::release(Unit& unit) {
+  unit.leaving = false;
   if (whole_units() + idle_.size() <= kBuffers)
     return static_cast<void>(idle_.emplace_back(full_bytes(unit), std::move(unit.full)));
   unit.full.reset();
@@ -267,13 +281,17 @@ void GradientReducer::issue_ready(bool everything) {
     Unit& unit = units_[id];
     if ((unit.missing > 0 || unit.held_back) && !everything) return;
     ++next_;
-    unit.issued = true;
+    ++unit.issued;
     if (unit.trainable == 0) continue;
     ensure_buffer(id, unit);
     if (narrows()) zero_gaps(id, unit);  // the last rounding left its numbers there
     zero_missing(id, unit);
     issue(id);
     while (consumer_ && in_flight_.size() > 1) complete_oldest();
+    if (unit.issued == unit.parts) continue;
+    start_part(unit);
+    for (auto& segment : unit.slots)
+      for (auto& slot : segment) slot.landed_before = false;
   }
 }
 
@@ -283,7 +301,8 @@ void GradientReducer::issue(UnitId id) {
   const auto& group = cache_.group();
   const comm::Label label{comm::Purpose::kGradients, cache_.name(id)};
   const size_t width = size_of(wire_);
-  InFlight job{.id = id, .works = {}, .incoming = {}};
+  InFlight job{.id = id, .works = {}, .incoming = {}, .last = unit.issued == unit.parts};
+  unit.leaving = partition_;
   const bool alone = group.size() == 1;
   const bool passes = partition_ && (unit.reduced_before || narrows() || tier_);
   if (passes && !alone) job.incoming.resize(unit.slice_numel * width);
@@ -307,6 +326,7 @@ void GradientReducer::issue(UnitId id) {
         group.reduce_scatter(whole, slice, comm::Reduce::kSum, label, comm::Issue::kAsync));
   }
   in_flight_.push_back(std::move(job));
+  if (alone && partition_ && !consumer_) complete_oldest();  // there is nothing to wait for
 }
 
 void GradientReducer::complete_oldest() {
@@ -318,15 +338,17 @@ void GradientReducer::complete_oldest() {
   }
   if (!partition_) {
     widen_own(job.id);
-    return deliver(job.id);
+    return deliver(job.id);  // never in parts
   }
   if (!tier_) {
     keep(job);
     release(units_[job.id]);
-    return deliver(job.id);
+    if (job.last) deliver(job.id);
+    return;
   }
   await_kept();
   kept_ = job.id;
+  kept_last_ = job.last;
   keeping_ = std::async(std::launch::async, [this, arrived = std::move(job)] {
     set_compute_threads(1);  // the others belong to backward
     keep_in_files(arrived);
@@ -341,7 +363,7 @@ bool GradientReducer::await_kept() {
   keeping_.get();
   keeping_ = {};
   release(units_[kept_]);
-  deliver(kept_);
+  if (kept_last_) deliver(kept_);
   return true;
 }
 

@@ -11,7 +11,8 @@
 // are issued in one fixed order on all ranks (reverse forward order): a unit that is complete
 // early, or never on this rank, waits for its turn, at the latest for the end of backward, where
 // what did not come counts as zeros. So ranks that use different parameters cannot hang each other.
-// Units whose gradients may come in several parts (hold_back) have their turn after all others.
+// Units whose gradients may come in several parts have their turn after all others (hold_back), or
+// one for each part (reduce_twice).
 // Sums run over ranks 0..N-1 in order: the result equals one rank's accumulation of N
 // micro-batches. Slices may lie in files: they are then written, or added to, by a thread of its
 // own beside the rest of backward. Or somebody consumes each unit's gradient as soon as it is
@@ -59,6 +60,11 @@ class GradientReducer {
   // Its tensors may get several gradients in one backward (a weight that recomputed blocks share):
   // it is reduced at the end of backward and keeps its buffer until then. The same on all ranks.
   void hold_back(memory::UnitId unit);
+  // Its tensors get two gradients in one backward, the first before any other unit's (tiles of an
+  // embedding that is the head, too). Where gradients are slices each travels by itself, for twice
+  // the traffic, and holds no buffer in between; elsewhere the unit is held back. Units in order of
+  // their use; the same on all ranks.
+  void reduce_twice(memory::UnitId unit);
 
   // One backward: begin, land for each gradient, finish. The same on all ranks.
   enum class Sync : uint8_t {
@@ -105,8 +111,10 @@ class GradientReducer {
     std::vector<size_t> full_offset, slice_offset;
     size_t full_numel = 0, slice_numel = 0;
     size_t trainable = 0, missing = 0;
-    bool held_back = false, issued = false;
-    comm::SharedBytes full;              // whole unit, peer-readable
+    bool held_back = false;
+    int parts = 1, issued = 0;  // gradients that come, and that have been issued, in a backward
+    bool leaving = false;       // what the buffer holds is on its way
+    comm::SharedBytes full;     // whole unit, peer-readable
     std::vector<memory::Column> slices;  // accumulated (partition_gradients), by segment
     bool reduced_before = false;         // they hold earlier micro-batches of this step
   };
@@ -116,12 +124,14 @@ class GradientReducer {
     // What goes into the slices, in the wire's type; empty where the reduction has put it there, or
     // where one rank has nothing to reduce.
     std::vector<std::byte> incoming;
+    bool last;  // of the parts
   };
 
   memory::Values full(memory::UnitId id, size_t segment) const;
   size_t full_bytes(const Unit& unit) const { return unit.full_numel * size_of(accumulate_); }
   bool narrows() const { return wire_ != accumulate_; }
   void lay_out(memory::UnitId id, Unit& unit);
+  void start_part(Unit& unit);
   void ensure_buffer(memory::UnitId id, Unit& unit);
   void acquire(Unit& unit);
   void release(Unit& unit);
@@ -155,6 +165,7 @@ class GradientReducer {
   kernels::SumOfSquares squares_;     // of what went into files, or was consumed
   std::shared_future<void> keeping_;  // a unit on its way there; or why one did not get there
   memory::UnitId kept_ = 0;           // which
+  bool kept_last_ = true;             // InFlight::last
   std::vector<Unit> units_;
   std::vector<std::pair<size_t, comm::SharedBytes>> idle_;  // whole-unit buffers by size in bytes
   std::deque<InFlight> in_flight_;

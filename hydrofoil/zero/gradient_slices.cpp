@@ -78,7 +78,7 @@ void GradientReducer::keep_in_files(const InFlight& job) {
     const memory::Values slice = chunk.columns[0];
     put_or_add(slice, sums[chunk.table].part(chunk.range.begin, chunk.range.size()),
                unit.reduced_before);
-    if (sync_ == Sync::kLast) memory::add_squares(squares_, slice);
+    if (sync_ == Sync::kLast && job.last) memory::add_squares(squares_, slice);
   });
   unit.reduced_before = true;
 }

@@ -179,8 +179,6 @@ TEST(DeepSpeed, UnsupportedFeaturesAreRefusedByName) {
       R"({"sequence_parallel_size": 2})",
       R"({"gradient_allreduce_op": "sum"})",
       R"({"data_types": {"param_dtype": "bf16"}})",
-      R"({"activation_checkpointing": {"partition_activations": true}})",
-      R"({"activation_checkpointing": {"cpu_checkpointing": true}})",
       R"({"checkpoint": {"use_node_local_storage": true}})",
       R"({"zero_optimization": {"zero_hpz_partition_size": 8}})",
       R"({"zero_optimization": {"zero_quantized_weights": true}})",

@@ -68,8 +68,9 @@ TEST(Activations, OfEveryFamilyAreWhatTheAllocatorSees) {
     const double tables = spec.positions == spec::Positions::kAlibi
                               ? 4.0 * static_cast<double>(spec.heads * kLength * kLength)
                               : 0.0;
-    const double planned =
-        static_cast<double>(plan::activation_bytes(spec, kBatch, kLength, false)) - tables;
+    const double planned = static_cast<double>(plan::activation_bytes(
+                               spec, {.micro_batch = kBatch, .sequence_length = kLength})) -
+                           tables;
     // In models as small as this, what operators need for a moment weighs a few per cent.
     EXPECT_NEAR(planned, measured, 0.1 * measured) << family << " " << planned / measured;
   }

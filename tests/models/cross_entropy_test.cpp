@@ -4,6 +4,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/linear.h>
@@ -12,6 +13,7 @@
 #include <gmock/gmock.h>
 
 #include <limits>
+#include <vector>
 
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/core/random.h"
@@ -90,6 +92,69 @@ TEST(LinearCrossEntropy, AddsABiasAndCapsLogits) {
       p.softcap = cap;
       expect_matches(p, 1.0);
     }
+}
+
+// The same matrix in tiles, the last one smaller.
+void expect_tiles_match(const Problem& p, int64_t tile_rows, double scale) {
+  const Answer want = oracle(p, scale);
+  Head head = p.head();
+  head.weight.tiles.clear();
+  for (const auto& tile : p.weight.detach().split(tile_rows))
+    head.weight.tiles.push_back(tile.clone().set_requires_grad(true));
+  const LossSum got = linear_cross_entropy(p.hidden, head, p.labels);
+  EXPECT_LT(test::relative_difference(got.sum.detach(), want.loss), 1e-6);
+  (got.sum * scale).backward();
+  EXPECT_LT(test::relative_difference(p.hidden.grad(), want.hidden_grad), 3e-6);
+  std::vector<at::Tensor> grads;
+  for (const auto& tile : head.weight.tiles) grads.push_back(tile.grad());
+  EXPECT_LT(test::relative_difference(at::cat(grads), want.weight_grad), 3e-6);
+  if (p.bias.defined()) {
+    EXPECT_LT(test::relative_difference(p.bias.grad(), want.bias_grad), 3e-6);
+  }
+  at::NoGradGuard no_grad;
+  EXPECT_TRUE(test::same_bits(linear_cross_entropy(p.hidden, head, p.labels).sum, got.sum));
+  const auto logits_of_tiles = logits(p.hidden, head);
+  EXPECT_LT(test::relative_difference(logits_of_tiles, logits(p.hidden, p.head())), 1e-6);
+}
+
+TEST(TiledCrossEntropy, MatchesWholeLogits) {
+  for (const int64_t tile_rows : {1, 13, 96, 97, 400})
+    expect_tiles_match(problem(34, 36, 97, 0.8), tile_rows, 1.0);
+}
+TEST(TiledCrossEntropy, MatchesThemInSeveralChunksOfRowsScaledCappedAndWithABias) {
+  for (const double cap : {0.0, 1.5}) {
+    Problem p = problem(334, 17, 100003, 0.9);
+    p.bias = test::random_normal({100003}, 4).set_requires_grad(true);
+    p.softcap = cap;
+    expect_tiles_match(p, 60001, -2.5);
+  }
+}
+TEST(TiledCrossEntropy, HugeLogitsDoNotOverflow) {
+  Problem p = problem(34, 36, 97, 1.0);
+  p.hidden = (p.hidden.detach() * 1e4).set_requires_grad(true);
+  expect_tiles_match(p, 20, 1.0);
+}
+
+// Every tile, also where nothing is labelled, and the last one first: what waits for them counts on
+// it. When one arrives the one before is not there yet.
+TEST(TiledCrossEntropy, TilesGetTheirGradientsOneByOne) {
+  for (const double labelled : {0.0, 0.7}) {
+    const Problem p = problem(34, 36, 97, labelled);
+    Head head = p.head();
+    head.weight.tiles.clear();
+    std::vector<int> arrived;
+    for (int i = 0; i < 4; ++i) {
+      const auto part = p.weight.detach().narrow(0, 24 * i, i < 3 ? 24 : 25);
+      head.weight.tiles.push_back(part.clone().set_requires_grad(true));
+      head.weight.tiles.back().register_hook([&, i](const at::Tensor&) {
+        for (int other = 0; other <= i; ++other)
+          EXPECT_FALSE(head.weight.tiles[static_cast<size_t>(other)].grad().defined());
+        arrived.push_back(i);
+      });
+    }
+    linear_cross_entropy(p.hidden, head, p.labels).sum.backward();
+    EXPECT_THAT(arrived, testing::ElementsAre(3, 2, 1, 0));
+  }
 }
 
 TEST(LinearCrossEntropy, NoLabelsIsZeroLossAndZeroGradient) {

@@ -5,6 +5,8 @@
 #include <ATen/core/grad_mode.h>
 #include <gmock/gmock.h>
 
+#include <memory>
+
 #include "tests/models/tiny.h"
 
 namespace hydrofoil::models {
@@ -68,6 +70,41 @@ TEST(RecomputeFunction, WithoutGradientsRunsOnce) {
       recompute([&](const at::Tensor& x) { return ++calls, x * 2; }, test::random_normal({3}, 1));
   EXPECT_EQ(calls, 1);
   EXPECT_FALSE(out.requires_grad());
+}
+
+// A store that counts: nothing else holds the input until backward.
+struct Drawer final : ActivationStore {
+  std::function<at::Tensor()> keep(const at::Tensor& values) override {
+    ++held;
+    const std::shared_ptr<void> room(nullptr, [this](void*) { --held; });
+    return [copy = values.clone(), room] { return copy.clone(); };
+  }
+  int held = 0;
+};
+
+TEST(RecomputeFunction, InputsMayWaitInAStore) {
+  for (const bool wants : {false, true}) {
+    const auto weight = test::random_normal({17, 17}, 1).set_requires_grad(true);
+    const auto leaf = test::random_normal({5, 17}, 2).set_requires_grad(wants);
+    const auto block = [&](const at::Tensor& x) { return x.matmul(weight).relu(); };
+    block(leaf * 2).sum().backward();
+    const auto want = weight.grad().clone(), want_leaf = leaf.grad();
+    weight.mutable_grad().reset(), leaf.mutable_grad().reset();
+    Drawer drawer;
+    auto input = leaf * 2;
+    const auto weak = input.getIntrusivePtr();
+    auto out = recompute(block, input, &drawer).sum();
+    input.reset();
+    EXPECT_EQ(weak.use_count(), 1u);
+    EXPECT_EQ(drawer.held, 1);
+    out.backward();
+    out.reset();
+    EXPECT_EQ(drawer.held, 0);
+    EXPECT_TRUE(test::same_bits(weight.grad(), want));
+    if (wants) {
+      EXPECT_TRUE(test::same_bits(leaf.grad(), want_leaf));
+    }
+  }
 }
 
 // What is kept until backward: the inputs of the blocks, not what happens inside them.

@@ -42,7 +42,7 @@ TEST(Activations, PeakAsPyTorchMeasuresIt) {
     for (const bool recompute : {false, true}) {
       const double measured = static_cast<double>(recompute ? c.recompute_bytes : c.plain_bytes);
       EXPECT_NEAR(static_cast<double>(
-                      activation_bytes(c.spec, c.micro_batch, c.sequence_length, recompute)),
+                      activation_bytes(c.spec, {c.micro_batch, c.sequence_length, recompute})),
                   measured, 0.001 * measured)
           << c.spec.family << " " << c.spec.vocab_size << " recompute " << recompute;
     }
@@ -50,7 +50,17 @@ TEST(Activations, PeakAsPyTorchMeasuresIt) {
 
 TEST(Activations, RecomputeCostsOneLayerInsteadOfAll) {
   const auto spec = llama2_7b();
-  EXPECT_LT(activation_bytes(spec, 8, 4096, true), activation_bytes(spec, 8, 4096, false) / 8);
+  EXPECT_LT(activation_bytes(spec, {8, 4096, true}), activation_bytes(spec, {8, 4096, false}) / 8);
+}
+
+// GPT-2 small in five tiles. Whole, the two gradients of the embedding are the peak; in tiles it is
+// the loss: saved inputs, states and their gradient, a tile's gradient, its logits.
+TEST(Activations, TilesTakeTheVocabularyOutOfThem) {
+  const auto spec = gpt2_small();
+  EXPECT_NEAR(static_cast<double>(activation_bytes(spec, {1, 64, true})), 2.0 * 4 * 50257 * 768,
+              1e6);
+  EXPECT_NEAR(static_cast<double>(activation_bytes(spec, {1, 64, true, 50257 * 768 / 4})),
+              4.0 * (10052 * 768 + 10052 * 64 + 64 * (12 * 768 + 2 * 768 + 770)), 1e4);
 }
 
 }  // namespace

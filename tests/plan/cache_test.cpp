@@ -4,6 +4,7 @@
 
 #include <numeric>
 #include <string>
+#include <utility>
 
 #include "hydrofoil/comm/meter.h"
 #include "hydrofoil/memory/parameter_cache.h"
@@ -67,12 +68,15 @@ Seen run(const comm::Communicator& group, const Model& model, const RunShape& sh
 
 TEST(PlanAgainstCache, PredictsGathersAndBytesOfEveryStageAndBudget) {
   const Sizes sizes{48, 5, 4, 2, 96, 997, 64};
-  for (const auto& spec : {gpt2(sizes), llama(sizes), llama(sizes, false)})
+  for (const auto& [spec, unit_elements] : {std::pair{gpt2(sizes), 0},
+                                            {llama(sizes), 0},
+                                            {llama(sizes, false), 0},
+                                            {gpt2(sizes), 5000}})
     for (const int ranks : {1, 2, 3})
       for (const int stage : {0, 1, 3})
         for (const int64_t micro_batches : {1, 3})
           for (const double budget : {0.0, 0.5, 1.0, 1.4, 9.0}) {
-            const Model model = model_of(spec);
+            const Model model = model_of(spec, unit_elements);
             RunShape shape{.ranks = ranks, .stage = stage, .accumulation = micro_batches};
             shape.resident_bytes = static_cast<uint64_t>(
                 budget * static_cast<double>(smallest_resident_bytes(model, shape)));

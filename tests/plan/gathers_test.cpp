@@ -22,6 +22,25 @@ TEST(Uses, WalkTheModelForwardAndBackward) {
   EXPECT_THAT(model_of({{"a", {1}}, {"b", {2}}, {"c", {3}}}).uses, ElementsAre(0, 1, 2, 1, 0));
 }
 
+// Three tiles of the vocabulary; a layer is norm with qkv, output with norm, up, down.
+TEST(Uses, WalkPartsOfBlocksAndTiles) {
+  auto spec = gpt2({64, 2, 4, 4, 256, 400, 32});
+  const auto tied = model_of(spec, 12700);  // embedding 0-2 and 3, layers 4-7 and 8-11, head 12
+  EXPECT_EQ(tied.units.size(), 13u);
+  EXPECT_THAT(tied.uses, ElementsAre(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0, 1, 2, 1, 0, 12,
+                                     11, 10, 9, 8, 7, 6, 5, 4));
+  EXPECT_THAT(tied.recomputed_uses,
+              ElementsAre(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0, 1, 2, 1, 0, 12, 8, 9, 10, 11,
+                          10, 9, 8, 4, 5, 6, 7, 6, 5, 4));
+  EXPECT_FALSE(tied.tied);
+  spec.tied_head = false;
+  const auto untied = model_of(spec, 12700);  // the head's norm 12, its tiles 13-15
+  EXPECT_THAT(untied.uses, ElementsAre(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 14, 13,
+                                       12, 11, 10, 9, 8, 7, 6, 5, 4));
+  EXPECT_TRUE(tied.units[1].reduced_twice);
+  EXPECT_FALSE(untied.units[1].reduced_twice);
+}
+
 TEST(Gathers, OnceAStepWhereTheBudgetKeepsEverything) {
   const std::vector<uint64_t> bytes{100, 10, 10, 10};
   const std::vector<size_t> uses{0, 1, 2, 3, 2, 1};

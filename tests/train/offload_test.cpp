@@ -10,6 +10,7 @@
 
 #include "hydrofoil/checkpoint/save.h"
 #include "hydrofoil/core/error.h"
+#include "hydrofoil/train/activation_files.h"
 #include "hydrofoil/train/model.h"
 #include "hydrofoil/train/snapshot.h"
 #include "tests/support/faults.h"
@@ -122,6 +123,33 @@ TEST(Offload, NorDoTheirTypeTheirShareAndTheSizeOfPieces) {
         run.share = share, run.chunk_elements = chunk;
         EXPECT_EQ(train(run), in_memory) << share << " of the units, pieces of " << chunk;
       }
+  }
+}
+
+// With a forward in between that has no backward, and inputs that are wider than a page.
+TEST(Offload, InputsOfLayersInAFileChangeNothing) {
+  for (const int ranks : {1, 2}) {
+    std::vector<double> losses[2];
+    for (const bool files : {false, true})
+      test::run_ranks(ranks, [&](const comm::Communicator& group) {
+        Model model = make(group, {.ranks = ranks, .stage = 3, .accumulation = 2});
+        ActivationFiles store({.folder = testing::TempDir(), .buffers = 3}, model.engine->ledger());
+        const Kept kept(true, files ? &store : nullptr);
+        for (int64_t micro = 0; micro < 8; ++micro) {
+          const auto batch = batch_at(micro * group.size() + group.rank(), 1 + micro % 3);
+          if (micro == 5) batch_loss(*model.program, batch, kept);
+          const auto loss = batch_loss(*model.program, batch, kept);
+          model.engine->backward(loss.sum, loss.weight);
+          if (const auto result = model.engine->step(); result.boundary && group.rank() == 0)
+            losses[files].push_back(result.loss);
+        }
+        const size_t largest = 3 * 17 * 36 * sizeof(float);  // sequences, tokens, states
+        EXPECT_EQ(model.engine->ledger().peak_bytes(memory::Category::kActivations),
+                  files ? 3 * ((largest + 4095) / 4096 * 4096) : 0u);
+        EXPECT_EQ(model.engine->ledger().bytes(memory::Category::kActivations), 0u);
+        group.barrier();
+      });
+    EXPECT_EQ(losses[1], losses[0]);
   }
 }
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <vector>
 
 #include "hydrofoil/comm/meter.h"
 #include "hydrofoil/core/error.h"
@@ -89,6 +90,31 @@ TEST(GradientReducer, PartsOfAGradientAreAddedUpInUnitsThatAreHeldBack) {
       });
       group.barrier();
     });
+}
+
+// The first parts in reverse order before all others, the second at the end: rank 1 has none of
+// unit 1. The first micro-batch waits as whole units.
+TEST(GradientReducer, TwoPartsTravelByThemselvesWhereGradientsAreSlices) {
+  for (const int stage : {0, 1, 2, 3})
+    for (const int ranks : {1, 3})
+      test::run_ranks(ranks, [&](const comm::Communicator& group) {
+        Fixture f(group, stage);
+        f.reducer.reduce_twice(0);
+        f.reducer.reduce_twice(1);
+        for (int micro = 0; micro < 3; ++micro) {
+          f.reducer.begin_micro_batch(micro == 0 ? Sync::kNone : sync(micro == 2));
+          std::vector<UnitId> order{1, 0, 5, 4, 3, 2, 1, 0};
+          if (group.rank() == 1) order.erase(order.begin() + 6);
+          for (const UnitId unit : order)
+            for (const size_t t : {1, 0}) f.land(unit, t, 1.0F);
+          f.reducer.finish_micro_batch();
+        }
+        expect_sums(f, [&](UnitId unit, size_t) {
+          const int parts = unit == 1 && ranks > 1 ? 2 * ranks - 1 : unit < 2 ? 2 * ranks : ranks;
+          return static_cast<float>(3 * parts);
+        });
+        group.barrier();
+      });
 }
 
 TEST(GradientReducer, SumsOverRanksAndMicroBatchesAtEveryStage) {

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the loss on a whole vocabulary and the one on tiles of it have in common.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include "hydrofoil/models/cross_entropy.h"
+
+namespace hydrofoil::models {
+
+// Rows of hidden states at a time: at most 32 MB of logits, in chunks of equal size.
+int64_t chunk_rows(int64_t rows, int64_t vocabulary);
+
+// fp32, of rows [first, first + v) of the head's matrix, which `weight` [v, H] is; `slope`: that of
+// the cap, left undefined where there is none.
+at::Tensor capped_logits(const at::Tensor& hidden, const at::Tensor& weight, const Head& head,
+                         at::Tensor* slope, int64_t first = 0);
+
+// out [v, H] += grad [n, v]^T . hidden [n, H], a slice of the vocabulary at a time: a product of
+// its own size would need a second [v, H].
+void add_weight_grad(const at::Tensor& grad, const at::Tensor& hidden, const at::Tensor& out);
+
+// The sum of losses of hidden [N, H] and labels [N], all in the vocabulary, by the head's tiles.
+at::Tensor tiled_cross_entropy(const at::Tensor& hidden, const Head& head,
+                               const at::Tensor& labels);
+
+}  // namespace hydrofoil::models

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/spec/units.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+namespace hydrofoil::spec {
+namespace {
+
+int64_t numel(const ParameterSpec& parameter) {
+  int64_t count = 1;
+  for (const int64_t extent : parameter.shape) count *= extent;
+  return count;
+}
+
+bool is_vocabulary(const ModelSpec& spec, const ParameterSpec& parameter) {
+  return parameter.part == Part::kTokens ||
+         (parameter.part == Part::kHead && !parameter.bias && spec.head != HeadKind::kClasses);
+}
+
+// Tiles of as equal sizes as rows allow.
+std::vector<ParameterSpec> tiles_of(const ParameterSpec& matrix, int64_t most_elements) {
+  const int64_t rows = matrix.shape[0], columns = matrix.shape[1];
+  const int64_t most_rows = std::max<int64_t>(1, most_elements / columns);
+  const int64_t count = (rows + most_rows - 1) / most_rows;
+  std::vector<ParameterSpec> tiles;
+  for (int64_t i = 0; i < count; ++i) {
+    ParameterSpec tile = matrix;
+    tile.first_row = rows * i / count;
+    tile.all_rows = rows;
+    tile.shape[0] = rows * (i + 1) / count - tile.first_row;
+    tiles.push_back(std::move(tile));
+  }
+  return tiles;
+}
+
+}  // namespace
+
+std::vector<int64_t> ParameterSpec::whole_shape() const {
+  auto whole = shape;
+  if (is_tile()) whole[0] = all_rows;
+  return whole;
+}
+
+std::vector<BlockSpec> tiled_blocks(const ModelSpec& spec, int64_t most_elements) {
+  auto result = blocks(spec);
+  if (most_elements == 0) return result;
+  for (auto& block : result) {
+    std::vector<ParameterSpec> parameters;
+    for (const auto& parameter : block.parameters) {
+      if (!is_vocabulary(spec, parameter) || numel(parameter) <= most_elements) {
+        parameters.push_back(parameter);
+        continue;
+      }
+      auto tiles = tiles_of(parameter, most_elements);
+      parameters.insert(parameters.end(), tiles.begin(), tiles.end());
+    }
+    block.parameters = std::move(parameters);
+  }
+  std::ranges::stable_partition(result.back().parameters,
+                                [](const ParameterSpec& p) { return !p.is_tile(); });
+  return result;
+}
+
+std::vector<UnitSpec> units(const ModelSpec& spec, int64_t most_elements) {
+  const bool tied = spec.tied_head && spec.head != HeadKind::kClasses;
+  std::vector<UnitSpec> result;
+  const auto all = tiled_blocks(spec, most_elements);
+  for (size_t b = 0; b < all.size(); ++b) {
+    const size_t first = result.size();
+    int64_t room = most_elements;  // in the last unit
+    result.push_back({.name = all[b].name, .block = b, .parameters = {}});
+    for (const auto& parameter : all[b].parameters) {
+      // A bias stays beside its weight: one operator uses both.
+      const bool follows = parameter.bias && !result.back().parameters.empty() &&
+                           result.back().parameters.back().part == parameter.part;
+      const bool fits =
+          most_elements == 0 || follows || (!parameter.is_tile() && numel(parameter) <= room);
+      if (!fits && !result.back().parameters.empty()) {
+        result.push_back({.name = all[b].name, .block = b, .parameters = {}});
+        room = most_elements;
+      }
+      room = parameter.is_tile() ? 0 : room - numel(parameter);
+      result.back().parameters.push_back(parameter);
+      result.back().tied_tile = parameter.is_tile() && b == 0 && tied;
+    }
+    if (result.size() == first + 1) continue;
+    for (size_t i = first; i < result.size(); ++i)
+      result[i].name.append(1, '.').append(std::to_string(i - first));
+  }
+  return result;
+}
+
+}  // namespace hydrofoil::spec

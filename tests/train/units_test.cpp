@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: Apache-2.0
+// How finely a model is cut into units: what it changes of the numbers (nothing, or their rounding
+// where the vocabulary comes in tiles) and of the memory.
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cmath>
+#include <filesystem>
+
+#include "hydrofoil/checkpoint/save.h"
+#include "hydrofoil/comm/meter.h"
+#include "hydrofoil/core/error.h"
+#include "hydrofoil/plan/memory_plan.h"
+#include "hydrofoil/plan/wire_plan.h"
+#include "hydrofoil/train/model.h"
+#include "hydrofoil/train/snapshot.h"
+#include "tests/support/ranks.h"
+#include "tests/train/batches.h"
+
+namespace hydrofoil::train {
+namespace {
+
+constexpr int64_t kWholeVocabulary = 3600, kTiles = 1000;  // elements: 97 x 36 = 3492
+
+spec::ModelSpec tiny(bool tied = true) {
+  return spec::model_spec_from_hf(
+      std::string(
+          R"({"model_type":"gpt2","vocab_size":97,"n_embd":36,"n_layer":3,"n_head":3,"n_positions":24,)") +
+          R"("tie_word_embeddings":)" + (tied ? "true}" : "false}"),
+      "test");
+}
+
+struct Training {
+  int ranks = 1, stage = 0;
+  int64_t unit_elements = 0;
+  bool files = false, recompute = true, tied = true;
+  int64_t mlp_rows = 0, accumulation = 1, steps = 5;
+};
+
+EngineOptions options_of(const Training& run) {
+  EngineOptions options{.stage = run.stage,
+                        .accumulation = run.accumulation,
+                        .gradient_clipping = 0.5,
+                        .groups = {{.lr = 1e-2, .weight_decay = 0.1}}};
+  if (!run.files) return options;
+  const memory::FileTierOptions tier{.folder = testing::TempDir(),
+                                     .io = {.block_bytes = 4096, .queue_depth = 2},
+                                     .buffers = 3,
+                                     .chunk_elements = 1024};
+  options.state_files = {.tier = tier};
+  if (run.stage == 3) options.parameter_files = tier;
+  return options;
+}
+
+Model make(const comm::Communicator& group, const Training& run, EngineOptions options) {
+  at::set_num_threads(1);
+  Model model = make_model(group, tiny(run.tied), std::move(options), DType::kF32,
+                           {.unit_elements = run.unit_elements, .mlp_rows = run.mlp_rows});
+  initialize(model, 3);
+  return model;
+}
+
+double train_step(Model& model, const Training& run, int64_t step) {
+  const auto& group = model.engine->group();
+  for (int64_t micro = step * run.accumulation;; ++micro) {
+    const auto loss =
+        batch_loss(*model.program, batch_at(micro * group.size() + group.rank(), 2), run.recompute);
+    model.engine->backward(loss.sum, loss.weight);
+    if (const auto result = model.engine->step(); result.boundary) return result.loss;
+  }
+}
+
+std::vector<double> train(const Training& run) {
+  std::vector<double> losses(static_cast<size_t>(run.steps));
+  test::run_ranks(run.ranks, [&](const comm::Communicator& group) {
+    Model model = make(group, run, options_of(run));
+    for (int64_t step = 0; step < run.steps; ++step) {
+      const double loss = train_step(model, run, step);
+      if (group.rank() == 0) losses[static_cast<size_t>(step)] = loss;
+    }
+    group.barrier();
+  });
+  return losses;
+}
+
+void expect_near(const std::vector<double>& got, const std::vector<double>& want) {
+  for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(got[i], want[i], 1e-5 * want[i]) << i;
+}
+
+TEST(Units, PartsOfBlocksChangeNothingAtAnyStage) {
+  for (const int ranks : {1, 2, 3}) {
+    const auto whole = train({.ranks = ranks});
+    for (const int stage : {0, 1, 2, 3})
+      for (const bool files : {false, true})
+        EXPECT_EQ(train({.ranks = ranks,
+                         .stage = stage,
+                         .unit_elements = kWholeVocabulary,
+                         .files = files}),
+                  whole)
+            << ranks << " ranks, stage " << stage << (files ? ", files" : "");
+  }
+}
+
+TEST(Units, TilesOfTheVocabularyChangeTheRoundingOnly) {
+  for (const bool tied : {true, false})
+    for (const int ranks : {1, 3}) {
+      const auto whole = train({.ranks = ranks, .tied = tied, .accumulation = 2});
+      for (const int stage : {0, 1, 2, 3}) {
+        SCOPED_TRACE(testing::Message() << ranks << " ranks, stage " << stage);
+        Training run{.ranks = ranks,
+                     .stage = stage,
+                     .unit_elements = kTiles,
+                     .tied = tied,
+                     .accumulation = 2};
+        const auto in_memory = train(run);
+        expect_near(in_memory, whole);
+        run.files = true;
+        EXPECT_EQ(train(run), in_memory);
+        run.recompute = false;
+        EXPECT_EQ(train(run), in_memory);
+      }
+    }
+}
+
+// 34 tokens a micro-batch; weights of a feed-forward in units of their own.
+TEST(Units, AFeedForwardInChunksChangesTheRoundingOnly) {
+  for (const int ranks : {1, 2}) {
+    const auto whole = train({.ranks = ranks});
+    for (const int64_t rows : {1, 13, 17, 33, 34})
+      for (const bool recompute : {false, true}) {
+        SCOPED_TRACE(testing::Message() << ranks << " ranks, " << rows << " rows");
+        Training run{.ranks = ranks,
+                     .unit_elements = kWholeVocabulary,
+                     .recompute = recompute,
+                     .mlp_rows = rows};
+        const auto in_chunks = train(run);
+        expect_near(in_chunks, whole);
+        if (rows == 34) {
+          EXPECT_EQ(in_chunks, whole);
+        }
+        run.stage = 3;
+        EXPECT_EQ(train(run), in_chunks);
+      }
+  }
+}
+
+// The third step: the order of use is known, and every state has been written.
+TEST(Units, LedgerAndMeterEqualThePlan) {
+  for (const bool tied : {true, false})
+    for (const bool recompute : {false, true})
+      for (const int64_t unit_elements : {kWholeVocabulary, kTiles})
+        test::run_ranks(3, [&](const comm::Communicator& group) {
+          const Training run{.ranks = 3,
+                             .stage = 3,
+                             .unit_elements = unit_elements,
+                             .recompute = recompute,
+                             .tied = tied,
+                             .accumulation = 2};
+          const auto planned_model = plan::model_of(tiny(tied), unit_elements);
+          plan::RunShape shape{.ranks = 3,
+                               .stage = 3,
+                               .micro_batch = 2,
+                               .accumulation = 2,
+                               .sequence_length = kLength,
+                               .recompute = recompute};
+          auto options = options_of(run);
+          options.resident_bytes = plan::smallest_resident_bytes(planned_model, shape);
+          Model model = make(group, run, options);
+          for (int64_t step = 0; step < 2; ++step) train_step(model, run, step);
+          const auto before = group.meter().snapshot();
+          train_step(model, run, 2);
+          const auto used = group.meter().snapshot() - before;
+          const auto memory = plan::plan_memory(planned_model, shape);
+          const auto wire = plan::plan_wire(planned_model, shape);
+          const auto& ledger = model.engine->ledger();
+          EXPECT_EQ(ledger.peak_bytes(memory::Category::kParameters), memory.parameters());
+          EXPECT_EQ(ledger.peak_bytes(memory::Category::kGradients), memory.gradients);
+          EXPECT_EQ(ledger.peak_bytes(memory::Category::kOptimizer), memory.optimizer);
+          EXPECT_EQ(used.of({}, comm::Purpose::kGradients).bytes, wire.reduce_scatter);
+          EXPECT_EQ(used.of({}, comm::Purpose::kParameters).bytes, wire.read);
+          group.barrier();
+        });
+}
+
+// From tiles to whole matrices and back, over other ranks and stages.
+TEST(Units, ACheckpointDoesNotKnowThem) {
+  const auto folder =
+      std::filesystem::path(testing::TempDir()) / ("hydrofoil-units-" + std::to_string(::getpid()));
+  const Training tiles{.ranks = 2, .stage = 3, .unit_elements = kTiles, .steps = 6};
+  const Training whole{.ranks = 2, .stage = 1, .steps = 6};
+  for (const auto& [first, second] : {std::pair{tiles, whole}, {whole, tiles}}) {
+    std::filesystem::remove_all(folder);
+    const auto expected = train(whole);
+    test::run_ranks(2, [&](const comm::Communicator& group) {
+      {
+        Model model = make(group, first, options_of(first));
+        for (int64_t step = 0; step < 3; ++step) train_step(model, first, step);
+        checkpoint::save(group, snapshot(*model.engine, {.step = 3, .attempts = 3}, {}),
+                         {.root = folder, .keep = 1, .created_by = "test"});
+      }
+      Model model = make(group, second, options_of(second));
+      EXPECT_EQ(restore(*model.engine, checkpoint::Reader(folder)).step, 3);
+      for (int64_t step = 3; step < 6; ++step)
+        EXPECT_NEAR(train_step(model, second, step), expected[static_cast<size_t>(step)], 5e-5);
+      group.barrier();
+    });
+  }
+  std::filesystem::remove_all(folder);
+}
+
+TEST(Units, NormsOfWholeTensorsAreNotTakenOfTiles) {
+  test::run_ranks(1, [&](const comm::Communicator& group) {
+    Training run{.unit_elements = kTiles};
+    EngineOptions options = options_of(run);
+    options.optimizer = "lamb";
+    try {
+      make(group, run, options);
+      FAIL() << "took norms of tiles";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::kConfig);
+      EXPECT_NE(error.line().find("transformer.wte.weight"), std::string::npos) << error.line();
+    }
+  });
+}
+
+}  // namespace
+}  // namespace hydrofoil::train
