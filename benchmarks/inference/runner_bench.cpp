@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a step of the runner costs on random weights: decoding 1, 8 and 32 sequences with 256 tokens
+// behind each, and a prompt of 512; beside it what these threads read from memory a second.
+//   runner_bench [smollm2|llama1b] [f32|bf16|q8_0|q4_0|q4_1] [threads=2] [rounds=15]
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <map>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "hydrofoil/core/parallel.h"
+#include "hydrofoil/inference/runner.h"
+
+namespace {
+
+using namespace hydrofoil;
+using namespace hydrofoil::inference;
+using Clock = std::chrono::steady_clock;
+
+constexpr int64_t kBehind = 256, kPrompt = 512;
+constexpr int kDecodes = 16;  // steps of a round
+
+const std::map<std::string, std::string> kShapes = {
+    {"smollm2", R"({"model_type": "llama", "vocab_size": 49152, "hidden_size": 576,
+      "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9,
+      "num_key_value_heads": 3, "max_position_embeddings": 2048, "tie_word_embeddings": true})"},
+    {"llama1b", R"({"model_type": "llama", "vocab_size": 32000, "hidden_size": 2048,
+      "intermediate_size": 5632, "num_hidden_layers": 22, "num_attention_heads": 32,
+      "num_key_value_heads": 4, "max_position_embeddings": 2048, "tie_word_embeddings": false})"}};
+const std::map<std::string, WeightType> kTypes = {{"f32", WeightType::kF32},
+                                                  {"bf16", WeightType::kBF16},
+                                                  {"q8_0", WeightType::kQ8},
+                                                  {"q4_0", WeightType::kQ4},
+                                                  {"q4_1", WeightType::kQ4Min}};
+
+class RandomReader final : public ModelReader {
+ public:
+  void read(const std::string&, size_t begin, std::span<float> out) const override {
+    uint32_t state = static_cast<uint32_t>(begin) * 2654435761u + 1;
+    for (float& value : out) {
+      state = state * 1664525u + 1013904223u;
+      value = static_cast<float>(static_cast<int32_t>(state)) * 0x1p-36f;  // up to 1/32
+    }
+  }
+};
+
+double median_seconds(int rounds, const std::function<void()>& work) {
+  std::vector<double> seconds;
+  work();
+  for (int round = 0; round < rounds; ++round) {
+    const auto start = Clock::now();
+    work();
+    seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());
+  }
+  std::ranges::sort(seconds);
+  return seconds[seconds.size() / 2];
+}
+
+class Bench {
+ public:
+  Bench(const std::string& shape, WeightType type, int threads, int rounds)
+      : rounds_(rounds),
+        model_(
+            pack_model(spec::model_spec_from_hf(kShapes.at(shape), shape), RandomReader(), type)),
+        team_(threads),
+        cache_(model_.spec, DType::kBF16, 32 * KvCache::pages_for(kBehind + 64) + 64),
+        runner_(model_, cache_, team_, kPrompt) {
+    std::printf("%s, %.1f MB of weights, %d threads\n", shape.c_str(),
+                static_cast<double>(model_.bytes()) * 1e-6, threads);
+  }
+
+  void run() {
+    read_limit();
+    prefill();
+    for (const size_t batch : {1u, 8u, 32u}) decode(batch);
+  }
+
+ private:
+  void read_limit() {
+    const std::span<const std::byte> bytes = model_.head_matrix().packed.span();
+    std::vector<std::span<const std::byte>> all = {bytes};
+    for (const auto& layer : model_.layers)
+      for (const Matrix* matrix : {&layer.qkv, &layer.attention_output, &layer.up, &layer.down})
+        all.push_back(matrix->packed.span());
+    double total = 0;
+    for (const auto& span : all) total += static_cast<double>(span.size());
+    std::vector<uint64_t> sums(static_cast<size_t>(team_.size()));
+    const double seconds = median_seconds(rounds_, [&] {
+      team_.run([&](int me) {
+        uint64_t sum = 0;
+        for (const auto& span : all) {
+          const auto* words = reinterpret_cast<const uint64_t*>(span.data());
+          const auto [begin, end] = team_.share(me, span.size() / 8, 8);
+          for (size_t i = begin; i < end; ++i) sum += words[i];
+        }
+        sums[static_cast<size_t>(me)] = sum;
+      });
+    });
+    read_bytes_ = total;
+    std::printf("read        %8.1f GB/s\n", total / seconds * 1e-9);
+  }
+
+  void prefill() {
+    std::vector<Page> pages;
+    cache_.grow(pages, kPrompt);
+    const std::vector<int32_t> prompt(static_cast<size_t>(kPrompt), 7);
+    const SequencePart part{.tokens = prompt, .pages = pages};
+    const double seconds =
+        median_seconds(std::max(rounds_ / 3, 3), [&] { runner_.run({&part, 1}); });
+    std::printf("prefill %3d %8.1f tokens/s\n", static_cast<int>(kPrompt),
+                static_cast<double>(kPrompt) / seconds);
+    cache_.give_back(pages);
+  }
+
+  void decode(size_t batch) {
+    std::vector<std::vector<Page>> pages(batch);
+    const int32_t token = 7;
+    std::vector<SequencePart> parts;
+    for (auto& of_sequence : pages) {
+      cache_.grow(of_sequence, kBehind + kDecodes);
+      parts.push_back({.tokens = {&token, 1}, .pages = of_sequence});
+    }
+    const double seconds = median_seconds(rounds_, [&] {
+      for (int step = 0; step < kDecodes; ++step) {
+        for (auto& part : parts) part.position = kBehind + step;
+        runner_.run(parts);
+      }
+    });
+    const double steps = kDecodes / seconds;
+    std::printf("decode %4zu %8.1f tokens/s, weights at %.1f GB/s\n", batch,
+                static_cast<double>(batch) * steps, read_bytes_ * steps * 1e-9);
+    for (auto& of_sequence : pages) cache_.give_back(of_sequence);
+  }
+
+  const int rounds_;
+  PackedModel model_;
+  Team team_;
+  KvCache cache_;
+  Runner runner_;
+  double read_bytes_ = 0;
+};
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::string shape = argc > 1 ? argv[1] : "smollm2", type = argc > 2 ? argv[2] : "q4_0";
+  const int threads = argc > 3 ? std::atoi(argv[3]) : 2,
+            rounds = argc > 4 ? std::atoi(argv[4]) : 15;
+  if (!kShapes.contains(shape) || !kTypes.contains(type) || threads < 1 || rounds < 1) {
+    std::fprintf(
+        stderr,
+        "runner_bench [smollm2|llama1b] [f32|bf16|q8_0|q4_0|q4_1] [threads=2] [rounds=15]\n");
+    return 2;
+  }
+  set_compute_threads(threads);
+  Bench(shape, kTypes.at(type), threads, rounds).run();
+}
