@@ -5,17 +5,21 @@
 
 #include <algorithm>
 
+#include "hydrofoil/core/host.h"
+
 namespace hydrofoil::inference {
 namespace {
 
 // About 10 us of polling, then the core may go to somebody else; after about a millisecond without
 // a new round a thread sleeps.
-constexpr int kSpins = 20000, kRoundSpins = 2000000;
+constexpr int kSpins = 20000, kCrowdedSpins = 100, kRoundsOfSpins = 100;
 
 }  // namespace
 
 Team::Team(int threads)
-    : size_(std::max(threads, 1)), sides_(new Side[static_cast<size_t>(size_)]) {
+    : size_(std::max(threads, 1)),
+      spins_(size_ > host::usable_cores() ? kCrowdedSpins : kSpins),
+      sides_(new Side[static_cast<size_t>(size_)]) {
   for (int me = 1; me < size_; ++me) threads_.emplace_back([this, me] { work(me); });
 }
 
@@ -39,7 +43,7 @@ void Team::work(int me) {
   for (uint32_t seen = 0;; ++seen) {
     int spins = 0;
     while (round_.load(std::memory_order_acquire) == seen)
-      if (++spins > kRoundSpins) round_.wait(seen, std::memory_order_acquire);
+      if (++spins > kRoundsOfSpins * spins_) round_.wait(seen, std::memory_order_acquire);
     if (!job_) return;
     (*job_)(me);
     barrier(me);
@@ -55,7 +59,7 @@ void Team::barrier(int me) {
     const auto& arrived = sides_[static_cast<size_t>(other)].arrived;
     int spins = 0;
     while (static_cast<int32_t>(arrived.load(std::memory_order_acquire) - epoch) < 0)
-      if (++spins > kSpins) sched_yield();
+      if (++spins > spins_) sched_yield();
   }
 }
 

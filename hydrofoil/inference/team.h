@@ -5,7 +5,7 @@
 //   team.run([&](int me) { first_phase(me); team.barrier(me); second_phase(me); });
 //
 // Waiting spins without PAUSE, which some hypervisors trap, and gives its core away once that takes
-// longer than a phase should.
+// longer than a phase should; soon, where there are more threads than cores.
 #pragma once
 
 #include <atomic>
@@ -41,6 +41,7 @@ class Team {
   void work(int me);
 
   const int size_;
+  const int spins_;  // polls before a waiting thread gives its core away
   std::unique_ptr<Side[]> sides_;
   std::vector<std::thread> threads_;
   // A round begins with a new number; between rounds the others sleep on it.
