@@ -49,7 +49,7 @@ void require_known_command(CLI::App& app, const std::string& word) {
 int run(int argc, char** argv) {
   const Arguments arguments(argv + 1, static_cast<size_t>(argc - 1));
   const std::string first = arguments.empty() ? "" : arguments.front();
-  if (is_torch_command(first)) return run_torch_command(argc, argv);
+  if (is_torch_command(arguments)) return run_torch_command(argc, argv);
 
   CLI::App app{"Trains, plans, inspects and runs transformer models on any number of ranks."};
   app.name("hydrofoil");

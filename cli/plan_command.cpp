@@ -5,6 +5,7 @@
 #include <iostream>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "hydrofoil/checkpoint/model_source.h"
@@ -12,6 +13,7 @@
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/core/host.h"
 #include "hydrofoil/core/log.h"
+#include "hydrofoil/io/file.h"
 #include "hydrofoil/monitor/format.h"
 #include "hydrofoil/plan/from_config.h"
 #include "hydrofoil/plan/report.h"
@@ -22,9 +24,10 @@ namespace {
 struct PlanArguments {
   std::string run_file, deepspeed, model;
   std::vector<std::string> data, set;
+  std::string rates, write;
   int ranks = 1, ranks_per_host = 0;
-  double gflops = 0, wire_gbps = 0, memory_gbps = 0;
-  bool json = false;
+  double gflops = 0, wire_gbps = 0, memory_gbps = 0, disk_gbps = 0;
+  bool json = false, tune = false;
 };
 
 config::RunConfig load(const PlanArguments& a) {
@@ -49,36 +52,86 @@ spec::ModelSpec load_spec(const config::ModelConfig& model) {
 // A plan that does not fit is a result and a failure: the report goes out, then one line says why
 // the exit code is 4.
 int verdict(const plan::Report& report) {
-  if (report.fit.fits()) return static_cast<int>(ExitCode::kOk);
-  const Error error(ExitCode::kDoesNotFit,
-                    "the run needs " + monitor::human_bytes(report.fit.needed_bytes) +
-                        " on this host, and " + monitor::human_bytes(report.fit.usable_bytes) +
-                        " are usable",
-                    "memory", report.fit.change ? plan::to_text(*report.fit.change) : "");
+  const auto error = plan::refusal(report.fit);
+  if (!error) return static_cast<int>(ExitCode::kOk);
   std::cout.flush();
-  std::cerr << "hydrofoil: error: " << error.line() << "\n";
-  return static_cast<int>(error.code());
+  std::cerr << "hydrofoil: error: " << error->line() << "\n";
+  return static_cast<int>(error->code());
+}
+
+int ranks_on_host(const PlanArguments& a) {
+  return a.ranks_per_host > 0 ? std::min(a.ranks_per_host, a.ranks) : a.ranks;
+}
+
+// Measured rates of a file, where one is named; what flags say wins.
+plan::Machine machine_of(const PlanArguments& a, const config::RunConfig& run) {
+  const std::string file = a.rates.empty() ? run.rates : a.rates;
+  plan::Machine machine;
+  if (!file.empty()) {
+    const auto rates = plan::rates_from_json(io::read_text(file), file);
+    if (rates.ranks != ranks_on_host(a))
+      log::warn(file + " was measured with " + std::to_string(rates.ranks) +
+                " ranks on the host: measure again with --ranks " + std::to_string(a.ranks));
+    machine = rates.machine;
+  }
+  if (a.gflops > 0) machine.flops_per_second = a.gflops * 1e9, machine.ends_flops_per_second = 0;
+  if (a.wire_gbps > 0)
+    machine.wire_bytes_per_second = machine.gather_bytes_per_second = a.wire_gbps * 1e9;
+  if (a.memory_gbps > 0) machine.memory_bytes_per_second = a.memory_gbps * 1e9;
+  if (a.disk_gbps > 0) {
+    machine.read_bytes_per_second = machine.write_bytes_per_second = a.disk_gbps * 1e9;
+    machine.both_bytes_per_second = 0;
+  }
+  return machine;
+}
+
+struct Planned {
+  config::RunConfig run;
+  spec::ModelSpec spec;
+};
+Planned read(const PlanArguments& a) {
+  Planned planned{load(a), {}};
+  planned.spec = load_spec(planned.run.model);
+  if (const int64_t classes = planned.run.model.classes; classes > 0)
+    planned.spec = spec::with_classes(std::move(planned.spec), classes);
+  return planned;
+}
+
+plan::Report report_of(const PlanArguments& a, const Planned& planned,
+                       const plan::Machine& machine) {
+  const auto& [run, spec] = planned;
+  const auto shape = plan::shape_of(run, config::resolve_batch(run.deepspeed, a.ranks), spec);
+  return plan::make_report(plan::model_of(spec, run.largest_unit()), shape, machine,
+                           {host::memory(), ranks_on_host(a), plan::disks_of(run)});
 }
 
 int plan_run(const PlanArguments& a) {
-  const auto run = load(a);
-  auto spec = load_spec(run.model);
-  if (run.model.classes > 0) spec = spec::with_classes(std::move(spec), run.model.classes);
-  const auto batch = config::resolve_batch(run.deepspeed, a.ranks);
-  const auto shape = plan::shape_of(run, batch, spec);
-  const plan::Machine machine{.flops_per_second = a.gflops * 1e9,
-                              .wire_bytes_per_second = a.wire_gbps * 1e9,
-                              .memory_bytes_per_second = a.memory_gbps * 1e9};
-  const int ranks_on_host = a.ranks_per_host > 0 ? std::min(a.ranks_per_host, a.ranks) : a.ranks;
-  const auto report = plan::make_report(plan::model_of(spec, run.largest_unit()), shape, machine,
-                                        host::memory(), ranks_on_host);
+  const Planned planned = read(a);
+  const auto report = report_of(a, planned, machine_of(a, planned.run));
   std::cout << (a.json ? plan::to_json(report) + "\n" : plan::to_text(report));
   return verdict(report);
 }
 
+int tune_run(const PlanArguments& a, const Tuner& tune) {
+  const Planned planned = read(a);
+  report_of(a, planned, {});  // what cannot be planned ends here, before anything is measured
+  return tune(a.ranks, planned.run, planned.spec, [&](const plan::Rates& rates) {
+    const auto report = report_of(a, planned, rates.machine);
+    if (!a.write.empty()) io::atomic_write(a.write, plan::to_json(rates));
+    if (a.json) {
+      std::string measured = plan::to_json(rates);
+      std::erase(measured, '\n');
+      std::cout << R"({"rates":)" << measured << R"(,"plan":)" << plan::to_json(report) << "}\n";
+    } else {
+      std::cout << plan::to_text(rates) << "\n" << plan::to_text(report);
+    }
+    return verdict(report);
+  });
+}
+
 }  // namespace
 
-void add_plan_command(CLI::App& app, Action& action) {
+void add_plan_command(CLI::App& app, Action& action, Tuner tune) {
   auto* command = app.add_subcommand(
       "plan", "Say what a run will need, and whether it fits, without running it");
   auto a = std::make_shared<PlanArguments>();
@@ -100,14 +153,29 @@ void add_plan_command(CLI::App& app, Action& action) {
   command->add_option("--wire-gbps", a->wire_gbps, "measured, a rank: received, GB/s")->check(rate);
   command->add_option("--memory-gbps", a->memory_gbps, "measured, a rank: for the update, GB/s")
       ->check(rate);
+  command->add_option("--disk-gbps", a->disk_gbps, "measured, a rank: read or written, GB/s")
+      ->check(rate);
+  command->add_option("--rates", a->rates, "measured rates: a file by --write (default: the run's)")
+      ->type_name("FILE");
+  auto* tuned = command->add_flag(
+      "--tune", a->tune, "measure them first, some seconds, with all --ranks on this host at work");
+  command->add_option("--write", a->write, "with --tune: keep what was measured")
+      ->needs(tuned)
+      ->type_name("FILE");
   command->add_flag("--json", a->json, "one JSON object on standard output");
   command->footer(
       "Exit code 4 when it does not fit; the smallest change that does is printed.\n"
       "Examples:\n"
       "  hydrofoil plan run.json --ranks 2\n"
       "  hydrofoil plan run.json --ranks 2 --set deepspeed.zero_optimization.stage=3\n"
-      "  hydrofoil plan --model gpt2-config.json --ranks 4 --gflops 150");
-  command->callback([&action, a] { action = [a] { return plan_run(*a); }; });
+      "  hydrofoil plan --model gpt2-config.json --ranks 4 --gflops 150\n"
+      "  hydrofoil plan run.json --ranks 2 --tune --write rates.json\n"
+      "  hydrofoil plan run.json --ranks 2 --rates rates.json\n"
+      "--tune probes what the run consists of: its layers, its update, the link between ranks and\n"
+      "the disk of its nvme_path, where nothing is left; it prints what to set.");
+  command->callback([&action, a, tuner = std::move(tune)] {
+    action = [a, tuner] { return a->tune ? tune_run(*a, tuner) : plan_run(*a); };
+  });
 }
 
 }  // namespace hydrofoil::cli

@@ -2,8 +2,10 @@
 // The entry of libhydrofoil_train.so. Exceptions end here: none crosses into the program.
 #include "cli/command_line.h"
 #include "cli/eval_command.h"
+#include "cli/plan_command.h"
 #include "cli/replay_command.h"
 #include "cli/train_command.h"
+#include "cli/tune.h"
 
 namespace {
 
@@ -14,6 +16,7 @@ int run(hydrofoil::cli::Arguments arguments) {
   hydrofoil::cli::add_train_command(app, action);
   hydrofoil::cli::add_eval_command(app, action);
   hydrofoil::cli::add_replay_command(app, action);
+  hydrofoil::cli::add_plan_command(app, action, hydrofoil::cli::tune);
   app.require_subcommand(1);
   return hydrofoil::cli::parse_and_run(app, action, arguments);
 }

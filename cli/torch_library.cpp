@@ -35,7 +35,9 @@ fs::path torch_library_path() {
               folder.string(), "build with -DHYDROFOIL_TORCH=ON, or copy it beside the program");
 }
 
-bool is_torch_command(std::string_view name) {
+bool is_torch_command(Arguments arguments) {
+  const std::string_view name = arguments.empty() ? "" : arguments.front();
+  if (name == "plan") return has_flag(arguments, "--tune");
   return std::any_of(kCommands.begin(), kCommands.end(),
                      [&](const TorchCommand& command) { return name == command.name; });
 }

@@ -10,7 +10,8 @@
 
 namespace hydrofoil::cli {
 
-bool is_torch_command(std::string_view name);
+// Of a command line: its first word, or what it asks for (plan --tune).
+bool is_torch_command(Arguments arguments);
 
 // Lists them in the help of the program.
 void add_torch_commands(CLI::App& app);

@@ -30,6 +30,7 @@ struct OffloadConfig {
 struct AioConfig {
   int64_t block_size = int64_t{1} << 20;  // bytes
   int64_t queue_depth = 8;
+  int64_t threads = 1;  // that keep a queue each under way
   void visit(Reader& f, const std::string& idle);
 };
 

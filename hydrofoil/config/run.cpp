@@ -165,11 +165,26 @@ void RunConfig::visit_records(Reader& f) {
            .idle = save_every > 0 ? "" : "nothing goes on beside the last checkpoint",
            .default_text = "deepspeed.datastates_ckpt.host_cache_size, else 1 GiB"},
           save_buffer_bytes);
+  f.field({.name = "max_bytes_written",
+           .help = "to spare a disk that wears out: what all ranks together may write to state in "
+                   "files and to checkpoints in the whole run, resumed or not; a run that would "
+                   "write more is refused, one that gets there saves and ends",
+           .unit = "bytes",
+           .min = 0,
+           .default_text = "no limit"},
+          max_bytes_written);
   f.field({.name = "eval_every",
            .help = "evaluate every so many steps; 0: at the end only",
            .unit = "steps",
            .min = 0},
           eval_every);
+  f.field(
+      {.name = "rates",
+       .help = "what this machine reaches, a file that 'hydrofoil plan --tune --write' made: for "
+               "the times of plans, and what a run's disks could do",
+       .default_text = "not known",
+       .path = true},
+      rates);
   f.field({.name = "prometheus_file",
            .help = "a file NAME.prom in the folder of the node exporter's textfile collector: the "
                    "figures of the newest step, for Prometheus",
@@ -231,6 +246,16 @@ void RunConfig::visit(Reader& f) {
 
 // What some of DeepSpeed's keys make effective: read after them.
 void RunConfig::visit_dependent(Reader& f) {
+  const bool files = deepspeed.zero.offload_optimizer.device == Device::kNvme ||
+                     deepspeed.zero.offload_param.device == Device::kNvme;
+  f.field({.name = "file_piece_elements",
+           .help = "what of an array of numbers is read, checked and written at once where state "
+                   "lies in files, rounded up to a multiple of 4096",
+           .unit = "elements",
+           .min = 4096,
+           .max = int64_t{1} << 30,
+           .idle = files ? "" : "nothing lies in files"},
+          file_piece_elements);
   f.field({.name = "stochastic_rounding",
            .help = "round weights and moments that rest in bf16 without an fp32 copy up or down by "
                    "chance, so that small updates add up; a function of seed, step and element",

@@ -65,7 +65,10 @@ struct RunConfig {
   int64_t save_every = 0;  // steps; 0: at the end only
   int64_t keep = 2;        // newest checkpoints that stay
   std::optional<int64_t> save_buffer_bytes;
-  int64_t eval_every = 0;       // steps; 0: at the end only
+  std::optional<int64_t> max_bytes_written;        // to disks, in the whole run
+  int64_t file_piece_elements = int64_t{1} << 20;  // of state in files
+  std::string rates;       // of this machine: a file by `plan --tune --write`; empty: not known
+  int64_t eval_every = 0;  // steps; 0: at the end only
   std::string prometheus_file;  // empty: none
   TraceConfig trace;
   double average_decay = 0;          // of the moving average of the weights; 0: none

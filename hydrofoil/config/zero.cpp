@@ -33,7 +33,7 @@ void visit_files(Reader& f, OffloadConfig& offload, const std::string& what) {
            .idle = idle},
           offload.buffer_count);
   f.ignored("pin_memory", "true", "there is no device that copies from pinned memory");
-  f.ignored("buffer_size", "100000000", "pieces have one size", "elements");
+  f.ignored("buffer_size", "100000000", "pieces have one size: file_piece_elements", "elements");
 }
 
 void visit_buckets(Reader& f) {
@@ -173,7 +173,7 @@ void visit_stage3(Reader& f, ZeroConfig& zero) {
 
 void OffloadConfig::visit_optimizer(Reader& f) {
   f.enter({.name = "offload_optimizer", .help = "where optimizer state is kept"});
-  visit_files(f, *this, "1048576 elements with their states (at stages 2 and 3 also gradients)");
+  visit_files(f, *this, "file_piece_elements with their states, at stages 2 and 3 also gradients,");
   const std::string idle = device == Device::kNvme ? "" : "nothing of it lies in a file";
   f.field({.name = "ratio",
            .help = "share of the optimizer state that goes to the file; the rest stays in memory",
@@ -203,14 +203,15 @@ void OffloadConfig::visit_optimizer(Reader& f) {
 
 void OffloadConfig::visit_parameters(Reader& f) {
   f.enter({.name = "offload_param", .help = "where slices of parameters are kept"});
-  visit_files(f, *this, "1048576 parameters");
+  visit_files(f, *this, "file_piece_elements parameters");
   f.ignored("max_in_cpu", "1000000000",
             "memory holds what is in use: stage3_max_live_parameters bounds it", "elements");
   f.leave();
 }
 
 void AioConfig::visit(Reader& f, const std::string& idle) {
-  f.enter({.name = "aio", .help = "how files are read and written ('hydrofoil bench io')"});
+  f.enter({.name = "aio",
+           .help = "how files are read and written ('hydrofoil plan --tune' measures it)"});
   f.field({.name = "block_size",
            .help = "a transfer is cut into blocks of this size, rounded up to a multiple of 4096",
            .unit = "bytes",
@@ -224,11 +225,18 @@ void AioConfig::visit(Reader& f, const std::string& idle) {
            .max = 4096,
            .idle = idle},
           queue_depth);
-  const std::string one = "one thread keeps the whole queue under way";
-  f.ignored("intra_op_parallelism", "1", one);
-  f.ignored("thread_count", "1", one);
-  f.ignored("single_submit", "false", one);
-  f.ignored("overlap_events", "true", one);
+  f.field({.name = "intra_op_parallelism",
+           .help = "threads that keep a queue each under way: more than one helps where the file "
+                   "system lets a submission wait",
+           .unit = "threads",
+           .min = 1,
+           .max = 64,
+           .aliases = {"thread_count"},
+           .idle = idle},
+          threads);
+  const std::string full = "a thread keeps its whole queue under way";
+  f.ignored("single_submit", "false", full);
+  f.ignored("overlap_events", "true", full);
   f.ignored("use_gds", "false", "ranks run on the CPU");
   f.leave();
 }

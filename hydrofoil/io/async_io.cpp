@@ -2,7 +2,6 @@
 #include "hydrofoil/io/async_io.h"
 
 #include <algorithm>
-#include <optional>
 #include <stdexcept>
 #include <thread>
 #include <utility>
@@ -90,10 +89,11 @@ class AsyncIo::Workers {
  public:
   Workers(BlockQueue& queue, const AsyncIoOptions& options) : queue_(queue) {
     const auto depth = static_cast<unsigned>(options.queue_depth);
-    if (options.uring) ring_.emplace(depth);
-    if (ring_ && !*ring_) ring_.reset();
-    for (unsigned i = 0; i < (ring_ ? 1 : depth); ++i)
-      threads_.emplace_back([this] { ring_ ? ring_->serve(queue_) : serve_blocking(); });
+    for (int i = 0; i < options.threads && options.uring; ++i)
+      if (auto ring = std::make_unique<Uring>(depth); *ring) rings_.push_back(std::move(ring));
+    for (auto& ring : rings_) threads_.emplace_back([this, &one = *ring] { one.serve(queue_); });
+    const auto blocking = rings_.empty() ? depth * static_cast<unsigned>(options.threads) : 0;
+    for (unsigned i = 0; i < blocking; ++i) threads_.emplace_back([this] { serve_blocking(); });
   }
   ~Workers() {
     queue_.close();
@@ -101,7 +101,7 @@ class AsyncIo::Workers {
   }
   Workers(const Workers&) = delete;
   Workers& operator=(const Workers&) = delete;
-  bool uring() const { return ring_.has_value(); }
+  bool uring() const { return !rings_.empty(); }
 
  private:
   void serve_blocking() {
@@ -110,7 +110,7 @@ class AsyncIo::Workers {
   }
 
   BlockQueue& queue_;
-  std::optional<Uring> ring_;
+  std::vector<std::unique_ptr<Uring>> rings_;
   std::vector<std::thread> threads_;
 };
 
@@ -118,7 +118,8 @@ AsyncIo::AsyncIo(const AsyncIoOptions& options)
     : block_bytes_(options.block_bytes), queue_(std::make_unique<BlockQueue>()) {
   if (block_bytes_ % kDirectAlign != 0 || block_bytes_ == 0 || block_bytes_ > kMaxBlockBytes)
     throw std::logic_error("AsyncIo: a block is a multiple of 4096 bytes, at most 1 GiB");
-  if (options.queue_depth < 1) throw std::logic_error("AsyncIo: the queue is at least 1 deep");
+  if (options.queue_depth < 1 || options.threads < 1)
+    throw std::logic_error("AsyncIo: at least one thread, and a queue at least 1 deep");
   workers_ = std::make_unique<Workers>(*queue_, options);
 }
 

@@ -8,7 +8,9 @@
 //
 // A transfer is cut into blocks, of which so many are under way at a time (the two knobs of
 // DeepSpeed's "aio" section). One thread drives the kernel's io_uring; where the kernel refuses
-// that (old, or forbidden in a container), queue_depth threads make blocking calls instead.
+// that (old, or forbidden in a container), queue_depth threads make blocking calls instead. Where
+// the kernel blocks inside a submission (a file system without asynchronous direct I/O), several
+// such threads help.
 #pragma once
 
 #include <cstddef>
@@ -23,8 +25,9 @@ namespace hydrofoil::io {
 
 struct AsyncIoOptions {
   size_t block_bytes = size_t{1} << 20;  // a multiple of kDirectAlign
-  int queue_depth = 8;
-  bool uring = true;  // false: threads, whatever the kernel offers
+  int queue_depth = 8;                   // of each thread
+  int threads = 1;                       // that drive a ring each
+  bool uring = true;                     // false: threads, whatever the kernel offers
 };
 
 // What one read or write became. Copies are the same transfer.

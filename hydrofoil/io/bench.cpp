@@ -21,19 +21,26 @@ struct Free {
   }
 };
 
-// Seconds that `start` takes to move the whole file from or to one buffer, two transfers at a time:
-// while one is awaited, the next keeps the queue full.
+// 10^9 bytes a second that `start` moves from or to one buffer, two transfers at a time: while one
+// is awaited, the next keeps the queue full. The whole file, or until the time is over.
 template <typename Start>
-double seconds_of(uint64_t file_bytes, size_t buffer_bytes, const Start& start) {
+double gb_per_s(const BenchOptions& options, size_t buffer_bytes, const Start& start) {
   const auto begin = std::chrono::steady_clock::now();
+  const auto seconds = [&] {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  };
   Transfer before;
-  for (uint64_t at = 0; at < file_bytes; at += buffer_bytes) {
-    const Transfer now = start(at, std::min<uint64_t>(buffer_bytes, file_bytes - at));
+  uint64_t at = 0;
+  while (at < options.file_bytes &&
+         (options.most_seconds == 0 || seconds() < options.most_seconds)) {
+    const uint64_t size = std::min<uint64_t>(buffer_bytes, options.file_bytes - at);
+    const Transfer now = start(at, size);
     before.wait();
     before = now;
+    at += size;
   }
   before.wait();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  return static_cast<double>(at) / seconds() / 1e9;
 }
 
 void require_space(const BenchOptions& options) {
@@ -47,9 +54,12 @@ void require_space(const BenchOptions& options) {
 
 }  // namespace
 
-const BenchCase& BenchResult::best() const {
+const BenchCase& BenchResult::best(double margin) const {
   const auto cost = [](const BenchCase& c) { return 1 / c.write_gb_per_s + 1 / c.read_gb_per_s; };
-  return *std::ranges::min_element(cases, {}, cost);
+  const BenchCase* chosen = &cases.front();
+  for (const BenchCase& later : cases)
+    if (cost(later) * margin < cost(*chosen)) chosen = &later;
+  return *chosen;
 }
 
 BenchResult bench(const BenchOptions& options,
@@ -63,26 +73,44 @@ BenchResult bench(const BenchOptions& options,
                                                       std::byte[buffer_bytes]);
   for (size_t i = 0; i < buffer_bytes; ++i) buffer[i] = static_cast<std::byte>(i * 97 >> 7);
   BenchResult result{.direct = file.direct(), .backend = {}, .cases = {}};
-  const auto gb_per_s = [&](double seconds) {
-    return static_cast<double>(options.file_bytes) / seconds / 1e9;
-  };
   for (const size_t block : options.block_bytes)
-    for (const int depth : options.queue_depths) {
-      AsyncIo io({.block_bytes = block, .queue_depth = depth});
-      result.backend = io.backend();
-      BenchCase measured{.block_bytes = block, .queue_depth = depth};
-      measured.write_gb_per_s =
-          gb_per_s(seconds_of(options.file_bytes, buffer_bytes, [&](uint64_t at, size_t size) {
-            return io.write(file, at, {buffer.get(), size});
-          }));
-      measured.read_gb_per_s =
-          gb_per_s(seconds_of(options.file_bytes, buffer_bytes, [&](uint64_t at, size_t size) {
-            return io.read(file, at, {buffer.get(), size});
-          }));
-      result.cases.push_back(measured);
-      if (on_case) on_case(measured);
-    }
+    for (const int depth : options.queue_depths)
+      for (const int threads : options.threads) {
+        AsyncIo io({.block_bytes = block, .queue_depth = depth, .threads = threads});
+        result.backend = io.backend();
+        BenchCase measured{.block_bytes = block, .queue_depth = depth, .threads = threads};
+        measured.write_gb_per_s = gb_per_s(options, buffer_bytes, [&](uint64_t at, size_t size) {
+          return io.write(file, at, {buffer.get(), size});
+        });
+        measured.read_gb_per_s = gb_per_s(options, buffer_bytes, [&](uint64_t at, size_t size) {
+          return io.read(file, at, {buffer.get(), size});
+        });
+        result.cases.push_back(measured);
+        if (on_case) on_case(measured);
+      }
   return result;
+}
+
+BenchResult tune(const TuneOptions& options, const std::function<void(const BenchCase&)>& on_case) {
+  BenchOptions next{.folder = options.folder,
+                    .file_bytes = options.file_bytes,
+                    .block_bytes = {size_t{256} << 10, size_t{1} << 20, size_t{4} << 20},
+                    .queue_depths = {8},
+                    .threads = {1},
+                    .most_seconds = options.seconds_per_case};
+  BenchResult all = bench(next, on_case);
+  const auto go_on = [&](auto& knob, std::vector<int> values) {
+    const BenchCase best = all.best(kTuneMargin);
+    next.block_bytes = {best.block_bytes};
+    next.queue_depths = {best.queue_depth};
+    next.threads = {best.threads};
+    knob = std::move(values);
+    const auto more = bench(next, on_case);
+    all.cases.insert(all.cases.end(), more.cases.begin(), more.cases.end());
+  };
+  go_on(next.queue_depths, {2, 4, 16, 32});
+  go_on(next.threads, {2, 4});
+  return all;
 }
 
 }  // namespace hydrofoil::io

@@ -2,6 +2,7 @@
 #include "hydrofoil/memory/parameter_cache.h"
 
 #include <algorithm>
+#include <chrono>
 #include <stdexcept>
 #include <utility>
 
@@ -13,6 +14,21 @@ namespace hydrofoil::memory {
 namespace {
 
 constexpr size_t kPage = 4096;
+
+// Adds the seconds of its own life.
+class Stopwatch {
+ public:
+  explicit Stopwatch(double& seconds) : seconds_(seconds) {}
+  ~Stopwatch() {
+    seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+  }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+
+ private:
+  double& seconds_;
+  const std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+};
 
 }  // namespace
 
@@ -131,19 +147,23 @@ void ParameterCache::make_resident(std::unique_lock<std::mutex>& lock, Unit& uni
                 unit.name, "call reload_states() first");
   if (unit.updating) {
     ++statistics_.stalls;
+    const Stopwatch waited(statistics_.update_wait_seconds);
     changed_.wait(lock, [&] { return !unit.updating || abandoned_; });
     if (unit.updating) std::rethrow_exception(abandoned_);
   }
   if (unit.state == State::kFilling) {
     ++statistics_.stalls;
     const comm::Activity wait(group_.flight_ring(), "wait for " + unit.name);
+    const Stopwatch waited(statistics_.fill_wait_seconds);
     changed_.wait(lock, [&] { return unit.state != State::kFilling; });
   }
   if (unit.state == State::kCold) {
     make_room(unit, nullptr);
     start_fill(unit);
+    double filling = 0;
     lock.unlock();
     try {
+      const Stopwatch waited(filling);
       fill(unit);
     } catch (...) {
       lock.lock();
@@ -152,6 +172,7 @@ void ParameterCache::make_resident(std::unique_lock<std::mutex>& lock, Unit& uni
       throw;
     }
     lock.lock();
+    statistics_.fill_wait_seconds += filling;
     unit.state = State::kReady;
     changed_.notify_all();
   }

@@ -75,6 +75,8 @@ struct CacheStatistics {
   int64_t gathers = 0;     // units filled from slices
   int64_t prefetched = 0;  // of these, started ahead of their use
   int64_t stalls = 0;      // uses that found a fetch still under way
+  // That uses waited: for an update under way, and for bytes on their way in.
+  double update_wait_seconds = 0, fill_wait_seconds = 0;
 };
 
 class ParameterCache {

@@ -45,9 +45,19 @@ class Object {
   std::string text_ = "{";
 };
 
+std::string rate(const DiskRate& disk) {
+  Object object;
+  object.number("bytes_per_second", disk.bytes_per_second);
+  if (disk.possible_bytes_per_second > 0)
+    object.number("possible_bytes_per_second", disk.possible_bytes_per_second);
+  return object.take();
+}
+
 std::string figures(const RunFigures& run) {
   Object object;
   object.bytes("memory_bytes", run.memory_bytes).bytes("wire_bytes", run.wire_bytes);
+  if (!run.file_bytes.empty()) object.bytes("file_bytes", run.file_bytes);
+  if (run.bytes_written) object.raw("bytes_written", std::to_string(*run.bytes_written));
   if (run.step_seconds) object.number("step_seconds", *run.step_seconds);
   return object.take();
 }
@@ -63,6 +73,8 @@ struct Writer {
     if (r.mfu) object.number("mfu", *r.mfu);
     if (!r.phase_seconds.empty()) object.seconds("phase_seconds", r.phase_seconds);
     object.bytes("wire_bytes", r.wire_bytes).bytes("memory_bytes", r.memory_bytes);
+    if (!r.file_bytes.empty()) object.bytes("file_bytes", r.file_bytes);
+    if (r.disk) object.raw("disk", rate(*r.disk)).seconds("file_wait_seconds", r.file_wait_seconds);
     return object.raw("skipped", r.skipped ? "true" : "false").take();
   }
   std::string operator()(const EvalRecord& r) const {
@@ -84,6 +96,7 @@ struct Writer {
     object.raw("checkpoint", r.checkpoint.empty() ? "null" : quoted(r.checkpoint));
     if (r.predicted) object.raw("predicted", figures(*r.predicted));
     if (r.measured) object.raw("measured", figures(*r.measured));
+    if (r.disk) object.raw("disk", rate(*r.disk)).text("advice", r.advice);
     return object.take();
   }
   std::string operator()(const Error& e) const {

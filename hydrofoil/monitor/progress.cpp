@@ -26,10 +26,28 @@ uint64_t peak(const NamedBytes& values) {
   return sum(values);
 }
 
+// "disk 1.1 of 1.9 GB/s"
+std::string disk_text(const DiskRate& disk) {
+  const auto gigabytes = [](double rate) { return print("%.2f", rate / 1e9); };
+  return "disk " + gigabytes(disk.bytes_per_second) +
+         (disk.possible_bytes_per_second > 0 ? " of " + gigabytes(disk.possible_bytes_per_second)
+                                             : "") +
+         " GB/s";
+}
+
+// ", waits 23 %"
+std::string waits_text(const StepRecord& r) {
+  double waited = 0;
+  for (const auto& [what, seconds] : r.file_wait_seconds) waited += seconds;
+  const double share = waited / r.step_seconds;
+  return share < 0.005 ? "" : ", waits " + print("%.0f", 100 * share) + " %";
+}
+
 std::string step_text(const StepRecord& r, double step_seconds) {
   std::string text = "step " + std::to_string(r.step) + "/" + std::to_string(r.steps) + "  loss " +
                      print("%.4f", r.loss) + "  " + human_count(r.tokens_per_second) + " tokens/s";
   if (!r.memory_bytes.empty()) text += "  " + human_bytes(peak(r.memory_bytes));
+  if (r.disk) text += "  " + disk_text(*r.disk) + waits_text(r);
   if (r.skipped) text += "  skipped (overflow)";
   if (r.step < r.steps)
     text += "  " + human_duration(static_cast<double>(r.steps - r.step) * step_seconds) + " left";
@@ -44,6 +62,12 @@ std::string against_plan(const EndRecord& end) {
                      human_bytes(peak(plan.memory_bytes)) + "), on the wire " +
                      human_bytes(sum(real.wire_bytes)) + " a step (plan " +
                      human_bytes(sum(plan.wire_bytes)) + ")";
+  if (!real.file_bytes.empty())
+    text += ", from and to files " + human_bytes(sum(real.file_bytes)) + " a step (plan " +
+            human_bytes(sum(plan.file_bytes)) + ")";
+  if (real.bytes_written && plan.bytes_written)
+    text += ", written to disks " + human_bytes(*real.bytes_written) + " in all (plan " +
+            human_bytes(*plan.bytes_written) + ")";
   if (real.step_seconds && plan.step_seconds)
     text += ", " + human_duration(*real.step_seconds) + " a step (plan " +
             human_duration(*plan.step_seconds) + ")";
@@ -69,6 +93,7 @@ void Progress::report(const Event& event) {
     line("done: " + std::to_string(record->steps) + " steps" +
          (record->checkpoint.empty() ? "" : ", saved in " + record->checkpoint));
     if (const auto text = against_plan(*record); !text.empty()) line(text);
+    if (record->disk) line(disk_text(*record->disk) + "; " + record->advice);
     return;
   }
   // An error is printed by whoever exits; here it only must not land on the live line.

@@ -91,6 +91,12 @@ void Prometheus::step(const StepRecord& r) {
     set("wire_bytes_total", {kCounter,
                              "Bytes received by one rank since the start",
                              {{label("operation", name), static_cast<double>(bytes)}}});
+  if (r.disk)
+    gauge("disk_bytes_per_second", "From and to files, this host", r.disk->bytes_per_second);
+  for (const auto& [name, bytes] : r.file_bytes)
+    set("file_bytes_total", {kCounter,
+                             "Bytes one rank has moved from and to its files since the start",
+                             {{label("use", name), static_cast<double>(bytes)}}});
   for (const auto& [name, bytes] : r.memory_bytes)
     set("memory_bytes", {kGauge,
                          "Of one rank, by category",

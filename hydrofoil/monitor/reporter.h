@@ -25,6 +25,11 @@ namespace hydrofoil::monitor {
 using NamedBytes = std::vector<std::pair<std::string, uint64_t>>;
 using NamedSeconds = std::vector<std::pair<std::string, double>>;
 
+// Of files: what this host's ranks moved in a step, and what its disk could have.
+struct DiskRate {
+  double bytes_per_second = 0, possible_bytes_per_second = 0;  // possible 0: not known
+};
+
 struct StepRecord {
   int64_t step = 0;     // optimizer steps finished, from 1
   int64_t steps = 0;    // of the whole run
@@ -38,8 +43,11 @@ struct StepRecord {
   std::optional<double> mfu = {};         // fraction of the machine's peak, where that is known
   NamedSeconds phase_seconds = {};        // this rank: where the step went
   NamedBytes wire_bytes = {};             // this step, by operation
-  NamedBytes memory_bytes = {};           // this rank, by category, and "peak"
-  bool skipped = false;                   // the update was not applied (overflow)
+  NamedBytes file_bytes = {};    // of a rank with state in files: since the last step ended, by use
+  NamedBytes memory_bytes = {};  // this rank, by category, and "peak"
+  std::optional<DiskRate> disk = {};    // where state lies in files
+  NamedSeconds file_wait_seconds = {};  // of the step, this rank: stood still for files, by use
+  bool skipped = false;                 // the update was not applied (overflow)
 };
 
 struct EvalRecord {
@@ -59,14 +67,17 @@ struct SavedRecord {
 
 // One side of "predicted against measured".
 struct RunFigures {
-  NamedBytes memory_bytes = {}, wire_bytes = {};  // a rank; wire: a step
+  NamedBytes memory_bytes = {}, wire_bytes = {}, file_bytes = {};  // a rank; wire, file: a step
   std::optional<double> step_seconds = {};
+  std::optional<uint64_t> bytes_written = {};  // to disks, by all ranks in the whole run
 };
 
 struct EndRecord {
   int64_t steps = 0;
   std::string checkpoint = {};  // the last one; empty: none
   std::optional<RunFigures> predicted = {}, measured = {};
+  std::optional<DiskRate> disk = {};  // the mean of the steps, where state lies in files
+  std::string advice = {};            // then: what would help most
 };
 
 using Event = std::variant<StepRecord, EvalRecord, SavedRecord, EndRecord, Error>;

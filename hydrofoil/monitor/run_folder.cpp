@@ -53,6 +53,7 @@ StepRow step_of(const Json& event) {
           .phase_seconds = figures(event, "phase_seconds"),
           .wire_bytes = figures(event, "wire_bytes"),
           .memory_bytes = figures(event, "memory_bytes"),
+          .file_bytes = figures(event, "file_bytes"),
           .skipped = flag(event, "skipped")};
 }
 
@@ -68,10 +69,14 @@ void take_event(RunFolder& run, const Json& event) {
     run.saves.push_back({whole(event, "step"), text(event, "checkpoint")});
   } else if (kind == "end") {
     run.ended = true;
+    run.advice = text(event, "advice");
     if (const auto plan = event.find("predicted"); plan != event.end() && plan->is_object()) {
       run.planned_memory = figures(*plan, "memory_bytes");
       run.planned_wire = figures(*plan, "wire_bytes");
+      run.planned_files = figures(*plan, "file_bytes");
     }
+    if (const auto seen = event.find("measured"); seen != event.end() && seen->is_object())
+      run.measured_files = figures(*seen, "file_bytes");
   }
 }
 

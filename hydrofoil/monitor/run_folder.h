@@ -17,7 +17,7 @@ using Figures = std::map<std::string, double>;
 struct StepRow {  // nan: was not finite, or is not there
   int64_t step = 0, samples = 0;
   double loss = 0, grad_norm = 0, lr = 0, tokens_per_second = 0, step_seconds = 0;
-  Figures phase_seconds, wire_bytes, memory_bytes;
+  Figures phase_seconds, wire_bytes, memory_bytes, file_bytes;
   bool skipped = false;
 };
 struct EvalRow {
@@ -42,8 +42,10 @@ struct RunFolder {
   std::vector<SavedRow> saves;
   int64_t steps_of_run = 0;
   bool ended = false;
-  Figures planned_memory, planned_wire;  // of a run that has ended
-  std::string config;                    // run.json as it is
+  Figures planned_memory, planned_wire, planned_files;  // of a run that has ended
+  Figures measured_files;                               // a step: its mean
+  std::string advice;  // what would help most, where state lies in files
+  std::string config;  // run.json as it is
   std::vector<std::pair<std::string, std::string>> machine;
   std::string traced_step;  // "step 5"; empty: none
   std::vector<TraceRow> trace;

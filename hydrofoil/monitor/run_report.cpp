@@ -217,6 +217,12 @@ std::string html_report(const RunFolder& run) {
     html += against_plan("Memory of a rank", run.steps.back().memory_bytes, run.planned_memory);
     html +=
         against_plan("On the wire, a rank and step", run.steps.back().wire_bytes, run.planned_wire);
+    // An update goes on beside the step after it: the mean of whole steps, once the run has ended.
+    html +=
+        against_plan("From and to files, a rank and step",
+                     run.measured_files.empty() ? run.steps.back().file_bytes : run.measured_files,
+                     run.planned_files);
+    if (!run.advice.empty()) html += "<p>Files: " + escaped_html(run.advice) + ".</p>\n";
   }
   html += timeline(run) + tables(run);
   if (!run.config.empty())

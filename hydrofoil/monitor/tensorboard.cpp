@@ -145,8 +145,17 @@ void TensorBoard::step(const StepRecord& r) {
   if (r.mfu) train("mfu", *r.mfu);
   for (const auto& [phase, seconds] : r.phase_seconds)
     train("elapsed_time_ms_" + phase, seconds * 1e3);
+  for (const auto& [what, seconds] : r.file_wait_seconds)
+    train("elapsed_time_ms_wait_for_" + what, seconds * 1e3);
+  if (r.disk) {
+    scalar("Disk/bytes_per_second", r.samples, r.disk->bytes_per_second);
+    if (r.disk->possible_bytes_per_second > 0)
+      scalar("Disk/possible_bytes_per_second", r.samples, r.disk->possible_bytes_per_second);
+  }
   for (const auto& [name, bytes] : r.wire_bytes)
     scalar("Wire bytes/" + name, r.samples, static_cast<double>(bytes));
+  for (const auto& [name, bytes] : r.file_bytes)
+    scalar("File bytes/" + name, r.samples, static_cast<double>(bytes));
   for (const auto& [name, bytes] : r.memory_bytes)
     scalar("Memory bytes/" + name, r.samples, static_cast<double>(bytes));
 }

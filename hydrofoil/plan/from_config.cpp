@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hydrofoil/plan/from_config.h"
 
+#include <algorithm>
 #include <string>
 
+#include "hydrofoil/core/align.h"
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/core/host.h"
+#include "hydrofoil/io/file.h"
 #include "hydrofoil/optim/update_rule.h"
 
 namespace hydrofoil::plan {
@@ -22,11 +25,40 @@ DType compute_dtype(const config::RunConfig& run) {
   return host::multiplies_bf16() ? DType::kBF16 : DType::kF32;
 }
 
+size_t piece_elements(const config::RunConfig& run) {
+  return round_up(static_cast<size_t>(run.file_piece_elements), io::kDirectAlign);
+}
+
 namespace {
 
-std::optional<Files> files_of(const config::OffloadConfig& offload) {
+std::optional<Files> files_of(const config::RunConfig& run, const config::OffloadConfig& offload) {
   if (offload.device != config::Device::kNvme) return {};
-  return Files{.buffers = static_cast<size_t>(offload.buffer_count), .share = offload.ratio};
+  return Files{.chunk_elements = piece_elements(run),
+               .buffers = static_cast<size_t>(offload.buffer_count),
+               .share = offload.ratio};
+}
+
+// Arrays that the optimizer keeps of an element, and how it walks them.
+void shape_optimizer(const config::RunConfig& run, RunShape& shape) {
+  const auto& ds = run.deepspeed;
+  const optim::Hyperparameters group{.momentum = ds.optimizer.momentum};
+  const auto rule = optim::make_rule(ds.optimizer.rule(), std::span(&group, 1));
+  shape.optimizer_widths.assign(rule.states.size(), size_of(ds.state_dtype()));
+  for (const bool kept : {ds.keeps_master(), run.average_decay > 0})
+    if (kept) shape.optimizer_widths.push_back(sizeof(float));
+  shape.norms_first = rule.measure != nullptr;
+}
+
+void shape_records(const config::RunConfig& run, RunShape& shape) {
+  shape.steps = run.steps;
+  shape.saves = run.save_every > 0
+                    ? std::max<int64_t>(1, (run.steps + run.save_every - 1) / run.save_every)
+                    : 1;
+  shape.checkpoints = std::min(shape.saves, run.keep + 1);
+  if (run.max_bytes_written)
+    shape.max_bytes_written = static_cast<uint64_t>(*run.max_bytes_written);
+  if (run.save_every > 0 && run.save_every < run.steps)
+    shape.save_buffer_bytes = static_cast<uint64_t>(run.save_buffer());
 }
 
 }  // namespace
@@ -54,22 +86,28 @@ RunShape shape_of(const config::RunConfig& run, const config::BatchSizes& batch,
                  .compute_bytes = size_of(compute_dtype(run)),
                  .gradient_bytes = size_of(run.deepspeed.gradient_dtype()),
                  .gradient_wire_bytes = size_of(run.deepspeed.wire_dtype())};
-  const optim::Hyperparameters group{.momentum = run.deepspeed.optimizer.momentum};
-  const auto rule = optim::make_rule(run.deepspeed.optimizer.rule(), std::span(&group, 1));
-  const auto& ds = run.deepspeed;
-  const size_t fp32_arrays = (ds.keeps_master() ? 1 : 0) + (run.average_decay > 0 ? 1 : 0);
-  shape.optimizer_bytes =
-      rule.states.size() * size_of(ds.state_dtype()) + fp32_arrays * sizeof(float);
-  shape.optimizer_arrays = rule.states.size() + fp32_arrays;
-  shape.state_files = files_of(ds.zero.offload_optimizer);
-  shape.parameter_files = files_of(ds.zero.offload_param);
+  shape_optimizer(run, shape);
+  shape_records(run, shape);
+  shape.state_files = files_of(run, run.deepspeed.zero.offload_optimizer);
+  shape.parameter_files = files_of(run, run.deepspeed.zero.offload_param);
   shape.update_in_backward = run.updates_in_backward();
   if (run.activations_in_files()) shape.activation_files = Files{};
   if (const int64_t resident = run.resident_bytes(); resident > 0)
     shape.resident_bytes = static_cast<uint64_t>(resident);
-  if (run.save_every > 0 && run.save_every < run.steps)
-    shape.save_buffer_bytes = static_cast<uint64_t>(run.save_buffer());
   return shape;
+}
+
+Disks disks_of(const config::RunConfig& run) {
+  const auto& zero = run.deepspeed.zero;
+  const auto at = [](const config::OffloadConfig& offload) -> std::optional<Disk> {
+    if (offload.device != config::Device::kNvme) return {};
+    return disk_at(offload.nvme_path);
+  };
+  return {.states = at(zero.offload_optimizer),
+          .parameters = at(zero.offload_param),
+          .output = disk_above(run.output),
+          .activations = run.activations_in_files() ? std::optional(disk_at(run.activation_path))
+                                                    : std::nullopt};
 }
 
 }  // namespace hydrofoil::plan

@@ -4,6 +4,7 @@
 
 #include "hydrofoil/config/batch.h"
 #include "hydrofoil/config/run.h"
+#include "hydrofoil/plan/disk_plan.h"
 #include "hydrofoil/plan/model.h"
 
 namespace hydrofoil::plan {
@@ -11,10 +12,15 @@ namespace hydrofoil::plan {
 // What operators compute in on this processor: kF32 or kBF16.
 DType compute_dtype(const config::RunConfig& run);
 
+// Elements of a column in one piece of a file: as configured, in whole blocks of the disk.
+size_t piece_elements(const config::RunConfig& run);
+
 // Error(kConfig) for sequences longer than the model's positions.
 void check_positions(const config::RunConfig& run, const spec::ModelSpec& spec);
 // After that check.
 RunShape shape_of(const config::RunConfig& run, const config::BatchSizes& batch,
                   const spec::ModelSpec& spec);
+// Where it writes on this host. Error(kError) for an nvme_path that is not there.
+Disks disks_of(const config::RunConfig& run);
 
 }  // namespace hydrofoil::plan

@@ -39,31 +39,25 @@ uint64_t largest_slice(const std::vector<UnitSize>& sizes) {
 }
 
 // What lies in files comes and goes in pieces, each column of one in whole pages.
-uint64_t pieces(const Files& files, uint64_t elements) {
-  return (elements + files.chunk_elements - 1) / files.chunk_elements;
-}
 uint64_t piece_bytes(const Files& files, uint64_t elements, uint64_t element_bytes) {
   return round_up(std::min<uint64_t>(files.chunk_elements, elements) * element_bytes, 4096);
 }
 
 // What lies in files is walked through together: states, parameters and gradients of a piece.
 void plan_optimizer(MemoryPlan& plan, const std::vector<UnitSize>& sizes, const RunShape& run) {
-  const double share = run.state_files ? run.state_files->share : 0;
-  const auto first_in_files = static_cast<size_t>((1 - share) * static_cast<double>(sizes.size()));
+  const size_t first_in_files = run.first_in_files(sizes.size());
   const Files files = run.state_files.value_or(Files{});
   uint64_t count = 0, largest = 0;  // of pieces
   for (size_t unit = 0; unit < sizes.size(); ++unit) {
-    const uint64_t own = run.effective_stage() >= 1 ? sizes[unit].slice_numel : sizes[unit].numel;
-    const bool states = run.state_files && unit >= first_in_files;
-    (states ? plan.optimizer_files : plan.optimizer) += own * run.optimizer_bytes;
+    const size_t own = sizes[unit].own(run);
     uint64_t bytes = 0;
-    if (states)
-      bytes +=
-          run.optimizer_arrays *
-          piece_bytes(files, own, run.optimizer_bytes / std::max<size_t>(run.optimizer_arrays, 1));
+    if (unit < first_in_files)
+      plan.optimizer += own * run.optimizer_bytes();
+    else
+      for (const size_t width : run.optimizer_widths) bytes += piece_bytes(files, own, width);
     if (run.parameter_files) bytes += piece_bytes(files, own, run.parameter_bytes);
     if (run.gradient_files()) bytes += piece_bytes(files, own, run.gradient_bytes);
-    if (bytes > 0) count += pieces(files, own);
+    if (bytes > 0) count += files.pieces(own);
     largest = std::max(largest, bytes);
   }
   plan.optimizer += std::min<uint64_t>(count, files.buffers) * largest;
@@ -85,11 +79,9 @@ void plan_gradients(MemoryPlan& plan, const Model& model, const std::vector<Unit
     return;
   }
   if (run.gradient_files()) {
-    plan.gradient_files = slices * run.gradient_bytes;
     const uint64_t slice = largest_slice(sizes);
-    plan.gradients +=
-        std::min<uint64_t>(pieces(*run.state_files, slice), run.state_files->buffers) *
-        piece_bytes(*run.state_files, slice, run.gradient_bytes);
+    plan.gradients += std::min<uint64_t>(run.state_files->pieces(slice), run.state_files->buffers) *
+                      piece_bytes(*run.state_files, slice, run.gradient_bytes);
   } else {
     plan.gradients += slices * run.gradient_bytes;
   }
@@ -107,10 +99,9 @@ void plan_parameters(MemoryPlan& plan, const Model& model, const std::vector<Uni
   const uint64_t budget = run.resident_bytes.value_or(smallest_resident_bytes(model, run));
   const auto resident = resident_unit_bytes(model, run);
   if (run.parameter_files) {
-    plan.parameter_files = slices * run.parameter_bytes;
     const uint64_t slice = largest_slice(sizes);
     const uint64_t in_use =
-        std::min<uint64_t>(pieces(*run.parameter_files, slice) * static_cast<uint64_t>(run.ranks),
+        std::min<uint64_t>(run.parameter_files->pieces(slice) * static_cast<uint64_t>(run.ranks),
                            run.parameter_files->buffers);
     const uint64_t saved = run.save_buffer_bytes > 0 ? 1 : 0;  // what a checkpoint reads
     plan.parameters_owned =
@@ -167,7 +158,7 @@ MemoryPlan plan_memory(const Model& model, const RunShape& run) {
   if (run.ranks > 1)
     plan.communication += kStageBytes + kRingBytes * static_cast<uint64_t>(run.ranks - 1);
   plan.checkpoint = std::min<uint64_t>(
-      run.save_buffer_bytes, slice_elements(sizes) * (run.parameter_bytes + run.optimizer_bytes));
+      run.save_buffer_bytes, slice_elements(sizes) * (run.parameter_bytes + run.optimizer_bytes()));
   if (model.spec) plan_activations(plan, model, run);
   plan.runtime = kRuntimeBytes;
   return plan;

@@ -21,11 +21,7 @@ struct MemoryPlan {
   uint64_t activation_buffers = 0;  // that inputs of layers pass through on their way to files
   uint64_t runtime = 0;             // program, libraries, allocator
 
-  // On disk.
-  uint64_t parameter_files = 0, gradient_files = 0, optimizer_files = 0, activation_files = 0;
-  uint64_t files() const {
-    return parameter_files + gradient_files + optimizer_files + activation_files;
-  }
+  uint64_t activation_files = 0;  // on disk
 
   uint64_t parameters() const { return parameters_owned + parameters_gathered; }
   // What the ledger counts.

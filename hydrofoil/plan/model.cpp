@@ -3,16 +3,19 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 #include <set>
 #include <utility>
 
+#include "hydrofoil/core/align.h"
 #include "hydrofoil/memory/segment_layout.h"
 #include "hydrofoil/spec/units.h"
 
 namespace hydrofoil::plan {
 namespace {
 
-constexpr uint64_t kPage = 4096;  // memory::ParameterCache rounds resident copies up to pages
+constexpr uint64_t kPage = 4096;   // memory::ParameterCache rounds resident copies up to pages
+constexpr uint64_t kBlock = 4096;  // memory::FileTier pieces: io::kDirectAlign
 
 size_t numel(const spec::ParameterSpec& parameter) {
   size_t n = 1;
@@ -35,6 +38,25 @@ size_t Model::parameters() const {
   for (const auto& unit : units)
     for (const size_t n : unit.numels) sum += n;
   return sum;
+}
+
+size_t Files::pieces(size_t elements) const {
+  return (elements + chunk_elements - 1) / chunk_elements;
+}
+
+uint64_t Files::padded_bytes(size_t elements, size_t element_bytes) const {
+  const size_t last = elements % chunk_elements;
+  return (elements / chunk_elements) * round_up(chunk_elements * element_bytes, kBlock) +
+         round_up(last * element_bytes, kBlock);
+}
+
+size_t RunShape::first_in_files(size_t units) const {
+  return state_files ? static_cast<size_t>((1 - state_files->share) * static_cast<double>(units))
+                     : units;
+}
+
+size_t RunShape::optimizer_bytes() const {
+  return std::accumulate(optimizer_widths.begin(), optimizer_widths.end(), size_t{0});
 }
 
 double RunShape::tokens_per_step() const {

@@ -44,6 +44,10 @@ struct Files {
   size_t chunk_elements = size_t{1} << 20;  // of a piece
   size_t buffers = 4;
   double share = 1;  // of the units, the last ones; of states only
+
+  size_t pieces(size_t elements) const;  // of a column
+  // What a column takes in the file: every piece in whole blocks of the disk.
+  uint64_t padded_bytes(size_t elements, size_t element_bytes) const;
 };
 
 struct RunShape {
@@ -52,21 +56,25 @@ struct RunShape {
   int64_t micro_batch = 1;   // sequences, a rank
   int64_t accumulation = 1;  // micro-batches of a step
   int64_t sequence_length = 256;
-  int64_t mlp_rows = 0;                   // tokens that a feed-forward works on at a time; 0: all
-  bool recompute = false;                 // layers keep their inputs only
-  size_t parameter_bytes = 4;             // an element at rest and on the wire
-  size_t compute_bytes = 4;               // an element as operators see it
-  size_t gradient_bytes = 4;              // an element, accumulated
-  size_t gradient_wire_bytes = 4;         // an element on its way
-  size_t optimizer_bytes = 8;             // an element: states, master copy and average
-  size_t optimizer_arrays = 2;            // which that is
-  uint64_t save_buffer_bytes = 0;         // budget of the copy that is saved beside training
-  std::optional<Files> state_files = {};  // and gradients, where they are slices
+  int64_t mlp_rows = 0;            // tokens that a feed-forward works on at a time; 0: all
+  bool recompute = false;          // layers keep their inputs only
+  size_t parameter_bytes = 4;      // an element at rest and on the wire
+  size_t compute_bytes = 4;        // an element as operators see it
+  size_t gradient_bytes = 4;       // an element, accumulated
+  size_t gradient_wire_bytes = 4;  // an element on its way
+  std::vector<size_t> optimizer_widths = {4, 4};  // an element: states, master copy, average
+  bool norms_first = false;                       // the optimizer walks twice (LAMB)
+  uint64_t save_buffer_bytes = 0;              // budget of the copy that is saved beside training
+  std::optional<Files> state_files = {};       // and gradients, where they are slices
   std::optional<Files> parameter_files = {};   // stage 3
   std::optional<Files> activation_files = {};  // inputs of recomputed layers
   bool update_in_backward = false;             // gradients are used as they come
   // Budget of gathered or widened parameters. None: smallest_resident_bytes.
   std::optional<uint64_t> resident_bytes = {};
+  int64_t steps = 1;                               // of the whole run
+  int64_t saves = 1;                               // checkpoints it writes
+  std::optional<uint64_t> max_bytes_written = {};  // to files, by all ranks in the whole run
+  int64_t checkpoints = 1;  // of them on the disk at one time, the one being written included
 
   // One rank has nobody to share with: it keeps everything, whatever the stage, but for what lies
   // in files.
@@ -75,6 +83,10 @@ struct RunShape {
     return gradient_files() ? 2 : 0;
   }
   bool gradient_files() const { return state_files && stage >= 2; }
+  bool any_files() const { return state_files || parameter_files; }
+  // Of this many units, the first whose optimizer states lie in files.
+  size_t first_in_files(size_t units) const;
+  size_t optimizer_bytes() const;  // an element, all arrays
   // Whether operators see copies of what is kept.
   bool copies() const { return effective_stage() == 3 || compute_bytes != parameter_bytes; }
   double tokens_per_step() const;  // a rank
@@ -83,6 +95,8 @@ struct RunShape {
 // Elements of a unit with all padding, and of the slice each rank owns of it.
 struct UnitSize {
   size_t numel = 0, slice_numel = 0;
+  // What a rank updates of it.
+  size_t own(const RunShape& run) const { return run.effective_stage() >= 1 ? slice_numel : numel; }
 };
 std::vector<UnitSize> unit_sizes(const Model& model, int ranks);
 

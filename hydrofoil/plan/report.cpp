@@ -43,16 +43,17 @@ std::string memory_text(const Report& r) {
   const MemoryPlan& m = r.memory;
   std::string text = "\nmemory of a rank\n";
   text += row("parameters", m.parameters_owned,
-              m.parameter_files              ? human_bytes(m.parameter_files) + " in files"
+              r.files.parameters.kept        ? human_bytes(r.files.parameters.kept) + " in files"
               : r.run.effective_stage() == 3 ? "own slices"
                                              : "whole");
   if (m.parameters_gathered) text += row("", m.parameters_gathered, "gathered, at most at a time");
   text += row("gradients", m.gradients,
-              m.gradient_files ? "two units in full, " + human_bytes(m.gradient_files) + " in files"
+              r.files.gradients.kept
+                  ? "two units in full, " + human_bytes(r.files.gradients.kept) + " in files"
               : r.run.effective_stage() >= 2 ? "own slices, two units in full"
                                              : "whole");
   text += row("optimizer", m.optimizer,
-              m.optimizer_files              ? human_bytes(m.optimizer_files) + " in files"
+              r.files.optimizer.kept         ? human_bytes(r.files.optimizer.kept) + " in files"
               : r.run.effective_stage() >= 1 ? "own slices"
                                              : "whole");
   if (m.communication) text += row("communication", m.communication);
@@ -61,14 +62,51 @@ std::string memory_text(const Report& r) {
   text += row("runtime", m.runtime, "program and libraries");
   text += row("peak", m.peak());
   text += row("on this host", r.fit.needed_bytes, "x " + std::to_string(r.ranks_on_host));
-  text += row("usable", r.fit.usable_bytes, r.fit.fits() ? "it fits" : "IT DOES NOT FIT");
+  text += row("usable", r.fit.usable_bytes, r.fit.fits_memory() ? "it fits" : "IT DOES NOT FIT");
   return text;
+}
+
+std::string files_text(const Report& r) {
+  if (r.files.kept() == 0) return {};
+  std::string text = "\nfiles of a rank\n";
+  for (const auto& [name, tier] : {std::pair{"optimizer", &r.files.optimizer},
+                                   {"gradients", &r.files.gradients},
+                                   {"parameters", &r.files.parameters}})
+    if (tier->kept)
+      text += row(
+          name, tier->kept,
+          human_bytes(tier->read) + " read, " + human_bytes(tier->written) + " written in a step");
+  return text + row("in all", r.files.kept(),
+                    human_bytes(r.files.read()) + " read, " + human_bytes(r.files.written()) +
+                        " written in a step");
+}
+
+std::string joined(const std::vector<std::string>& names) {
+  std::string text;
+  for (const auto& name : names) text += (text.empty() ? "" : ", ") + name;
+  return text;
+}
+
+// Folders have names of any length: they stand above their figures.
+std::string disk_text(const Report& r) {
+  std::string text = "\ndisks of this host\n";
+  for (const auto& disk : r.fit.disks) {
+    text += "  " + joined(disk.folders) +
+            (disk.kind.empty() ? "" : " (" + disk.kind + ": no local disk)") + "\n";
+    text += row("needed", disk.needed_bytes);
+    text += row("free", disk.free_bytes, disk.fits() ? "it fits" : "IT DOES NOT FIT");
+  }
+  const bool within = r.fit.written_bytes <= r.fit.max_bytes_written.value_or(r.fit.written_bytes);
+  return text + row("written in all", r.fit.written_bytes,
+                    std::to_string(r.run.steps) + " steps, " + std::to_string(r.run.saves) +
+                        (r.run.saves == 1 ? " checkpoint" : " checkpoints") +
+                        (within ? "" : ", MORE THAN max_bytes_written"));
 }
 
 std::string change_text(const Report& r) {
   if (r.fit.fits()) return {};
   if (!r.fit.change)
-    return "\nno recompute, stage, micro-batch or number of ranks tried here makes it fit\n";
+    return "\nno recompute, stage, micro-batch, files or number of ranks tried here makes it fit\n";
   return "\nthe smallest change that fits (" + human_bytes(r.fit.change->needed_bytes) + "):\n  " +
          to_text(*r.fit.change) + "\n";
 }
@@ -90,12 +128,16 @@ std::string wire_text(const Report& r) {
 std::string time_text(const Report& r) {
   const TimePlan& t = r.time;
   if (t.bottleneck().empty()) return {};
-  std::string text = "\ntime of a step, if nothing overlapped\n";
+  std::string text = "\ntime of a step\n";
   for (const auto& [name, seconds] : {std::pair{"compute", t.compute_seconds},
                                       {"wire", t.wire_seconds},
                                       {"update", t.update_seconds}})
     if (seconds > 0)
       text += row(name, monitor::human_duration(seconds), t.bottleneck() == name ? "most" : "");
+  if (t.disk_seconds > 0)
+    text += row("disk", monitor::human_duration(t.disk_seconds),
+                monitor::human_duration(t.waiting_seconds) + " of it beside nothing else" +
+                    (t.bottleneck() == "disk" ? ", most" : ""));
   text += row("in all", monitor::human_duration(t.total_seconds()));
   if (t.tokens_per_second > 0)
     text += row("tokens/s", monitor::human_count(t.tokens_per_second), "all ranks");
@@ -120,11 +162,23 @@ Json bytes_json(const monitor::NamedBytes& values) {
   return object;
 }
 
+Json disks_json(const std::vector<DiskUse>& disks) {
+  Json list = Json::array();
+  for (const auto& disk : disks)
+    list.push_back({{"folders", disk.folders},
+                    {"kind", disk.kind},
+                    {"needed_bytes", disk.needed_bytes},
+                    {"free_bytes", disk.free_bytes},
+                    {"fits", disk.fits()}});
+  return list;
+}
+
 Json seconds_json(const TimePlan& t) {
   Json object = Json::object();
   if (t.compute_seconds > 0) object["compute"] = t.compute_seconds;
   if (t.wire_seconds > 0) object["wire"] = t.wire_seconds;
   if (t.update_seconds > 0) object["update"] = t.update_seconds;
+  if (t.disk_seconds > 0) object["disk"] = t.disk_seconds, object["waiting"] = t.waiting_seconds;
   if (!object.empty()) object["total"] = t.total_seconds();
   return object;
 }
@@ -132,32 +186,23 @@ Json seconds_json(const TimePlan& t) {
 }  // namespace
 
 Report make_report(const Model& model, const RunShape& run, const Machine& machine,
-                   const host::Memory& memory, int ranks_on_host) {
+                   const Host& host) {
   return {.run = run,
-          .ranks_on_host = ranks_on_host,
+          .ranks_on_host = host.ranks,
           .family = model.spec ? model.spec->family : "",
           .parameters = model.parameters(),
           .units = model.units.size(),
           .memory = plan_memory(model, run),
           .wire = plan_wire(model, run),
+          .files = plan_files(model, run),
           .time = plan_time(model, run, machine),
-          .deepspeed = deepspeed_view(model, run, ranks_on_host),
-          .fit = fit(model, run, memory, ranks_on_host)};
-}
-
-std::string to_text(const Change& change) {
-  std::vector<std::string> words;
-  for (const auto& setting : change.settings) words.push_back("--set " + setting);
-  if (change.more_hosts)
-    words.push_back("--ranks " + std::to_string(change.ranks) + " with no more of them on a host");
-  std::string text;
-  for (const auto& word : words) text.append(text.empty() ? "" : " ").append(word);
-  return text;
+          .deepspeed = deepspeed_view(model, run, host.ranks),
+          .fit = fit(model, run, host)};
 }
 
 std::string to_text(const Report& report) {
-  return heading(report) + memory_text(report) + change_text(report) + wire_text(report) +
-         time_text(report) + deepspeed_text(report);
+  return heading(report) + memory_text(report) + files_text(report) + disk_text(report) +
+         change_text(report) + wire_text(report) + time_text(report) + deepspeed_text(report);
 }
 
 std::string to_json(const Report& r) {
@@ -171,7 +216,11 @@ std::string to_json(const Report& r) {
             {"sequence_length", r.run.sequence_length},
             {"recompute", r.run.recompute},
             {"memory_bytes", bytes_json(r.memory.by_category())},
-            {"file_bytes", r.memory.files()},
+            {"file_bytes", r.files.kept()},
+            {"file_step_bytes", bytes_json(r.files.by_operation())},
+            {"disks", disks_json(r.fit.disks)},
+            {"bytes_written", r.fit.written_bytes},
+            {"max_bytes_written", nullptr},
             {"gathered_bytes", r.memory.parameters_gathered},
             {"wire_bytes", bytes_json(r.wire.by_operation())},
             {"wire_padding_bytes", r.wire.padding},
@@ -187,6 +236,7 @@ std::string to_json(const Report& r) {
               {"optimizer", r.deepspeed.optimizer},
               {"estimated_device", r.deepspeed.estimated_device},
               {"estimated_host", r.deepspeed.estimated_host}}}};
+  if (r.fit.max_bytes_written) json["max_bytes_written"] = *r.fit.max_bytes_written;
   if (r.fit.change)
     json["change"] = {{"set", r.fit.change->settings},
                       {"ranks", r.fit.change->ranks},
@@ -197,7 +247,8 @@ std::string to_json(const Report& r) {
 
 monitor::RunFigures figures(const Report& report) {
   monitor::RunFigures result{.memory_bytes = report.memory.by_category(),
-                             .wire_bytes = report.wire.by_operation()};
+                             .wire_bytes = report.wire.by_operation(),
+                             .file_bytes = report.files.by_operation()};
   if (report.time.total_seconds() > 0) result.step_seconds = report.time.total_seconds();
   return result;
 }

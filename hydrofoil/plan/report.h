@@ -2,14 +2,15 @@
 // Everything that is known of a run before it begins, for people and for scripts.
 //
 //   const auto model = plan::model_of(spec::model_spec_from_hf(text, path));
-//   const auto report = plan::make_report(model, {.ranks = 2, .stage = 3}, {}, host::memory(), 2);
-//   std::cout << plan::to_text(report);
+//   const auto report = plan::make_report(model, {.ranks = 2, .stage = 3}, {}, {host::memory(),
+//   2}); std::cout << plan::to_text(report);
 #pragma once
 
 #include <string>
 
 #include "hydrofoil/monitor/reporter.h"
 #include "hydrofoil/plan/deepspeed_view.h"
+#include "hydrofoil/plan/file_plan.h"
 #include "hydrofoil/plan/fit.h"
 #include "hydrofoil/plan/memory_plan.h"
 #include "hydrofoil/plan/model.h"
@@ -25,16 +26,16 @@ struct Report {
   size_t parameters = 0, units = 0;
   MemoryPlan memory;
   WirePlan wire;
+  FilePlan files;
   TimePlan time;
   DeepSpeedView deepspeed;
   Fit fit;
 };
 
 Report make_report(const Model& model, const RunShape& run, const Machine& machine,
-                   const host::Memory& memory, int ranks_on_host);
+                   const Host& host);
 
 std::string to_text(const Report& report);  // lines, at most 100 columns
-std::string to_text(const Change& change);  // "--set recompute=true --set .."
 std::string to_json(const Report& report);  // one line
 
 // What `train` reports as predicted.

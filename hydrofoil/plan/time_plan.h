@@ -1,32 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
-// Seconds of a step by cause, from measured rates. Nothing is assumed to overlap: an upper bound,
-// and the largest cause is what to look at first.
+// Seconds of a step by cause, from measured rates.
+//
+// What overlaps is what the run lets overlap, and a phase takes as long as its slowest part:
+//   forward    beside the update of the step before, where state lies in files: compute and the
+//              update's arithmetic share the processor; its reads and writes, and parameters on
+//              their way in, go on meanwhile
+//   backward   beside gradients on their way to files and parameters on their way in
+// The wire is assumed to hide behind nothing: an upper bound.
 #pragma once
 
-#include <optional>
 #include <string>
 
 #include "hydrofoil/plan/model.h"
+#include "hydrofoil/plan/rates.h"
 
 namespace hydrofoil::plan {
 
-// Of one rank while all ranks of its host are busy. 0: not known, its cause is left out.
-struct Machine {
-  double flops_per_second = 0;         // matrix products
-  double wire_bytes_per_second = 0;    // received
-  double memory_bytes_per_second = 0;  // read and written, for the update
-};
-
 struct TimePlan {
   double compute_seconds = 0, wire_seconds = 0, update_seconds = 0;
-  double total_seconds() const { return compute_seconds + wire_seconds + update_seconds; }
-  std::string bottleneck() const;  // "compute", "wire", "update"; empty: nothing known
-  double tokens_per_second = 0;    // of all ranks; 0: not known
+  double disk_seconds = 0;        // reads and writes of files, alone
+  double waiting_seconds = 0;     // of them, what hides behind nothing
+  double disk_bound_seconds = 0;  // of the step: phases that the disk decides
+  double total_seconds() const {
+    return compute_seconds + wire_seconds + update_seconds + waiting_seconds;
+  }
+  // "compute", "wire", "update", "disk"; empty: nothing known.
+  std::string bottleneck() const;
+  double tokens_per_second = 0;  // of all ranks; 0: not known
 };
 
 // Of one rank for one step: forward and backward, and where layers are recomputed their forward
 // again.
-double flops_per_step(const Model& model, const RunShape& run);
+struct Flops {
+  double layers = 0, ends = 0;  // ends: embedding, head and loss
+  double total() const { return layers + ends; }
+};
+Flops flops_per_step(const Model& model, const RunShape& run);
+// Bytes that the update of a rank reads and writes in memory, checksums of files included.
+double update_bytes(const Model& model, const RunShape& run);
 
 TimePlan plan_time(const Model& model, const RunShape& run, const Machine& machine);
 

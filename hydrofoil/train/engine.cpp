@@ -189,6 +189,16 @@ zero::ShardedOptimizer& Engine::optimizer() {
   return *optimizer_;
 }
 
+FileCounters Engine::file_counters() const {
+  const auto cache = cache_->statistics();
+  return {.optimizer = optimizer_->store().counters(),
+          .gradients = reducer_->io_counters(),
+          .parameters = cache_->io_counters(),
+          .update_wait_seconds = update_wait_seconds_ + cache.update_wait_seconds,
+          .gradient_wait_seconds = reducer_->file_wait_seconds(),
+          .parameter_wait_seconds = cache.fill_wait_seconds};
+}
+
 const at::Tensor& Engine::tensor(const std::string& name) const {
   for (const auto& [known, slot] : parameters_)
     if (known == name) return slot.tensor;
@@ -229,7 +239,9 @@ void Engine::backward(const at::Tensor& loss, double weight) {
     throw Error(ExitCode::kError, "backward was called while states are set aside in a file", {},
                 "call reload_states() first");
   if (!std::exchange(started_, true)) {
+    const int64_t begin = comm::monotonic_ns();
     optimizer_->finish();  // it reads the gradients that are about to change
+    update_wait_seconds_ += 1e-9 * static_cast<double>(comm::monotonic_ns() - begin);
     follow_trainable();
     choose_gradient_scale(weight);
   }
@@ -252,7 +264,8 @@ void Engine::backward(const at::Tensor& loss, double weight) {
   reducer_->finish_micro_batch();
   reduced_ = last;
   reduce_seconds_ += 1e-9 * static_cast<double>(comm::monotonic_ns() - reduce_start);
-  cache_->begin_pass("train");
+  // At the boundary the update comes first: what were fetched ahead now would be fetched in vain.
+  if (!reduced_) cache_->begin_pass("train");
 }
 
 StepResult Engine::step() {
@@ -264,6 +277,7 @@ StepResult Engine::step() {
                 "call backward() first: there is no gradient to update with");
   if (!reduced_) reducer_->reduce_rest();
   const auto outcome = in_parts_ ? optimizer_->end() : optimizer_->step(*reducer_, sum_up());
+  cache_->begin_pass("train");
   reducer_->clear();
   micro_ = 0;
   started_ = reduced_ = in_parts_ = false;

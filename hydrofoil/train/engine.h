@@ -128,6 +128,14 @@ struct StepResult {
   int64_t step = 0;           // updates tried so far, this one included
 };
 
+// Since the engine was made, of this rank.
+struct FileCounters {
+  io::IoCounters optimizer, gradients, parameters;
+  // That the engine's caller stood still: for an update under way, for gradients on their way to
+  // files, for parameters on their way in.
+  double update_wait_seconds = 0, gradient_wait_seconds = 0, parameter_wait_seconds = 0;
+};
+
 class Engine {
  public:
   // Parameters that do not exist yet: tensor() gives each one, without memory; values start as
@@ -194,6 +202,8 @@ class Engine {
   memory::ParameterCache& cache();
   memory::Ledger& ledger() { return ledger_; }
   zero::ShardedOptimizer& optimizer();
+  // Of state in files. Does not wait: an update may be under way.
+  FileCounters file_counters() const;
   optim::LossScaler& loss_scaler() { return scaler_; }
   int64_t steps() const { return steps_; }
   void set_steps(int64_t steps) { steps_ = steps; }                       // a checkpoint was loaded
@@ -238,6 +248,7 @@ class Engine {
   double loss_sum_ = 0, weight_sum_ = 0, reduce_seconds_ = 0;  // of this rank
   std::array<double, 2> sums_{};                     // loss and weight of all ranks, once a step
   std::vector<optim::Hyperparameters> step_groups_;  // of that step
+  double update_wait_seconds_ = 0;                   // in all
   double gradient_scale_ = 1;  // of this step's backward passes, beside the loss scale
 };
 

@@ -5,15 +5,18 @@
 
 #include "hydrofoil/comm/meter.h"
 #include "hydrofoil/memory/ledger.h"
+#include "hydrofoil/plan/file_plan.h"
 #include "hydrofoil/plan/from_config.h"
 #include "hydrofoil/plan/memory_plan.h"
 #include "hydrofoil/plan/model.h"
+#include "hydrofoil/plan/time_plan.h"
 #include "hydrofoil/plan/wire_plan.h"
 
 namespace hydrofoil::train {
 
 monitor::RunFigures forecast(const config::RunConfig& run, const spec::ModelSpec& spec,
-                             const config::BatchSizes& batch, const EngineOptions& options) {
+                             const config::BatchSizes& batch, const EngineOptions& options,
+                             const plan::Machine& machine) {
   const auto model = plan::model_of(spec, run.largest_unit());
   auto shape = plan::shape_of(run, batch, spec);
   shape.resident_bytes = options.resident_bytes;
@@ -23,9 +26,14 @@ monitor::RunFigures forecast(const config::RunConfig& run, const spec::ModelSpec
                             {"optimizer", memory.optimizer}};
   if (memory.activation_buffers > 0) bytes.emplace_back("activations", memory.activation_buffers);
   bytes.emplace_back("peak", memory.state());
-  return {.memory_bytes = std::move(bytes),
-          .wire_bytes = plan::plan_wire(model, shape).by_operation(),
-          .step_seconds = {}};
+  return {
+      .memory_bytes = std::move(bytes),
+      .wire_bytes = plan::plan_wire(model, shape).by_operation(),
+      .file_bytes = plan::plan_files(model, shape).by_operation(),
+      .step_seconds = machine.flops_per_second > 0
+                          ? std::optional(plan::plan_time(model, shape, machine).total_seconds())
+                          : std::nullopt,
+      .bytes_written = plan::bytes_written(model, shape)};
 }
 
 monitor::NamedBytes wire_bytes(const comm::MeterSnapshot& used) {

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "hydrofoil/core/align.h"
+#include "hydrofoil/plan/from_config.h"
 
 namespace hydrofoil::train {
 namespace {
@@ -60,23 +61,26 @@ optim::ScheduleConfig schedule_of(const config::SchedulerConfig& c, int64_t run_
   return optim::ConstantLr{};
 }
 
-memory::FileTierOptions files_in(const std::string& folder, const config::AioConfig& aio) {
-  const size_t block = round_up(static_cast<size_t>(aio.block_size), io::kDirectAlign);
+memory::FileTierOptions files_in(const config::RunConfig& run, const std::string& folder) {
+  const auto& aio = run.deepspeed.aio;
   return {.folder = folder,
-          .io = {.block_bytes = block, .queue_depth = static_cast<int>(aio.queue_depth)}};
+          .io = {.block_bytes = round_up(static_cast<size_t>(aio.block_size), io::kDirectAlign),
+                 .queue_depth = static_cast<int>(aio.queue_depth),
+                 .threads = static_cast<int>(aio.threads)},
+          .chunk_elements = plan::piece_elements(run)};
 }
 
-std::optional<memory::FileTierOptions> files_of(const config::OffloadConfig& offload,
-                                                const config::AioConfig& aio) {
+std::optional<memory::FileTierOptions> files_of(const config::RunConfig& run,
+                                                const config::OffloadConfig& offload) {
   if (offload.device != config::Device::kNvme) return {};
-  auto files = files_in(offload.nvme_path, aio);
+  auto files = files_in(run, offload.nvme_path);
   files.buffers = static_cast<size_t>(offload.buffer_count);
   return files;
 }
 
-std::optional<zero::StateFiles> state_files_of(const config::DeepSpeedConfig& ds) {
-  const auto& offload = ds.zero.offload_optimizer;
-  auto tier = files_of(offload, ds.aio);
+std::optional<zero::StateFiles> state_files_of(const config::RunConfig& run) {
+  const auto& offload = run.deepspeed.zero.offload_optimizer;
+  auto tier = files_of(run, offload);
   if (!tier) return {};
   return zero::StateFiles{.tier = *std::move(tier), .share = offload.ratio};
 }
@@ -85,7 +89,7 @@ std::optional<zero::StateFiles> state_files_of(const config::DeepSpeedConfig& ds
 
 std::optional<memory::FileTierOptions> activation_files(const config::RunConfig& run) {
   if (!run.activations_in_files()) return {};
-  return files_in(run.activation_path, run.deepspeed.aio);
+  return files_in(run, run.activation_path);
 }
 
 models::ProgramOptions program_options(const config::RunConfig& run) {
@@ -123,8 +127,8 @@ EngineOptions engine_options(const config::RunConfig& run, const config::BatchSi
           .master = ds.keeps_master(),
           .rounding_seed = run.stochastic_rounding ? std::optional(static_cast<uint64_t>(run.seed))
                                                    : std::nullopt,
-          .state_files = state_files_of(ds),
-          .parameter_files = files_of(ds.zero.offload_param, ds.aio),
+          .state_files = state_files_of(run),
+          .parameter_files = files_of(run, ds.zero.offload_param),
           .update_in_backward = run.updates_in_backward(),
           .average_decay = run.average_decay,
           .loss_scale = {.dynamic = dynamic,

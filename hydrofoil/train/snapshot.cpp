@@ -97,6 +97,7 @@ std::string state_json(Engine& engine, const Progress& progress) {
                                      {"attempts", progress.attempts},
                                      {"samples", progress.samples},
                                      {"seed", progress.seed},
+                                     {"bytes_written", progress.bytes_written},
                                      {"optimizer", engine.optimizer().rule().name},
                                      {"updates_unlike_step", updates},
                                      {"loss_scaler",
@@ -193,7 +194,8 @@ Progress restore(Engine& engine, const checkpoint::Reader& reader) {
   const Progress progress{.step = state.at("step"),
                           .attempts = state.at("attempts"),
                           .samples = state.at("samples"),
-                          .seed = state.at("seed")};
+                          .seed = state.at("seed"),
+                          .bytes_written = state.value("bytes_written", uint64_t{0})};
   const std::string made_with = state.at("optimizer"), rule(engine.optimizer().rule().name);
   if (made_with != rule)
     throw Error(

@@ -21,6 +21,7 @@ struct Progress {
       0;                // optimizer steps tried: the data follows these, also past a skipped update
   int64_t samples = 0;  // sequences consumed, over all ranks
   uint64_t seed = 0;
+  uint64_t bytes_written = 0;  // to disks, by all ranks
 };
 
 // The parameters ("model.safetensors", HF names, in the type they rest in), optimizer states and

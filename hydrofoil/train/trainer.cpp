@@ -8,8 +8,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <fstream>
-#include <map>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -21,13 +19,9 @@
 #include "hydrofoil/checkpoint/verify.h"
 #include "hydrofoil/comm/flight_recorder.h"
 #include "hydrofoil/comm/meter.h"
-#include "hydrofoil/core/host.h"
 #include "hydrofoil/core/log.h"
-#include "hydrofoil/core/parallel.h"
 #include "hydrofoil/io/file.h"
-#include "hydrofoil/monitor/format.h"
 #include "hydrofoil/plan/from_config.h"
-#include "hydrofoil/plan/memory_plan.h"
 #include "hydrofoil/plan/model.h"
 #include "hydrofoil/train/agreement.h"
 #include "hydrofoil/train/evaluate.h"
@@ -37,6 +31,7 @@
 #include "hydrofoil/train/options.h"
 #include "hydrofoil/train/reporters.h"
 #include "hydrofoil/train/source.h"
+#include "hydrofoil/train/threads.h"
 
 namespace hydrofoil::train {
 namespace {
@@ -65,21 +60,6 @@ void make_output(const fs::path& output) {
                 "choose another output, or check its rights and whether it is mounted read-only");
 }
 
-// How many ranks share the cores of this host.
-int64_t local_ranks(const comm::Communicator& group) {
-  std::string host;
-  std::ifstream("/proc/sys/kernel/random/boot_id") >> host;
-  const auto hosts = group.all_gather_text(host, {comm::Purpose::kControl, "hosts"});
-  return std::count(hosts.begin(), hosts.end(), host);
-}
-
-void use_threads(const comm::Communicator& group, int64_t configured) {
-  const auto threads =
-      configured > 0 ? configured : std::max<int64_t>(1, host::usable_cores() / local_ranks(group));
-  at::set_num_threads(static_cast<int>(threads));
-  set_compute_threads(static_cast<int>(threads));
-}
-
 // glibc keeps what large tensors leave for the next of their kind: fast, and up to some hundred MiB
 // that nobody else can have.
 void return_freed_memory() {
@@ -105,8 +85,10 @@ Trainer::Trainer(comm::Communicator group, config::RunConfig run, TrainerOptions
       batch_(config::resolve_batch(run_.deepspeed, group_.size())) {
   comm::require_same(group_, "the resolved configuration", config::resolved_json(run_));
   use_threads(group_, run_.threads);
+  ranks_on_host_ = local_ranks(group_);
   if (run_.deepspeed.zero.offload_param.device == config::Device::kNvme) return_freed_memory();
   watch_comm(group_, run_.deepspeed.comms_logger);
+  if (!run_.rates.empty()) rates_ = plan::rates_from_json(io::read_text(run_.rates), run_.rates);
   open_output();
   spec_ = load_spec();
   plan::check_positions(run_, spec_);
@@ -117,6 +99,7 @@ Trainer::Trainer(comm::Communicator group, config::RunConfig run, TrainerOptions
   if (auto files = activation_files(run_))
     activations_ = std::make_unique<ActivationFiles>(*std::move(files), model_.engine->ledger());
   load_state();
+  files_ = std::make_unique<FileMeter>(*model_.engine);
   if (run_.save_every > 0 && run_.save_buffer() > 0)
     saver_ = std::make_unique<checkpoint::Saver>(group_, save_options(),
                                                  static_cast<size_t>(run_.save_buffer()));
@@ -168,34 +151,6 @@ spec::ModelSpec Trainer::load_spec() {
   return run_.model.classes > 0 ? spec::with_classes(std::move(spec), run_.model.classes) : spec;
 }
 
-// What all ranks keep in files must fit on the disk before anything is trained.
-void Trainer::require_disk() const {
-  const auto& zero = run_.deepspeed.zero;
-  const auto memory = plan::plan_memory(plan::model_of(spec_, run_.largest_unit()),
-                                        plan::shape_of(run_, batch_, spec_));
-  std::map<std::string, uint64_t> needed;  // by folder
-  for (const auto& [offload, bytes] :
-       {std::pair(&zero.offload_optimizer, memory.optimizer_files + memory.gradient_files),
-        {&zero.offload_param, memory.parameter_files}})
-    if (offload->device == config::Device::kNvme)
-      needed[offload->nvme_path] += bytes * static_cast<uint64_t>(group_.size());
-  if (run_.activations_in_files())
-    needed[run_.activation_path] += memory.activation_files * static_cast<uint64_t>(group_.size());
-  for (const auto& [folder, bytes] : needed)
-    on_first_rank(group_, "the folder for offloaded state", [&, &path = folder, &size = bytes] {
-      const uint64_t free = io::free_space_bytes(path);
-      if (size > free)
-        throw Error(ExitCode::kDoesNotFit,
-                    monitor::human_bytes(size) + " are to lie there, " +
-                        monitor::human_bytes(free) + " are free",
-                    path,
-                    "free some space, choose another folder, or lower offload_optimizer.ratio");
-      if (const auto kind = io::not_a_local_disk(path); !kind.empty())
-        log::warn(path + " is no local disk (" + std::string(kind) +
-                  "): what lies there costs memory or a network");
-    });
-}
-
 // The default budget of stage 3 comes from the planner, which knows where a tied head needs the
 // embedding again: what `plan` says is what the run does.
 EngineOptions Trainer::planned_options() const {
@@ -218,6 +173,7 @@ void Trainer::load_state() {
       progress_ = restore(*model_.engine, reader);
     }
     last_checkpoint_ = resume_from_->string();
+    written_before_ = progress_.bytes_written;
     if (group_.rank() == 0)
       log::info("resumed from " + last_checkpoint_ + " at step " + std::to_string(progress_.step));
   } else if (source_) {
@@ -260,6 +216,7 @@ ExitCode Trainer::train() {
     record(result, seconds);
     observer_->end_step(seconds);
     stop = static_cast<Stop>(maximum(group_, static_cast<int64_t>(request.seen())));
+    if (stop == Stop::kNone && budget_is_spent()) break;
     if (run_.eval_every > 0 && progress_.step % run_.eval_every == 0 &&
         evaluated != progress_.step) {
       evaluate();
@@ -274,12 +231,14 @@ ExitCode Trainer::train() {
   }
   if (saver_) note_save([&] { return saver_->finish(); });
   if (stop != Stop::kNone) request.keep();
-  if (stop == Stop::kNone && evaluated != progress_.step) evaluate();
+  const bool ended = progress_.step >= run_.steps;
+  if (ended && stop == Stop::kNone && evaluated != progress_.step) evaluate();
   // An interrupt saves where checkpoints were asked for; SIGTERM always does, that is its point.
   if ((saved != progress_.step || save_failed_) &&
       (stop != Stop::kInterrupt || run_.save_every > 0))
     report_save(save_now());
   finish(last_checkpoint_);
+  if (!ended && stop == Stop::kNone) end_of_budget();
   return stop == Stop::kInterrupt   ? ExitCode::kInterrupted
          : stop == Stop::kTerminate ? ExitCode::kRetryLater
                                     : ExitCode::kOk;
@@ -308,6 +267,7 @@ StepResult Trainer::train_step() {
     backward_seconds += seconds_between(middle, end);
     update_seconds += seconds_between(end, Clock::now());
   }
+  count_written();
   phases_ = {{"forward", forward_seconds},
              {"backward", backward_seconds},
              {"backward_inner", backward_seconds - result.reduce_seconds},
@@ -349,12 +309,21 @@ void Trainer::record(const StepResult& result, double seconds) {
   record.mfu = observer_->mfu(seconds);
   record.phase_seconds = phases_;
   record.wire_bytes = wire_;
+  auto files = files_->end_step(seconds);
+  if (!files.bytes.empty()) {
+    uint64_t read = 0, written = 0;
+    for (const auto& [use, bytes] : files.bytes) (use.ends_with("_read") ? read : written) += bytes;
+    record.disk = disk_rate(read, written, seconds);
+    record.file_bytes = std::move(files.bytes);
+    record.file_wait_seconds = std::move(files.waited);
+  }
   record.memory_bytes = memory_bytes(model_.engine->ledger());
   reporters_.report(record);
 }
 
 void Trainer::evaluate() {
   const comm::Activity activity(group_.flight_ring(), "evaluation");
+  files_->pause();
   for (const auto& held : corpus_->eval) {
     const auto result = train::evaluate(model_, *held.samples, batch_.micro_batch_size);
     reporters_.report(monitor::EvalRecord{.step = progress_.step,
@@ -367,15 +336,26 @@ void Trainer::evaluate() {
 }
 
 void Trainer::finish(const std::string& checkpoint) {
+  auto files = files_->mean_step();
+  count_written();
   if (group_.rank() != 0) return;
   monitor::RunFigures measured{.memory_bytes = memory_bytes(model_.engine->ledger()),
-                               .wire_bytes = wire_};
+                               .wire_bytes = wire_,
+                               .file_bytes = std::move(files.bytes),
+                               .step_seconds = {},
+                               .bytes_written = progress_.bytes_written};
   if (steps_here_ > 0) measured.step_seconds = seconds_here_ / static_cast<double>(steps_here_);
-  reporters_.report(
-      monitor::EndRecord{.steps = progress_.step,
-                         .checkpoint = checkpoint,
-                         .predicted = forecast(run_, spec_, batch_, model_.engine->options()),
-                         .measured = std::move(measured)});
+  monitor::EndRecord end{
+      .steps = progress_.step,
+      .checkpoint = checkpoint,
+      .predicted = forecast(run_, spec_, batch_, model_.engine->options(), rates_.machine),
+      .measured = std::move(measured)};
+  if (files.step_seconds > 0 && !end.measured->file_bytes.empty()) {
+    end.disk = disk_rate(moved_bytes(files.counters, false), moved_bytes(files.counters, true),
+                         files.step_seconds);
+    end.advice = file_advice(files, *end.disk);
+  }
+  reporters_.report(end);
   if (run_.deepspeed.comms_logger.enabled)
     for (const auto& line : comm::timing_lines(group_.meter().timings().rows())) log::info(line);
 }

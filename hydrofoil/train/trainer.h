@@ -14,8 +14,10 @@
 #include "hydrofoil/config/run.h"
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/monitor/reporter.h"
+#include "hydrofoil/plan/rates.h"
 #include "hydrofoil/train/activation_files.h"
 #include "hydrofoil/train/corpus.h"
+#include "hydrofoil/train/file_meter.h"
 #include "hydrofoil/train/model.h"
 #include "hydrofoil/train/observer.h"
 #include "hydrofoil/train/snapshot.h"
@@ -48,8 +50,14 @@ class Trainer {
   void load_state();
   ExitCode train();
   StepResult train_step();
+  uint64_t planned_checkpoint() const;
+  void count_written();
+  bool budget_is_spent();
+  [[noreturn]] void end_of_budget() const;
   void require_finite(const StepResult& result) const;
   void record(const StepResult& result, double seconds);
+  monitor::DiskRate disk_rate(uint64_t read, uint64_t written, double seconds) const;
+  std::string file_advice(const FileMeter::Mean& files, const monitor::DiskRate& disk) const;
   void evaluate();
   checkpoint::SaveOptions save_options() const;
   checkpoint::Snapshot state_to_save();
@@ -74,6 +82,10 @@ class Trainer {
   Model model_;
   std::unique_ptr<ActivationFiles> activations_;  // null: inputs of layers stay in memory
   Progress progress_;
+  int64_t ranks_on_host_ = 1;
+  plan::Rates rates_;  // of this machine, where the run names them
+  std::unique_ptr<FileMeter> files_;
+  uint64_t written_before_ = 0;  // to disks: before this start, and as checkpoints since
   std::unique_ptr<Observer> observer_;
   monitor::Reporters reporters_;
   monitor::NamedBytes wire_;      // of the last step

@@ -23,7 +23,11 @@ checkpoint::SaveOptions Trainer::save_options() const {
 }
 
 checkpoint::Snapshot Trainer::state_to_save() {
-  return snapshot(*model_.engine, progress_,
+  model_.engine->optimizer();
+  count_written();
+  Progress with_this = progress_;
+  with_this.bytes_written += planned_checkpoint();
+  return snapshot(*model_.engine, with_this,
                   {{"run.json", config::resolved_json(run_)},
                    {"config.json", spec::hf_config(spec_)},
                    {"tokenizer.json", io::read_text(corpus_->tokenizer_file)}});
@@ -61,6 +65,8 @@ void Trainer::note_save(const std::function<std::optional<checkpoint::Saved>()>&
 
 void Trainer::report_save(const checkpoint::Saved& saved) {
   last_checkpoint_ = saved.folder.string();
+  written_before_ += planned_checkpoint();
+  count_written();
   reporters_.report(monitor::SavedRecord{.step = saved.step,
                                          .checkpoint = last_checkpoint_,
                                          .seconds = saved.seconds,

@@ -360,8 +360,10 @@ bool GradientReducer::await_kept() {
   if (!keeping_.valid()) return false;
   const comm::Activity wait(cache_.group().flight_ring(),
                             "write gradients of " + cache_.name(kept_));
+  const int64_t begin = comm::monotonic_ns();
   keeping_.get();
   keeping_ = {};
+  file_wait_seconds_ += 1e-9 * static_cast<double>(comm::monotonic_ns() - begin);
   release(units_[kept_]);
   if (kept_last_) deliver(kept_);
   return true;

@@ -99,6 +99,9 @@ class GradientReducer {
   void clear();
   // Between steps: buffers and slices in memory, kept for the next gradients otherwise, go.
   void let_go();
+  io::IoCounters io_counters() const { return tier_ ? tier_->counters() : io::IoCounters{}; }
+  // That backward waited for gradients on their way to files.
+  double file_wait_seconds() const { return file_wait_seconds_; }
 
  private:
   struct Slot {
@@ -166,6 +169,7 @@ class GradientReducer {
   std::shared_future<void> keeping_;  // a unit on its way there; or why one did not get there
   memory::UnitId kept_ = 0;           // which
   bool kept_last_ = true;             // InFlight::last
+  double file_wait_seconds_ = 0;
   std::vector<Unit> units_;
   std::vector<std::pair<size_t, comm::SharedBytes>> idle_;  // whole-unit buffers by size in bytes
   std::deque<InFlight> in_flight_;

@@ -88,6 +88,27 @@ TEST_F(Plan, WhatDoesNotFitEndsWithCode4AndTheChangeThatWould) {
   EXPECT_EQ(json::parse(hydrofoil(again).out)["fits"], true);
 }
 
+TEST_F(Plan, SaysWhatDisksMustHold) {
+  const std::string files = "plan " + path("run.json") + " --ranks 2 --set output=" + path("out") +
+                            " --set deepspeed.zero_optimization.offload_optimizer.device=nvme"
+                            " --set deepspeed.zero_optimization.offload_optimizer.nvme_path=" +
+                            folder_.string();
+  const Result people = hydrofoil(files);
+  EXPECT_EQ(people.code, 0);
+  EXPECT_THAT(people.out, HasSubstr("files of a rank"));
+  EXPECT_THAT(people.out, HasSubstr(folder_.string() + ", " + path("out")));
+  const json report = json::parse(hydrofoil(files + " --json").out);
+  EXPECT_EQ(report["disks"].size(), 1u);
+  EXPECT_EQ(report["disks"][0]["fits"], true);
+  EXPECT_GT(report["disks"][0]["needed_bytes"], 2 * report["file_bytes"].get<int64_t>());
+  EXPECT_EQ(report["file_step_bytes"]["gradients_written"],
+            report["file_step_bytes"]["gradients_read"]);
+  const Result worn = hydrofoil(files + " --set max_bytes_written=1000 2>&1 >/dev/null");
+  EXPECT_EQ(worn.code, 4);
+  EXPECT_THAT(worn.out, HasSubstr("max_bytes_written: the run would write"));
+  EXPECT_EQ(hydrofoil(files + "/none 2>/dev/null").code, 1);
+}
+
 TEST_F(Plan, RefusesWhatCouldNotRun) {
   EXPECT_EQ(hydrofoil("plan 2>/dev/null").code, 2);
   EXPECT_EQ(hydrofoil("plan " + path("run.json") + " --model x 2>/dev/null").code, 2);

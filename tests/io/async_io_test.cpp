@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "hydrofoil/core/random.h"
+#include "hydrofoil/io/bench.h"
 #include "tests/io/scratch.h"
 
 namespace hydrofoil::io {
@@ -153,6 +154,40 @@ TEST(AsyncIo, RefusesOptionsThatMakeNoSense) {
   EXPECT_THROW(AsyncIo({.block_bytes = 0}), std::logic_error);
   EXPECT_THROW(AsyncIo({.block_bytes = 5000}), std::logic_error);
   EXPECT_THROW(AsyncIo({.queue_depth = 0}), std::logic_error);
+}
+
+TEST(AsyncIo, SeveralThreadsMoveTheSameBytes) {
+  const Scratch scratch;
+  for (const bool uring : {true, false}) {
+    const File file = File::scratch(scratch.path());
+    const Bytes data(41 * kDirectAlign, 5);
+    Bytes back(41 * kDirectAlign);
+    file.reserve(data.span().size());
+    AsyncIo io({.block_bytes = kDirectAlign, .queue_depth = 2, .threads = 3, .uring = uring});
+    io.write(file, 0, data.span()).wait();
+    io.read(file, 0, back.span()).wait();
+    EXPECT_EQ(back, data);
+  }
+}
+
+TEST(Bench, TunesOneKnobAfterTheOtherAndLeavesNothing) {
+  const Scratch scratch;
+  const auto result =
+      tune({.folder = scratch.path(), .file_bytes = uint64_t{16} << 20, .seconds_per_case = 0.005});
+  EXPECT_EQ(result.cases.size(), 9u);
+  for (const auto& measured : result.cases) {
+    EXPECT_GT(measured.read_gb_per_s, 0);
+    EXPECT_GT(measured.write_gb_per_s, 0);
+  }
+  EXPECT_TRUE(std::filesystem::is_empty(scratch.path()));
+  BenchResult close;
+  for (const double rate : {1.0, 1.04, 1.1})
+    close.cases.push_back({.queue_depth = static_cast<int>(close.cases.size()),
+                           .write_gb_per_s = rate,
+                           .read_gb_per_s = rate});
+  EXPECT_EQ(close.best(kTuneMargin).queue_depth, 2);
+  EXPECT_EQ(close.best(1.2).queue_depth, 0);
+  EXPECT_EQ(close.best().queue_depth, 2);
 }
 
 TEST(ScratchFile, NamesTheFolderThatIsMissing) {

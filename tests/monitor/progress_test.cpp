@@ -107,15 +107,44 @@ TEST(Progress, TheTimeLeftFollowsTheRecentSteps) {
 TEST(Progress, TheEndComparesWithThePlan) {
   Screen screen;
   auto progress = screen.progress(false);
-  progress.report(EndRecord{
-      .steps = 40,
-      .checkpoint = "runs/a/40",
-      .predicted = RunFigures{{{"parameters", 4096}, {"peak", 8192}}, {{"all_gather", 1024}}, 0.5},
-      .measured = RunFigures{{{"peak", 9216}}, {{"all_gather", 1024}}, 0.25}});
+  progress.report(
+      EndRecord{.steps = 40,
+                .checkpoint = "runs/a/40",
+                .predicted = RunFigures{.memory_bytes = {{"parameters", 4096}, {"peak", 8192}},
+                                        .wire_bytes = {{"all_gather", 1024}},
+                                        .step_seconds = 0.5},
+                .measured = RunFigures{.memory_bytes = {{"peak", 9216}},
+                                       .wire_bytes = {{"all_gather", 1024}},
+                                       .step_seconds = 0.25}});
   EXPECT_EQ(screen.text,
             "done: 40 steps, saved in runs/a/40\n"
             "memory 9.00 KiB (plan 8.00 KiB), on the wire 1.00 KiB a step (plan 1.00 KiB), "
             "0.25 s a step (plan 0.50 s)\n");
+}
+
+TEST(Progress, SaysWhatTheDiskMovesAndWhatWouldHelp) {
+  Screen screen;
+  auto progress = screen.progress(false);
+  progress.report(StepRecord{.step = 1,
+                             .steps = 1,
+                             .loss = 2,
+                             .tokens_per_second = 10,
+                             .step_seconds = 10,
+                             .disk = DiskRate{1.1e9, 1.9e9},
+                             .file_wait_seconds = {{"update", 2}, {"parameters", 0.3}}});
+  progress.report(EndRecord{
+      .steps = 1,
+      .predicted = RunFigures{.file_bytes = {{"optimizer_read", 2048}}, .bytes_written = 1024},
+      .measured = RunFigures{.file_bytes = {{"optimizer_read", 1024}}, .bytes_written = 512},
+      .disk = DiskRate{1.2e9, 0},
+      .advice = "compute-bound"});
+  EXPECT_EQ(
+      screen.text,
+      "step 1/1  loss 2.0000  10 tokens/s  disk 1.10 of 1.90 GB/s, waits 23 %\n"
+      "done: 1 steps\n"
+      "memory 0 B (plan 0 B), on the wire 0 B a step (plan 0 B), from and to files 1.00 KiB a "
+      "step (plan 2.00 KiB), written to disks 512 B in all (plan 1.00 KiB)\n"
+      "disk 1.20 GB/s; compute-bound\n");
 }
 
 }  // namespace

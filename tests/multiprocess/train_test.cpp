@@ -271,6 +271,14 @@ TEST_F(Train, WhatLiesInFilesChangesNothingAndLeavesNothing) {
       for (const char* category : {"gradients", "optimizer"})
         EXPECT_EQ(bytes("measured", category), bytes("predicted", category))
             << category << ", stage " << stage << ", ranks " << ranks;
+      for (const auto& [use, planned] : end["predicted"]["file_bytes"].items()) {
+        const Json& moved = end["measured"]["file_bytes"][use];
+        if (use == "parameters_read")  // what is read ahead may have to be read once more
+          EXPECT_NEAR(moved.get<double>(), planned.get<double>(), 0.25 * planned.get<double>());
+        else
+          EXPECT_EQ(moved, planned) << use << ", stage " << stage;
+      }
+      EXPECT_EQ(end["measured"]["bytes_written"], end["predicted"]["bytes_written"]) << stage;
       // Units that come in ahead, and a checkpoint that reads beside them, may leave room unused.
       EXPECT_LE(bytes("measured", "parameters"), bytes("predicted", "parameters")) << stage;
       EXPECT_GE(bytes("measured", "parameters"), bytes("predicted", "parameters") * 8 / 10)
@@ -286,6 +294,80 @@ TEST_F(Train, WhatLiesInFilesChangesNothingAndLeavesNothing) {
   const Ended memory = hydrofoil({"train", run_file(offload(3, "/dev/shm")), "--ranks", "2"});
   EXPECT_EQ(memory.code, 0) << memory.err;
   EXPECT_THAT(memory.err, HasSubstr("/dev/shm is no local disk (tmpfs)"));
+}
+
+// A disk that wears out: the plan is held to what may be written, and so is the run.
+TEST_F(Train, WritesNoMoreToDisksThanItMay) {
+  // Steps whose gradients overflow write them and count for nothing: more than was planned.
+  Json change{
+      {"deepspeed",
+       {{"fp16", {{"enabled", true}, {"initial_scale_power", 40}}},
+        {"zero_optimization",
+         {{"stage", 2},
+          {"offload_optimizer", {{"device", "nvme"}, {"nvme_path", scratch_.path().string()}}}}}}}};
+  const Ended planned = hydrofoil({"plan", run_file(change), "--ranks", "2", "--json"});
+  ASSERT_EQ(planned.code, 0) << planned.err;
+  const auto bytes = Json::parse(planned.out)["bytes_written"].get<int64_t>();
+  change["max_bytes_written"] = bytes - 1;
+  const Ended refused = hydrofoil({"train", run_file(change), "--ranks", "2"});
+  EXPECT_EQ(refused.code, 4);
+  EXPECT_THAT(refused.err, HasSubstr("max_bytes_written: the run would write"));
+
+  fs::remove_all(output());
+  change["max_bytes_written"] = bytes;
+  const Ended stopped = hydrofoil({"train", run_file(change), "--ranks", "2", "--json"});
+  EXPECT_EQ(stopped.code, 4) << stopped.err;
+  EXPECT_THAT(stopped.err, HasSubstr("max_bytes_written: stopped at step"));
+  Json end;
+  for (const auto& event : events(stopped.out))
+    if (event["event"] == "end") end = event;
+  EXPECT_LT(end["steps"], 12);
+  EXPECT_LE(end["measured"]["bytes_written"].get<int64_t>(), bytes);
+  EXPECT_TRUE(checkpoint::verify(end["checkpoint"].get<std::string>()).empty());
+
+  change["max_bytes_written"] = 10 * bytes;
+  const Ended resumed =
+      hydrofoil({"train", run_file(change), "--ranks", "2", "--json", "--resume", "auto"});
+  EXPECT_EQ(resumed.code, 0) << resumed.err;
+  EXPECT_GT(events(resumed.out).back()["measured"]["bytes_written"].get<int64_t>(), bytes);
+}
+
+// What the machine reaches, measured as the run will use it; plans and runs then speak of it.
+TEST_F(Train, TunesWhatPlansAndRunsThenUse) {
+  const fs::path swap = fs::path(scratch_.path()) / "swap", rates = scratch_.path() / "rates.json";
+  fs::create_directories(swap);
+  const Json files{{"device", "nvme"}, {"nvme_path", swap.string()}};
+  Json change{{"deepspeed",
+               {{"zero_optimization",
+                 {{"stage", 3}, {"offload_optimizer", files}, {"offload_param", files}}}}}};
+  const Ended tuned = hydrofoil(
+      {"plan", run_file(change), "--ranks", "2", "--tune", "--json", "--write", rates.string()});
+  ASSERT_EQ(tuned.code, 0) << tuned.err;
+  EXPECT_TRUE(fs::is_empty(swap));
+  const Json all = Json::parse(tuned.out);
+  EXPECT_EQ(all["rates"], Json::parse(io::read_text(rates)));
+  for (const char* rate : {"flops", "memory_bytes", "wire_bytes", "gather_bytes", "file_read_bytes",
+                           "file_write_bytes", "file_both_bytes"})
+    EXPECT_GT(all["rates"][rate + std::string("_per_second")], 0) << rate;
+  EXPECT_GT(all["plan"]["seconds"]["total"], 0);
+
+  // What is to be pasted is a configuration.
+  change["deepspeed"]["aio"] = all["rates"]["aio"];
+  change["file_piece_elements"] = all["rates"]["file_piece_elements"];
+  change["rates"] = rates.string();
+  const Ended planned = hydrofoil({"plan", run_file(change), "--ranks", "2", "--json"});
+  ASSERT_EQ(planned.code, 0) << planned.err;
+  EXPECT_EQ(Json::parse(planned.out)["seconds"], all["plan"]["seconds"]);
+  const Ended run = hydrofoil({"train", run_file(change), "--ranks", "2", "--json"});
+  ASSERT_EQ(run.code, 0) << run.err;
+  const Json end = events(run.out).back(), step = events(run.out)[5];
+  EXPECT_GT(end["predicted"]["step_seconds"], 0);
+  EXPECT_GT(end["disk"]["bytes_per_second"], 0);
+  EXPECT_GT(end["disk"]["possible_bytes_per_second"], 0);
+  EXPECT_FALSE(end["advice"].get<std::string>().empty());
+  EXPECT_GT(step["disk"]["possible_bytes_per_second"], 0);
+  EXPECT_TRUE(step["file_wait_seconds"].contains("update"));
+  EXPECT_THAT(run.err, HasSubstr("GB/s"));
 }
 
 TEST_F(Train, BadInputIsNamedWithTheDocumentedCode) {

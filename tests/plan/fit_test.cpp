@@ -27,19 +27,19 @@ TEST(Fit, LooksAtMemoryAndTheControlGroup) {
   const Model model = model_of(gpt2_small());
   const RunShape run{.ranks = 2, .stage = 1};
   const uint64_t needed = 2 * peak(model, run);
-  EXPECT_TRUE(fit(model, run, with(needed), 2).fits());
-  EXPECT_FALSE(fit(model, run, with(needed - 1), 2).fits());
+  EXPECT_TRUE(fit(model, run, {with(needed), 2}).fits());
+  EXPECT_FALSE(fit(model, run, {with(needed - 1), 2}).fits());
   auto memory = with(4 * needed);
   memory.cgroup_limit_bytes = needed + 10;
   memory.cgroup_used_bytes = 10;
-  EXPECT_TRUE(fit(model, run, memory, 2).fits());
+  EXPECT_TRUE(fit(model, run, {memory, 2}).fits());
   memory.cgroup_used_bytes = 11;
-  EXPECT_FALSE(fit(model, run, memory, 2).fits());
-  EXPECT_TRUE(fit(model, run, with(needed / 2), 1).fits());  // the other rank is elsewhere
+  EXPECT_FALSE(fit(model, run, {memory, 2}).fits());
+  EXPECT_TRUE(fit(model, run, {with(needed / 2), 1}).fits());  // the other rank is elsewhere
 }
 
 TEST(Fit, NothingIsProposedForWhatFits) {
-  EXPECT_FALSE(fit(model_of(gpt2_small()), {}, with(uint64_t{1} << 40), 1).change.has_value());
+  EXPECT_FALSE(fit(model_of(gpt2_small()), {}, {with(uint64_t{1} << 40), 1}).change.has_value());
 }
 
 TEST(Fit, RecomputeIsTheFirstProposal) {
@@ -47,7 +47,7 @@ TEST(Fit, RecomputeIsTheFirstProposal) {
   const RunShape run{.ranks = 2, .stage = 0, .micro_batch = 8, .sequence_length = 1024};
   RunShape cheaper = run;
   cheaper.recompute = true;
-  const auto result = fit(model, run, with(2 * peak(model, cheaper)), 2);
+  const auto result = fit(model, run, {with(2 * peak(model, cheaper)), 2});
   ASSERT_TRUE(result.change);
   EXPECT_THAT(result.change->settings, ElementsAre("recompute=true"));
   EXPECT_EQ(result.change->needed_bytes, 2 * peak(model, cheaper));
@@ -59,7 +59,7 @@ TEST(Fit, TheLowestStageThatFitsIsProposed) {
   for (int stage = 1; stage <= 3; ++stage) {
     RunShape cheaper = run;
     cheaper.stage = stage;
-    const auto result = fit(model, run, with(4 * peak(model, cheaper)), 4);
+    const auto result = fit(model, run, {with(4 * peak(model, cheaper)), 4});
     ASSERT_TRUE(result.change);
     EXPECT_THAT(result.change->settings,
                 ElementsAre("deepspeed.zero_optimization.stage=" + std::to_string(stage)));
@@ -77,7 +77,7 @@ TEST(Fit, ASmallerMicroBatchKeepsTheBatch) {
   RunShape cheaper = run;
   cheaper.micro_batch = 4;
   cheaper.accumulation = 6;
-  const auto result = fit(model, run, with(peak(model, cheaper)), 1);
+  const auto result = fit(model, run, {with(peak(model, cheaper)), 1});
   ASSERT_TRUE(result.change);
   EXPECT_THAT(result.change->settings, ElementsAre("deepspeed.train_micro_batch_size_per_gpu=4",
                                                    "deepspeed.gradient_accumulation_steps=6"));
@@ -91,7 +91,7 @@ TEST(Fit, ChangesAreCombinedWhenOneIsNotEnough) {
   least.stage = 3;
   least.micro_batch = 1;
   least.accumulation = 4;
-  const auto result = fit(model, run, with(2 * peak(model, least)), 2);
+  const auto result = fit(model, run, {with(2 * peak(model, least)), 2});
   ASSERT_TRUE(result.change);
   EXPECT_THAT(result.change->settings,
               ElementsAre("recompute=true", "deepspeed.zero_optimization.stage=3",
@@ -104,12 +104,12 @@ TEST(Fit, MoreHostsAreTheLastResort) {
   const RunShape run{.ranks = 2, .stage = 3, .recompute = true};
   RunShape more = run;
   more.ranks = 8;
-  const auto result = fit(model, run, with(2 * peak(model, more)), 2);
+  const auto result = fit(model, run, {with(2 * peak(model, more)), 2});
   ASSERT_TRUE(result.change);
   EXPECT_EQ(result.change->ranks, 8);
   EXPECT_TRUE(result.change->more_hosts);
   EXPECT_THAT(result.change->settings, IsEmpty());
-  EXPECT_FALSE(fit(model, run, with(1 << 20), 2).change.has_value());
+  EXPECT_FALSE(fit(model, run, {with(1 << 20), 2}).change.has_value());
 }
 
 }  // namespace

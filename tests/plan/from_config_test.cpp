@@ -25,22 +25,22 @@ TEST(FromConfig, TakesOverWhatARunConsistsOf) {
   EXPECT_EQ(shape.accumulation, 2);
   EXPECT_EQ(shape.sequence_length, 33);
   EXPECT_TRUE(shape.recompute);
-  EXPECT_EQ(shape.optimizer_bytes, 8u);  // AdamW
+  EXPECT_EQ(shape.optimizer_bytes(), 8u);  // AdamW
   EXPECT_FALSE(shape.resident_bytes);
 
   run.resident_parameter_bytes = 1000003;
   run.deepspeed.optimizer.type = config::OptimizerType::kSgd;
   shape = shape_of(run, batch, gpt2_small());
   EXPECT_EQ(shape.resident_bytes, 1000003u);
-  EXPECT_EQ(shape.optimizer_bytes, 0u);
+  EXPECT_EQ(shape.optimizer_bytes(), 0u);
 
   run.deepspeed.optimizer.momentum = 0.9;
-  EXPECT_EQ(shape_of(run, batch, gpt2_small()).optimizer_bytes, 4u);
+  EXPECT_EQ(shape_of(run, batch, gpt2_small()).optimizer_bytes(), 4u);
   for (const auto& [type, bytes] : {std::pair(config::OptimizerType::kLion, 4u),
                                     {config::OptimizerType::kAdagrad, 4u},
                                     {config::OptimizerType::kLamb, 8u}}) {
     run.deepspeed.optimizer.type = type;
-    EXPECT_EQ(shape_of(run, batch, gpt2_small()).optimizer_bytes, bytes);
+    EXPECT_EQ(shape_of(run, batch, gpt2_small()).optimizer_bytes(), bytes);
   }
 }
 
@@ -50,7 +50,7 @@ TEST(FromConfig, CountsTheTypesOfGradientsAndStates) {
   const auto bytes = [&] {
     const RunShape shape = shape_of(run, batch, gpt2_small());
     return std::array{shape.parameter_bytes, shape.gradient_bytes, shape.gradient_wire_bytes,
-                      shape.optimizer_bytes};
+                      shape.optimizer_bytes()};
   };
   auto& ds = run.deepspeed;
   ds.bf16.enabled = true;

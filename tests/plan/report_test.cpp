@@ -42,7 +42,7 @@ TEST(DeepSpeedView, IsItsTableAndItsEstimators) {
 TEST(Report, JsonHoldsThePlan) {
   const Model model = model_of(gpt2_small());
   const RunShape run{.ranks = 2, .stage = 3, .micro_batch = 4, .accumulation = 2};
-  const auto report = make_report(model, run, {.flops_per_second = 1e11}, with(kPlenty), 2);
+  const auto report = make_report(model, run, {.flops_per_second = 1e11}, {with(kPlenty), 2});
   const Json json = Json::parse(to_json(report));
   EXPECT_EQ(json["parameters"], 124439808);
   EXPECT_EQ(json["fits"], true);
@@ -62,7 +62,7 @@ TEST(Report, TellsWhatToChange) {
   run.recompute = true;
   const uint64_t enough = 2 * plan_memory(model, run).peak();
   run.recompute = false;
-  const auto report = make_report(model, run, {}, with(enough), 2);
+  const auto report = make_report(model, run, {}, {with(enough), 2});
   EXPECT_THAT(to_text(report), HasSubstr("IT DOES NOT FIT"));
   EXPECT_THAT(to_text(report), HasSubstr("--set recompute=true\n"));
   EXPECT_EQ(Json::parse(to_json(report))["change"]["set"], Json({"recompute=true"}));
@@ -73,18 +73,18 @@ TEST(Report, TextFitsTheScreenAndLeavesOutWhatIsNotKnown) {
     for (const uint64_t memory : {kPlenty, uint64_t{1} << 33}) {
       const auto report = make_report(
           model_of(llama2_7b()), {.ranks = 3, .stage = stage, .accumulation = 7},
-          {.flops_per_second = stage * 1e11, .wire_bytes_per_second = 1e9}, with(memory), 3);
+          {.flops_per_second = stage * 1e11, .wire_bytes_per_second = 1e9}, {with(memory), 3});
       std::istringstream lines(to_text(report));
       for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 100u) << line;
     }
   const auto unknown =
-      make_report(model_of(std::vector{Unit{"a", {10}}}), {}, {}, with(kPlenty), 1);
+      make_report(model_of(std::vector{Unit{"a", {10}}}), {}, {}, {with(kPlenty), 1});
   EXPECT_THAT(to_text(unknown), Not(HasSubstr("time of a step")));
 }
 
 TEST(Report, PredictsWhatARunReports) {
   const auto report =
-      make_report(model_of(gpt2_small()), {.ranks = 2, .stage = 2}, {}, with(kPlenty), 2);
+      make_report(model_of(gpt2_small()), {.ranks = 2, .stage = 2}, {}, {with(kPlenty), 2});
   const auto predicted = figures(report);
   EXPECT_EQ(predicted.memory_bytes.back().first, "peak");
   EXPECT_EQ(predicted.wire_bytes.size(), 2u);

@@ -127,8 +127,7 @@ TEST(Average, TakesFourBytesAnElementAsPlanned) {
       test::run_ranks(3, [&](const comm::Communicator& group) {
         Model model = make(group, {.stage = stage, .files = files});
         train_steps(model, 0, 2);
-        plan::RunShape shape{
-            .ranks = 3, .stage = stage, .optimizer_bytes = 12, .optimizer_arrays = 3};
+        plan::RunShape shape{.ranks = 3, .stage = stage, .optimizer_widths = {4, 4, 4}};
         if (files)
           shape.state_files = plan::Files{.chunk_elements = 4096, .buffers = 3, .share = 1};
         model.engine->optimizer();  // done

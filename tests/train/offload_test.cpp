@@ -10,7 +10,9 @@
 
 #include "hydrofoil/checkpoint/save.h"
 #include "hydrofoil/core/error.h"
+#include "hydrofoil/plan/file_plan.h"
 #include "hydrofoil/train/activation_files.h"
+#include "hydrofoil/train/file_meter.h"
 #include "hydrofoil/train/model.h"
 #include "hydrofoil/train/snapshot.h"
 #include "tests/support/faults.h"
@@ -37,6 +39,7 @@ struct Training {
   size_t chunk_elements = 4096;
   int64_t accumulation = 1, steps = 6;
   std::filesystem::path folder = testing::TempDir();
+  std::string optimizer = "adamw";
 };
 
 EngineOptions options_of(const Training& run) {
@@ -46,6 +49,7 @@ EngineOptions options_of(const Training& run) {
                         .storage = run.storage,
                         .states = run.states,
                         .update_in_backward = run.in_backward,
+                        .optimizer = run.optimizer,
                         .groups = {{.lr = 1e-2, .weight_decay = 0.1}}};
   const memory::FileTierOptions tier{.folder = run.folder,
                                      .io = {.block_bytes = 4096, .queue_depth = 2},
@@ -151,6 +155,80 @@ TEST(Offload, InputsOfLayersInAFileChangeNothing) {
       });
     EXPECT_EQ(losses[1], losses[0]);
   }
+}
+
+plan::RunShape shape_of(const Training& run) {
+  plan::RunShape shape{.ranks = run.ranks,
+                       .stage = run.stage,
+                       .accumulation = run.accumulation,
+                       .sequence_length = kLength};
+  const plan::Files files{.chunk_elements = run.chunk_elements, .buffers = 3, .share = run.share};
+  if (run.files) shape.state_files = files;
+  if (run.parameter_files) shape.parameter_files = files;
+  if (run.storage != DType::kF32) shape.parameter_bytes = 2, shape.optimizer_widths = {4, 4, 4};
+  if (run.optimizer == "lamb") shape.norms_first = true;
+  return shape;
+}
+
+// What whole steps move, in the mean of `steps`, on every rank.
+monitor::NamedBytes moved(const Training& run, const plan::Model& planned) {
+  monitor::NamedBytes result;
+  test::run_ranks(run.ranks, [&](const comm::Communicator& group) {
+    EngineOptions options = options_of(run);
+    options.resident_bytes = plan::smallest_resident_bytes(planned, shape_of(run));
+    at::set_num_threads(1);
+    Model model = make_model(group, tiny(), options);
+    initialize(model, 3);
+    FileMeter meter(*model.engine);
+    for (int64_t step = 0; step < run.steps; ++step) {
+      train_step(model, step);
+      meter.end_step(1);
+    }
+    const auto mean = meter.mean_step().bytes;
+    if (group.rank() == 0) result = mean;
+    group.barrier();
+  });
+  return result;
+}
+
+// Bytes are equal, but for parameters: units that are read ahead of their use may have to be read
+// once more.
+void expect_moved(monitor::NamedBytes moved, const plan::FilePlan& planned) {
+  for (auto& [use, bytes] : moved)
+    if (use == "parameters_read") {
+      EXPECT_GE(bytes, planned.parameters.read);
+      EXPECT_LE(static_cast<double>(bytes), 1.25 * static_cast<double>(planned.parameters.read));
+      bytes = planned.parameters.read;
+    }
+  EXPECT_EQ(moved, planned.by_operation());
+}
+
+TEST(Offload, MovesWhatThePlanSays) {
+  const auto planned = plan::model_of(tiny());
+  for (const auto storage : {DType::kF32, DType::kBF16})
+    for (const int ranks : {1, 2, 3})
+      for (const int stage : {1, 2, 3})
+        for (const int64_t accumulation : {1, 3})
+          for (const char* optimizer : {"adamw", "lamb"}) {
+            if (storage == DType::kBF16 && (ranks != 2 || stage == 1)) continue;
+            Training run{.ranks = ranks,
+                         .stage = stage,
+                         .storage = storage,
+                         .files = true,
+                         .share = stage == 1 ? 0.4 : 1.0,
+                         .accumulation = accumulation,
+                         .steps = 4,
+                         .optimizer = optimizer};
+            for (const bool parameters : {false, true}) {
+              if (parameters && stage < 3) continue;
+              run.parameter_files = parameters;
+              SCOPED_TRACE(testing::Message()
+                           << name_of(storage) << ", ranks " << ranks << ", stage " << stage
+                           << ", g " << accumulation << ", " << optimizer
+                           << (parameters ? ", parameters" : ""));
+              expect_moved(moved(run, planned), plan::plan_files(planned, shape_of(run)));
+            }
+          }
 }
 
 TEST(Offload, MemoryHoldsAFewPiecesOfTheState) {

@@ -287,7 +287,8 @@ TEST(Precision, LedgerAndMeterEqualThePlan) {
                              .compute_bytes = size_of(run.compute),
                              .gradient_bytes = size_of(run.accumulate),
                              .gradient_wire_bytes = size_of(run.wire)};
-        shape.optimizer_bytes = 2 * size_of(run.states) + (narrow && run.master ? 4 : 0);
+        shape.optimizer_widths = {size_of(run.states), size_of(run.states)};
+        if (narrow && run.master) shape.optimizer_widths.push_back(4);
         const auto model_plan = plan::model_of(tiny());
         EngineOptions options = options_of(mine);
         options.resident_bytes = plan::smallest_resident_bytes(model_plan, shape);

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "hydrofoil/plan/file_plan.h"
+
+#include <string>
+#include <utility>
+
+#include "hydrofoil/plan/wire_plan.h"
+
+namespace hydrofoil::plan {
+namespace {
+
+void add(FilePlan::Tier& tier, uint64_t bytes, uint64_t reads, uint64_t writes) {
+  tier.kept += bytes;
+  tier.read += reads * bytes;
+  tier.written += writes * bytes;
+}
+
+}  // namespace
+
+monitor::NamedBytes FilePlan::by_operation() const {
+  monitor::NamedBytes result;
+  for (const auto& [name, tier] : {std::pair{"optimizer", &optimizer},
+                                   {"gradients", &gradients},
+                                   {"parameters", &parameters}}) {
+    if (tier->read) result.emplace_back(std::string(name) + "_read", tier->read);
+    if (tier->written) result.emplace_back(std::string(name) + "_written", tier->written);
+  }
+  return result;
+}
+
+FilePlan plan_files(const Model& model, const RunShape& run) {
+  FilePlan plan;
+  if (!run.any_files()) return plan;
+  const auto sizes = unit_sizes(model, run.ranks);
+  const auto gathers = plan_wire(model, run).gathers;
+  const auto ranks = static_cast<uint64_t>(run.ranks);
+  const auto micros = static_cast<uint64_t>(run.accumulation);
+  const uint64_t walks = run.norms_first ? 2 : 1;
+  for (size_t u = 0; u < sizes.size(); ++u) {
+    const size_t own = sizes[u].own(run);
+    if (u >= run.first_in_files(sizes.size()))
+      for (const size_t width : run.optimizer_widths)
+        add(plan.optimizer, run.state_files->padded_bytes(own, width), walks, walks);
+    if (run.gradient_files())
+      add(plan.gradients, run.state_files->padded_bytes(own, run.gradient_bytes),
+          micros - 1 + walks, micros);
+    if (run.parameter_files)
+      add(plan.parameters, run.parameter_files->padded_bytes(own, run.parameter_bytes),
+          walks + ranks * static_cast<uint64_t>(gathers[u]), 1);
+  }
+  return plan;
+}
+
+uint64_t checkpoint_bytes(const Model& model, const RunShape& run) {
+  return model.parameters() * (run.parameter_bytes + run.optimizer_bytes());
+}
+
+uint64_t bytes_written(const Model& model, const RunShape& run) {
+  const FilePlan files = plan_files(model, run);
+  const uint64_t rank = files.parameters.kept + static_cast<uint64_t>(run.steps) * files.written();
+  return static_cast<uint64_t>(run.ranks) * rank +
+         static_cast<uint64_t>(run.saves) * checkpoint_bytes(model, run);
+}
+
+}  // namespace hydrofoil::plan
