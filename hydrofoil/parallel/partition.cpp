@@ -46,11 +46,4 @@ Cuts cut_evenly(std::span<const double> weights, size_t parts) {
   return cuts;
 }
 
-std::vector<double> weights_of_matches(std::span<const std::string> names,
-                                       const std::regex& pattern) {
-  std::vector<double> weights;
-  for (const std::string& name : names) weights.push_back(std::regex_search(name, pattern) ? 1 : 0);
-  return weights;
-}
-
 }  // namespace hydrofoil::parallel

@@ -3,9 +3,7 @@
 #pragma once
 
 #include <cstddef>
-#include <regex>
 #include <span>
-#include <string>
 #include <vector>
 
 namespace hydrofoil::parallel {
@@ -18,10 +16,8 @@ using Cuts = std::vector<size_t>;
 Cuts cut_uniformly(size_t items, size_t parts);
 // DeepSpeed's rule for `parameters` and `type:`: the heaviest part less the lightest one is small.
 // It is found by dynamic programming over prefixes; of equal cuts the later. O(items^2 parts).
-// Weights, none negative: parameters, matches of a pattern, measured seconds.
+// Weights, none negative: parameters, 1 where a name matches a pattern and else 0, measured
+// seconds.
 Cuts cut_evenly(std::span<const double> weights, size_t parts);
-// 1 for each name in which the pattern is found, else 0.
-std::vector<double> weights_of_matches(std::span<const std::string> names,
-                                       const std::regex& pattern);
 
 }  // namespace hydrofoil::parallel
