@@ -212,7 +212,7 @@ TEST_P(Failures, TheTimeoutSaysWhatAMissingRankIsBusyWith) {
         const Activity step(world.flight_ring(), "step 12");
         if (world.rank() == 1) {
           const Activity unit(world.flight_ring(), "forward of layers.7");
-          std::this_thread::sleep_for(milliseconds(1000));  // busy for longer than the others wait
+          std::this_thread::sleep_for(milliseconds(1800));  // busy for longer than the others wait
           EXPECT_EQ(error_of([&] { reduce_one(world); }).code, ExitCode::kTimeout);
           return;
         }
@@ -220,7 +220,7 @@ TEST_P(Failures, TheTimeoutSaysWhatAMissingRankIsBusyWith) {
         EXPECT_EQ(caught.code, ExitCode::kTimeout);
         EXPECT_TRUE(contains(caught.line, "it was last in forward of layers.7")) << caught.line;
       },
-      milliseconds(300));
+      milliseconds(600));
 }
 
 TEST_P(Failures, ALeftRankIsNotMissedByThoseWhoNeedNothingOfIt) {
