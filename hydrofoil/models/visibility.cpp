@@ -6,29 +6,12 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/tensor.h>
 
-#include <bit>
 #include <cmath>
 #include <limits>
-#include <vector>
+
+#include "hydrofoil/spec/alibi.h"
 
 namespace hydrofoil::models {
-namespace {
-
-// A geometric row for the heads up to a power of two; further heads take every other slope of the
-// row for twice as many.
-std::vector<float> slopes(int64_t heads) {
-  const auto whole = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(heads)));
-  const auto base = [](int64_t count) {
-    return static_cast<float>(std::exp2(-std::exp2(-(std::log2(static_cast<double>(count)) - 3))));
-  };
-  std::vector<float> row;
-  for (int64_t i = 1; i <= whole; ++i) row.push_back(std::pow(base(whole), static_cast<float>(i)));
-  for (int64_t i = 1; static_cast<int64_t>(row.size()) < heads; i += 2)
-    row.push_back(std::pow(base(2 * whole), static_cast<float>(i)));
-  return row;
-}
-
-}  // namespace
 
 Visibility::Visibility(const spec::ModelSpec& spec, int64_t window) : window_(window) {
   if (spec.positions != spec::Positions::kAlibi) return;
@@ -48,7 +31,8 @@ at::Tensor Visibility::seen(int64_t begin, int64_t count, const at::Tensor& like
 
 at::Tensor Visibility::bias(int64_t keys, const at::Tensor& like) const {
   const auto type = in_bfloat16_ ? at::kBFloat16 : at::kFloat;
-  const auto slope = at::tensor(slopes(alibi_heads_)).to(like.device(), type).view({1, -1, 1, 1});
+  const auto slope =
+      at::tensor(spec::alibi_slopes(alibi_heads_)).to(like.device(), type).view({1, -1, 1, 1});
   // Grows with the key's position alone: what a query's own position adds, softmax takes away.
   const auto position =
       at::arange(keys, at::TensorOptions().dtype(at::kLong).device(like.device()));
