@@ -4,14 +4,6 @@
 #include "hydrofoil/inference/step.h"
 
 namespace hydrofoil::inference {
-namespace {
-
-size_t index(int64_t n) {
-  return static_cast<size_t>(n);
-}
-
-}  // namespace
-
 bool reads_bytes(std::initializer_list<const Matrix*> matrices) {
   return std::ranges::any_of(matrices, [](const Matrix* matrix) {
     return *matrix && kernels::multiplies_bytes(matrix->shape.packing);

@@ -298,12 +298,8 @@ class Packer {
 
 void Matrix::read_row(size_t row, std::span<float> out) const {
   const GgmlType type = kernels::stored_type(shape.packing);
-  std::byte stored[4096];
-  // Blocks of the row that fit.
-  const size_t row_bytes = stored_row_bytes(type, shape.columns);
-  std::vector<std::byte> large(row_bytes > sizeof stored ? row_bytes : 0);
-  const std::span<std::byte> bytes =
-      large.empty() ? std::span(stored).first(row_bytes) : std::span(large);
+  thread_local std::vector<std::byte> bytes;  // a step allocates nothing
+  bytes.resize(stored_row_bytes(type, shape.columns));
   kernels::unpack_row(shape, row, packed.span(), bytes);
   kernels::dequantize(type, bytes, out);
 }

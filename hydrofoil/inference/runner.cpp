@@ -9,14 +9,6 @@
 #include "hydrofoil/inference/step.h"
 
 namespace hydrofoil::inference {
-namespace {
-
-size_t index(int64_t n) {
-  return static_cast<size_t>(n);
-}
-
-}  // namespace
-
 Runner::Runner(const PackedModel& model, KvCache& cache, Team& team, size_t most_tokens)
     : model_(model),
       cache_(cache),

@@ -16,10 +16,6 @@ using kernels::kTileRows;
 
 constexpr size_t kTokensAtATime = 48;  // of a product: their results stay in the first-level cache
 
-size_t index(int64_t n) {
-  return static_cast<size_t>(n);
-}
-
 void activate(spec::Activation activation, std::span<float> x) {
   switch (activation) {
     case spec::Activation::kSilu:
@@ -186,7 +182,7 @@ struct Step {
     const auto put = [&](size_t tile, size_t token, std::span<float> values) {
       const size_t count = std::min(kTileRows, inner - tile * kTileRows);
       std::copy_n(values.data(), count, b.inner.row(token) + tile * kTileRows);
-      if (whole_blocks) kernels::quantise_block(values.data(), token, tile, inner, b.inner.bytes);
+      if (whole_blocks) kernels::quantize_block(values.data(), token, tile, inner, b.inner.bytes);
     };
     if (!spec.gated_mlp)
       return multiply(

@@ -22,6 +22,11 @@ namespace hydrofoil::inference {
 
 constexpr size_t kTokensOfAnItem = 8;  // of attention
 
+// Sizes of a spec, as memory counts.
+constexpr size_t index(int64_t n) {
+  return static_cast<size_t>(n);
+}
+
 // Rows that a product reads, [most][columns].
 struct Rows {
   Rows() = default;
@@ -36,7 +41,7 @@ struct Rows {
   std::span<float> span(size_t i) const { return {row(i), columns}; }
   // After a row was written, before it is read.
   void seal(size_t i) {
-    if (!bytes.codes.empty()) kernels::quantise_rows(floats.data(), i, i + 1, columns, bytes);
+    if (!bytes.codes.empty()) kernels::quantize_rows(floats.data(), i, i + 1, columns, bytes);
   }
   kernels::Activations input() const { return {.floats = floats.data(), .bytes = &bytes}; }
 };

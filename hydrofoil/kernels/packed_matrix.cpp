@@ -131,16 +131,16 @@ void unpack_row(const PackedShape& shape, size_t row, std::span<const std::byte>
                  to + b * stored_bytes);
 }
 
-void quantise_rows(const float* x, size_t first, size_t last, size_t columns, ByteRows& rows) {
+void quantize_rows(const float* x, size_t first, size_t last, size_t columns, ByteRows& rows) {
   const size_t blocks = columns / kBlockColumns;
-  HYDROFOIL_PICK_TIER_WITH_VNNI(quantise_blocks)
+  HYDROFOIL_PICK_TIER_WITH_VNNI(quantize_blocks)
   (x + first * columns, (last - first) * blocks, rows.codes.data() + first * columns,
    rows.scales.data() + first * blocks, rows.sums.data() + first * blocks);
 }
 
-void quantise_block(const float* x, size_t row, size_t block, size_t columns, ByteRows& rows) {
+void quantize_block(const float* x, size_t row, size_t block, size_t columns, ByteRows& rows) {
   const size_t at = row * (columns / kBlockColumns) + block;
-  HYDROFOIL_PICK_TIER_WITH_VNNI(quantise_blocks)
+  HYDROFOIL_PICK_TIER_WITH_VNNI(quantize_blocks)
   (x, 1, rows.codes.data() + at * kBlockColumns, rows.scales.data() + at, rows.sums.data() + at);
 }
 

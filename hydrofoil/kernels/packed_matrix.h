@@ -3,7 +3,7 @@
 //
 //   PackedShape shape{.rows = 576, .columns = 1536, .packing = Packing::kQ4};
 //   pack_row(shape, row, blocks_of_gguf, memory);                 // once a row, memory zeroed
-//   quantise_rows(x, tokens, shape.columns, bytes);               // once a product
+//   quantize_rows(x, tokens, shape.columns, bytes);               // once a product
 //   multiply(shape, memory, tile, {.bytes = &bytes}, 0, tokens, out);
 //
 // A tile is 32 rows, and one linear stream of memory: column after column of fp32 or bf16; or
@@ -66,9 +66,9 @@ struct ByteRows {
   std::vector<int32_t> sums;  // of a block's codes
 };
 // Rounds rows [first, last) of x [..][columns]: to nearest even, the largest of a block to 127.
-void quantise_rows(const float* x, size_t first, size_t last, size_t columns, ByteRows& rows);
+void quantize_rows(const float* x, size_t first, size_t last, size_t columns, ByteRows& rows);
 // One block of a row.
-void quantise_block(const float* x, size_t row, size_t block, size_t columns, ByteRows& rows);
+void quantize_block(const float* x, size_t row, size_t block, size_t columns, ByteRows& rows);
 
 // What a product reads: bytes where the packing multiplies them, else floats. Rows of `columns`.
 struct Activations {

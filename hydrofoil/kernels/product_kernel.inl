@@ -182,7 +182,7 @@ void product_q4_min(const uint8_t* tile, size_t columns, const ProductInput& x, 
   });
 }
 
-void quantise_blocks(const float* x, size_t blocks, int8_t* codes, float* scales, int32_t* sums) {
+void quantize_blocks(const float* x, size_t blocks, int8_t* codes, float* scales, int32_t* sums) {
   // Adding it leaves the nearest whole number, ties to even, in the low bits.
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23
   for (size_t b = 0; b < blocks; ++b, x += kColumns, codes += kColumns) {

@@ -31,7 +31,7 @@ HYDROFOIL_DECLARE_TIERS_WITH_VNNI(void product_f32(const uint8_t* tile, size_t c
                                   void product_q4_min(const uint8_t* tile, size_t columns,
                                                       const ProductInput& x, size_t count,
                                                       float* out);
-                                  void quantise_blocks(const float* x, size_t blocks, int8_t* codes,
+                                  void quantize_blocks(const float* x, size_t blocks, int8_t* codes,
                                                        float* scales, int32_t* sums);)
 
 }  // namespace hydrofoil::kernels

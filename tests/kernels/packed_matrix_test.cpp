@@ -68,7 +68,7 @@ struct Case {
   std::vector<float> multiply_all(std::span<const float> x, size_t tokens, size_t first,
                                   size_t count) const {
     ByteRows bytes(tokens, shape.columns);
-    if (multiplies_bytes(shape.packing)) quantise_rows(x.data(), 0, tokens, shape.columns, bytes);
+    if (multiplies_bytes(shape.packing)) quantize_rows(x.data(), 0, tokens, shape.columns, bytes);
     std::vector<float> out(count * shape.tiles() * kTileRows), tile(count * kTileRows);
     for (size_t t = 0; t < shape.tiles(); ++t) {
       multiply(shape, packed.data(), t, {.floats = x.data(), .bytes = &bytes}, first, count,
@@ -81,10 +81,10 @@ struct Case {
   }
 };
 
-// What the codes of quantise_rows stand for.
+// What the codes of quantize_rows stand for.
 std::vector<float> rounded(std::span<const float> x, size_t columns) {
   ByteRows rows(x.size() / columns, columns);
-  quantise_rows(x.data(), 0, x.size() / columns, columns, rows);
+  quantize_rows(x.data(), 0, x.size() / columns, columns, rows);
   std::vector<float> values(x.size());
   for (size_t i = 0; i < x.size(); ++i)
     values[i] = rows.scales[i / kBlockColumns] * static_cast<float>(rows.codes[i]);
@@ -149,7 +149,7 @@ TEST(PackedMatrix, RoundsActivationsToTheNearestOf255) {
   for (size_t i = 0; i < 32; ++i) x[i] = (static_cast<float>(i) - 15.5f) * 8;  // largest: 124
   on_every_tier([&] {
     ByteRows rows(1, 64);
-    quantise_rows(x.data(), 0, 1, 64, rows);
+    quantize_rows(x.data(), 0, 1, 64, rows);
     EXPECT_FLOAT_EQ(rows.scales[0], 132.0f / 127 * 124 / 132);
     int32_t sum = 0;
     for (size_t i = 0; i < 32; ++i) {
