@@ -7,7 +7,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -199,6 +201,78 @@ TEST(Runner, RefusesWhatTheModelDoesNotKnow) {
   EXPECT_THAT(refusal({1, 97}), testing::HasSubstr("token 97 is outside the vocabulary of 97"));
   EXPECT_THAT(refusal({-1}), testing::HasSubstr("token -1 is outside"));
   EXPECT_THAT(refusal(std::vector<int32_t>(513, 1)), testing::HasSubstr("512"));
+}
+
+TEST(Generate, EndsWithAStopTokenAndWithThePositions) {
+  const PackedModel model = llama(WeightType::kF32);
+  Team team(1);
+  const auto prompt = made_text(model, 500);
+  GenerateOptions options;
+  options.max_tokens = 1000;
+  const auto all = generate(model, team, prompt, options);
+  EXPECT_EQ(all.tokens.size(), 12u);  // 512 positions
+  EXPECT_EQ(all.finish, Finish::kLength);
+  const auto stop = all.tokens[5];
+  const auto first = std::ranges::find(all.tokens, stop) - all.tokens.begin();
+  options.stop_tokens = {1000, stop};
+  const auto some = generate(model, team, prompt, options);
+  EXPECT_THAT(some.tokens,
+              testing::ElementsAreArray(all.tokens.begin(), all.tokens.begin() + first));
+  EXPECT_EQ(some.finish, Finish::kStop);
+}
+
+TEST(Generate, ReportsTheLargestLogitsOfEachPosition) {
+  const PackedModel model = llama(WeightType::kF32);
+  Team team(1);
+  const auto prompt = made_text(model, 5);
+  const auto out = generate(model, team, prompt, {.max_tokens = 12, .logits = 3});
+  ASSERT_EQ(out.logits.size(), 16u);  // 5 of the prompt, 11 of what follows
+  for (size_t i = 4; i < 16; ++i) EXPECT_EQ(out.logits[i][0].token, out.tokens[i - 4]);
+  for (const auto& top : out.logits) {
+    ASSERT_EQ(top.size(), 3u);
+    EXPECT_GE(top[0].logit, top[1].logit);
+    EXPECT_GE(top[1].logit, top[2].logit);
+  }
+}
+
+TEST(Generate, EqualSeedsGiveEqualText) {
+  const PackedModel model = llama(WeightType::kF32);
+  Team team(1);
+  const auto prompt = made_text(model, 5);
+  GenerateOptions options{.max_tokens = 12, .sampling = {.temperature = 2, .seed = 5}};
+  const auto first = generate(model, team, prompt, options).tokens;
+  EXPECT_EQ(generate(model, team, prompt, options).tokens, first);
+  options.sampling.seed = 6;
+  EXPECT_NE(generate(model, team, prompt, options).tokens, first);
+}
+
+// A conversation is the text of all turns: what was computed for the first is not computed again.
+TEST(Session, GoesOnWhereItEnded) {
+  const PackedModel model = llama(WeightType::kQ4);
+  Team team(2);
+  const auto first = made_text(model, 20), second = made_text(model, 7, 13);
+  Session session(model, team, DType::kF32, 128);
+  const auto answer = session.generate(first, {.max_tokens = 6});
+  const auto next = session.generate(second, {.max_tokens = 6});
+  std::vector<int32_t> whole = first;
+  whole.insert(whole.end(), answer.tokens.begin(), answer.tokens.end());
+  whole.insert(whole.end(), second.begin(), second.end());
+  EXPECT_EQ(generate(model, team, whole, {.max_tokens = 6}).tokens, next.tokens);
+  EXPECT_EQ(session.room(), 128 - 39);
+  EXPECT_THROW(session.generate(made_text(model, 90), {}), Error);
+}
+
+TEST(Generate, NamesThePositionOfANonFiniteLogit) {
+  PackedModel model = llama(WeightType::kF32);
+  model.layers[0].mlp_norm.weight[3] = std::numeric_limits<float>::quiet_NaN();
+  Team team(1);
+  try {
+    generate(model, team, made_text(model, 5), {.max_tokens = 1});
+    FAIL() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kNumeric);
+    EXPECT_THAT(error.what(), testing::HasSubstr("position 4"));
+  }
 }
 
 TEST(PackModel, RefusesAnEncoder) {
