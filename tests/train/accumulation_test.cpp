@@ -6,17 +6,10 @@
 #include "hydrofoil/comm/meter.h"
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/train/model.h"
-#include "tests/support/ranks.h"
-#include "tests/train/batches.h"
+#include "tests/train/training.h"
 
 namespace hydrofoil::train {
 namespace {
-
-spec::ModelSpec tiny() {
-  return spec::model_spec_from_hf(
-      R"({"model_type":"gpt2","vocab_size":97,"n_embd":36,"n_layer":2,"n_head":3,"n_positions":24})",
-      "test");
-}
 
 constexpr int64_t kSteps = 5, kMicros = 3;  // backward calls a step and rank
 
@@ -86,7 +79,7 @@ Outcome train(int ranks, int stage, Boundary boundary) {
   Outcome outcome;
   test::run_ranks(ranks, [&](const comm::Communicator& group) {
     at::set_num_threads(1);
-    Model model = make_model(group, tiny(),
+    Model model = make_model(group, tiny_gpt2(/*layers=*/2),
                              {.stage = stage,
                               .accumulation = accumulation_of(boundary),
                               .gradient_clipping = 0.5,
@@ -113,8 +106,9 @@ Outcome one_big_batch(int ranks) {
   Outcome outcome;
   test::run_ranks(1, [&](const comm::Communicator& group) {
     at::set_num_threads(1);
-    Model model = make_model(
-        group, tiny(), {.gradient_clipping = 0.5, .groups = {{.lr = 1e-3, .weight_decay = 0.1}}});
+    Model model =
+        make_model(group, tiny_gpt2(/*layers=*/2),
+                   {.gradient_clipping = 0.5, .groups = {{.lr = 1e-3, .weight_decay = 0.1}}});
     initialize(model, 3);
     for (int64_t step = 0; step < kSteps; ++step) {
       const auto loss = batch_loss(*model.program, batch_at(step, 2 * kMicros * ranks), false);
@@ -166,7 +160,7 @@ TEST(Accumulation, WhereAStepEndsChangesNoBit) {
 
 TEST(Accumulation, MisuseIsRefused) {
   test::run_ranks(1, [](const comm::Communicator& group) {
-    Model model = make_model(group, tiny(), {.accumulation = 0});
+    Model model = make_model(group, tiny_gpt2(/*layers=*/2), {.accumulation = 0});
     initialize(model, 3);
     auto& engine = *model.engine;
     EXPECT_THROW(engine.step(), Error);  // nothing to update with

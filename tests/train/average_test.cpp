@@ -15,9 +15,8 @@
 #include "hydrofoil/plan/memory_plan.h"
 #include "hydrofoil/train/model.h"
 #include "hydrofoil/train/snapshot.h"
-#include "tests/support/ranks.h"
 #include "tests/support/scratch.h"
-#include "tests/train/batches.h"
+#include "tests/train/training.h"
 
 namespace hydrofoil::train {
 namespace {
@@ -46,11 +45,7 @@ EngineOptions options_of(const Kind& kind) {
                         .average_decay = kind.decay,
                         .optimizer = kind.optimizer,
                         .groups = {{.lr = 1e-2}}};
-  if (kind.files)
-    options.state_files = {.tier = {.folder = testing::TempDir(),
-                                    .io = {.block_bytes = 4096, .queue_depth = 2},
-                                    .buffers = 3,
-                                    .chunk_elements = 4096}};
+  if (kind.files) options.state_files = {.tier = small_files()};
   return options;
 }
 
@@ -62,13 +57,7 @@ Model make(const comm::Communicator& group, const Kind& kind) {
 }
 
 void train_steps(Model& model, int64_t from, int64_t to) {
-  const auto& group = model.engine->group();
-  for (int64_t step = from; step < to; ++step) {
-    const auto batch = batch_at(step * group.size() + group.rank());
-    const auto loss = batch_loss(*model.program, batch, false);
-    model.engine->backward(loss.sum, loss.weight);
-    EXPECT_TRUE(model.engine->step().applied);
-  }
+  for (int64_t step = from; step < to; ++step) EXPECT_TRUE(train_step(model, step).applied);
 }
 
 // Of this rank's slices: what updates work on, and its average.

@@ -16,18 +16,11 @@
 #include "hydrofoil/train/model.h"
 #include "hydrofoil/train/snapshot.h"
 #include "tests/support/faults.h"
-#include "tests/support/ranks.h"
 #include "tests/support/scratch.h"
-#include "tests/train/batches.h"
+#include "tests/train/training.h"
 
 namespace hydrofoil::train {
 namespace {
-
-spec::ModelSpec tiny() {
-  return spec::model_spec_from_hf(
-      R"({"model_type":"gpt2","vocab_size":97,"n_embd":36,"n_layer":3,"n_head":3,"n_positions":24})",
-      "test");
-}
 
 struct Training {
   int ranks = 1, stage = 0;
@@ -51,10 +44,7 @@ EngineOptions options_of(const Training& run) {
                         .update_in_backward = run.in_backward,
                         .optimizer = run.optimizer,
                         .groups = {{.lr = 1e-2, .weight_decay = 0.1}}};
-  const memory::FileTierOptions tier{.folder = run.folder,
-                                     .io = {.block_bytes = 4096, .queue_depth = 2},
-                                     .buffers = 3,
-                                     .chunk_elements = run.chunk_elements};
+  const auto tier = small_files(run.chunk_elements, run.folder);
   if (run.files) options.state_files = {.tier = tier, .share = run.share};
   if (run.parameter_files) options.parameter_files = tier;
   return options;
@@ -62,32 +52,14 @@ EngineOptions options_of(const Training& run) {
 
 Model make(const comm::Communicator& group, const Training& run) {
   at::set_num_threads(1);
-  Model model = make_model(group, tiny(), options_of(run));
+  Model model = make_model(group, tiny_gpt2(), options_of(run));
   initialize(model, 3);
   return model;
 }
 
-double train_step(Model& model, int64_t step) {
-  const auto& group = model.engine->group();
-  for (int64_t micro = step * model.engine->options().accumulation;; ++micro) {
-    const auto loss =
-        batch_loss(*model.program, batch_at(micro * group.size() + group.rank(), 2), false);
-    model.engine->backward(loss.sum, loss.weight);
-    if (const auto result = model.engine->step(); result.boundary) return result.loss;
-  }
-}
-
 std::vector<double> train(const Training& run) {
-  std::vector<double> losses(static_cast<size_t>(run.steps));
-  test::run_ranks(run.ranks, [&](const comm::Communicator& group) {
-    Model model = make(group, run);
-    for (int64_t step = 0; step < run.steps; ++step) {
-      const double loss = train_step(model, step);
-      if (group.rank() == 0) losses[static_cast<size_t>(step)] = loss;
-    }
-    group.barrier();
-  });
-  return losses;
+  return losses_of(run.ranks, run.steps,
+                   [&](const comm::Communicator& group) { return make(group, run); });
 }
 
 TEST(Offload, StatesInAFileChangeNothingAtAnyStage) {
@@ -177,7 +149,7 @@ monitor::NamedBytes moved(const Training& run, const plan::Model& planned) {
     EngineOptions options = options_of(run);
     options.resident_bytes = plan::smallest_resident_bytes(planned, shape_of(run));
     at::set_num_threads(1);
-    Model model = make_model(group, tiny(), options);
+    Model model = make_model(group, tiny_gpt2(), options);
     initialize(model, 3);
     FileMeter meter(*model.engine);
     for (int64_t step = 0; step < run.steps; ++step) {
@@ -204,7 +176,7 @@ void expect_moved(monitor::NamedBytes moved, const plan::FilePlan& planned) {
 }
 
 TEST(Offload, MovesWhatThePlanSays) {
-  const auto planned = plan::model_of(tiny());
+  const auto planned = plan::model_of(tiny_gpt2());
   for (const auto storage : {DType::kF32, DType::kBF16})
     for (const int ranks : {1, 2, 3})
       for (const int stage : {1, 2, 3})
@@ -350,7 +322,7 @@ TEST(FailingDisk, OfOneRankEndsAllAndTheCheckpointLoads) {
       Model model = make(group, run);
       EXPECT_EQ(restore(*model.engine, checkpoint::Reader(root.path())).step, 3);
       for (int64_t step = 3; step < run.steps; ++step)
-        EXPECT_EQ(train_step(model, step), expected[static_cast<size_t>(step)]);
+        EXPECT_EQ(train_step(model, step).loss, expected[static_cast<size_t>(step)]);
       group.barrier();
     });
   }
@@ -386,7 +358,7 @@ TEST(OffloadStates, LeaveMemoryAndComeBackAsTheyWere) {
         test::run_ranks(ranks, [&](const comm::Communicator& group) {
           Model model = make(group, run);
           for (int64_t step = 0; step < run.steps; ++step) {
-            EXPECT_EQ(train_step(model, step), expected[static_cast<size_t>(step)])
+            EXPECT_EQ(train_step(model, step).loss, expected[static_cast<size_t>(step)])
                 << "stage " << stage << ", ranks " << ranks << ", " << name_of(storage);
             const size_t parameters = bytes_of(model, Category::kParameters),
                          optimizer = bytes_of(model, Category::kOptimizer);
@@ -410,7 +382,7 @@ TEST(OffloadStates, TakeWhatIsNamed) {
   test::run_ranks(2, [&](const comm::Communicator& group) {
     const Training run{.ranks = 2, .stage = 2, .storage = DType::kBF16};
     Model model = make(group, run);
-    const double loss = train_step(model, 0);
+    const double loss = train_step(model, 0).loss;
     const size_t parameters = bytes_of(model, Category::kParameters),
                  optimizer = bytes_of(model, Category::kOptimizer);
     auto& engine = *model.engine;
@@ -465,13 +437,13 @@ TEST(Offload, ACheckpointDoesNotKnowWhereStatesLay) {
           checkpoint::save(group, snapshot(*model.engine, {.step = 4, .attempts = 4}, {}),
                            {.root = folder.path(), .keep = 1, .created_by = "test"});
           for (int64_t step = 4; step < 6; ++step)  // goes on unharmed
-            EXPECT_EQ(train_step(model, step), expected[static_cast<size_t>(step)]);
+            EXPECT_EQ(train_step(model, step).loss, expected[static_cast<size_t>(step)]);
         }
         run.files = run.parameter_files = !first_in_files, run.stage = 3;
         Model model = make(group, run);
         EXPECT_EQ(restore(*model.engine, checkpoint::Reader(folder.path())).step, 4);
         for (int64_t step = 4; step < 8; ++step)
-          EXPECT_EQ(train_step(model, step), expected[static_cast<size_t>(step)]);
+          EXPECT_EQ(train_step(model, step).loss, expected[static_cast<size_t>(step)]);
         group.barrier();
       });
     }

@@ -14,17 +14,10 @@
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/train/model.h"
 #include "hydrofoil/train/snapshot.h"
-#include "tests/support/ranks.h"
-#include "tests/train/batches.h"
+#include "tests/train/training.h"
 
 namespace hydrofoil::train {
 namespace {
-
-spec::ModelSpec tiny() {
-  return spec::model_spec_from_hf(
-      R"({"model_type":"gpt2","vocab_size":97,"n_embd":36,"n_layer":3,"n_head":3,"n_positions":24})",
-      "test");
-}
 
 struct Training {
   std::string optimizer;
@@ -53,42 +46,15 @@ Model make(const comm::Communicator& group, const Training& run) {
                         .rounding_seed = run.rounding_seed,
                         .optimizer = run.optimizer,
                         .groups = {kRules.at(run.optimizer)}};
-  if (run.files)
-    options.state_files = {.tier = {.folder = testing::TempDir(),
-                                    .io = {.block_bytes = 4096, .queue_depth = 2},
-                                    .buffers = 3,
-                                    .chunk_elements = 1024}};
-  Model model = make_model(group, tiny(), options);
+  if (run.files) options.state_files = {.tier = small_files(1024)};
+  Model model = make_model(group, tiny_gpt2(), options);
   initialize(model, 3);
   return model;
 }
 
-// All ranks together see `accumulation x ranks` micro-batches in one order, however divided.
-double train_step(Model& model, int64_t step) {
-  const auto& group = model.engine->group();
-  const int64_t accumulation = model.engine->options().accumulation;
-  double loss = 0;
-  for (int64_t micro = 0; micro < accumulation; ++micro) {
-    const auto part =
-        batch_loss(*model.program,
-                   batch_at((step * accumulation + micro) * group.size() + group.rank(), 2), false);
-    model.engine->backward(part.sum, part.weight);
-    loss = model.engine->step().loss;
-  }
-  return loss;
-}
-
 std::vector<double> train(const Training& run) {
-  std::vector<double> losses(static_cast<size_t>(run.steps));
-  test::run_ranks(run.ranks, [&](const comm::Communicator& group) {
-    Model model = make(group, run);
-    for (int64_t step = 0; step < run.steps; ++step) {
-      const double loss = train_step(model, step);
-      if (group.rank() == 0) losses[static_cast<size_t>(step)] = loss;
-    }
-    group.barrier();
-  });
-  return losses;
+  return losses_of(run.ranks, run.steps,
+                   [&](const comm::Communicator& group) { return make(group, run); });
 }
 
 TEST(Optimizers, StagesRanksAndFilesAreBitEqual) {
@@ -140,7 +106,7 @@ double learned(const Training& run) {
   test::run_ranks(1, [&](const comm::Communicator& group) {
     Model model = make(group, run);
     for (int64_t step = 0; step < 200; ++step) {
-      const double loss = train_step(model, step % 4);
+      const double loss = train_step(model, step % 4).loss;
       if (step >= 180) sum += loss / 20;
     }
   });
@@ -189,7 +155,7 @@ TEST(Optimizers, ResumeOnOtherRanksAndStagesWithTheirOwnStates) {
       Model model = make(group, {.optimizer = name, .files = true, .accumulation = 2});
       EXPECT_EQ(restore(*model.engine, reader).step, 3);
       for (int64_t step = 3; step < 6; ++step)
-        EXPECT_EQ(train_step(model, step), expected[static_cast<size_t>(step)]) << name;
+        EXPECT_EQ(train_step(model, step).loss, expected[static_cast<size_t>(step)]) << name;
       Model other = make(group, {.optimizer = name == "Lion" ? "Lamb" : "Lion"});
       EXPECT_THROW(restore(*other.engine, reader), Error) << name;
     });

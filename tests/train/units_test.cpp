@@ -15,21 +15,12 @@
 #include "hydrofoil/plan/wire_plan.h"
 #include "hydrofoil/train/model.h"
 #include "hydrofoil/train/snapshot.h"
-#include "tests/support/ranks.h"
-#include "tests/train/batches.h"
+#include "tests/train/training.h"
 
 namespace hydrofoil::train {
 namespace {
 
 constexpr int64_t kWholeVocabulary = 3600, kTiles = 1000;  // elements: 97 x 36 = 3492
-
-spec::ModelSpec tiny(bool tied = true) {
-  return spec::model_spec_from_hf(
-      std::string(
-          R"({"model_type":"gpt2","vocab_size":97,"n_embd":36,"n_layer":3,"n_head":3,"n_positions":24,)") +
-          R"("tie_word_embeddings":)" + (tied ? "true}" : "false}"),
-      "test");
-}
 
 struct Training {
   int ranks = 1, stage = 0;
@@ -44,10 +35,7 @@ EngineOptions options_of(const Training& run) {
                         .gradient_clipping = 0.5,
                         .groups = {{.lr = 1e-2, .weight_decay = 0.1}}};
   if (!run.files) return options;
-  const memory::FileTierOptions tier{.folder = testing::TempDir(),
-                                     .io = {.block_bytes = 4096, .queue_depth = 2},
-                                     .buffers = 3,
-                                     .chunk_elements = 1024};
+  const auto tier = small_files(1024);
   options.state_files = {.tier = tier};
   if (run.stage == 3) options.parameter_files = tier;
   return options;
@@ -55,33 +43,17 @@ EngineOptions options_of(const Training& run) {
 
 Model make(const comm::Communicator& group, const Training& run, EngineOptions options) {
   at::set_num_threads(1);
-  Model model = make_model(group, tiny(run.tied), std::move(options), DType::kF32,
+  Model model = make_model(group, tiny_gpt2(3, run.tied), std::move(options), DType::kF32,
                            {.unit_elements = run.unit_elements, .mlp_rows = run.mlp_rows});
   initialize(model, 3);
   return model;
 }
 
-double train_step(Model& model, const Training& run, int64_t step) {
-  const auto& group = model.engine->group();
-  for (int64_t micro = step * run.accumulation;; ++micro) {
-    const auto loss =
-        batch_loss(*model.program, batch_at(micro * group.size() + group.rank(), 2), run.recompute);
-    model.engine->backward(loss.sum, loss.weight);
-    if (const auto result = model.engine->step(); result.boundary) return result.loss;
-  }
-}
-
 std::vector<double> train(const Training& run) {
-  std::vector<double> losses(static_cast<size_t>(run.steps));
-  test::run_ranks(run.ranks, [&](const comm::Communicator& group) {
-    Model model = make(group, run, options_of(run));
-    for (int64_t step = 0; step < run.steps; ++step) {
-      const double loss = train_step(model, run, step);
-      if (group.rank() == 0) losses[static_cast<size_t>(step)] = loss;
-    }
-    group.barrier();
-  });
-  return losses;
+  return losses_of(
+      run.ranks, run.steps,
+      [&](const comm::Communicator& group) { return make(group, run, options_of(run)); },
+      run.recompute);
 }
 
 void expect_near(const std::vector<double>& got, const std::vector<double>& want) {
@@ -157,7 +129,7 @@ TEST(Units, LedgerAndMeterEqualThePlan) {
                              .recompute = recompute,
                              .tied = tied,
                              .accumulation = 2};
-          const auto planned_model = plan::model_of(tiny(tied), unit_elements);
+          const auto planned_model = plan::model_of(tiny_gpt2(3, tied), unit_elements);
           plan::RunShape shape{.ranks = 3,
                                .stage = 3,
                                .micro_batch = 2,
@@ -167,9 +139,9 @@ TEST(Units, LedgerAndMeterEqualThePlan) {
           auto options = options_of(run);
           options.resident_bytes = plan::smallest_resident_bytes(planned_model, shape);
           Model model = make(group, run, options);
-          for (int64_t step = 0; step < 2; ++step) train_step(model, run, step);
+          for (int64_t step = 0; step < 2; ++step) train_step(model, step, run.recompute);
           const auto before = group.meter().snapshot();
-          train_step(model, run, 2);
+          train_step(model, 2, run.recompute);
           const auto used = group.meter().snapshot() - before;
           const auto memory = plan::plan_memory(planned_model, shape);
           const auto wire = plan::plan_wire(planned_model, shape);
@@ -195,14 +167,15 @@ TEST(Units, ACheckpointDoesNotKnowThem) {
     test::run_ranks(2, [&](const comm::Communicator& group) {
       {
         Model model = make(group, first, options_of(first));
-        for (int64_t step = 0; step < 3; ++step) train_step(model, first, step);
+        for (int64_t step = 0; step < 3; ++step) train_step(model, step, first.recompute);
         checkpoint::save(group, snapshot(*model.engine, {.step = 3, .attempts = 3}, {}),
                          {.root = folder, .keep = 1, .created_by = "test"});
       }
       Model model = make(group, second, options_of(second));
       EXPECT_EQ(restore(*model.engine, checkpoint::Reader(folder)).step, 3);
       for (int64_t step = 3; step < 6; ++step)
-        EXPECT_NEAR(train_step(model, second, step), expected[static_cast<size_t>(step)], 5e-5);
+        EXPECT_NEAR(train_step(model, step, second.recompute).loss,
+                    expected[static_cast<size_t>(step)], 5e-5);
       group.barrier();
     });
   }

@@ -9,18 +9,11 @@
 
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/train/model.h"
-#include "tests/support/ranks.h"
 #include "tests/support/scratch.h"
-#include "tests/train/batches.h"
+#include "tests/train/training.h"
 
 namespace hydrofoil::train {
 namespace {
-
-spec::ModelSpec tiny() {
-  return spec::model_spec_from_hf(
-      R"({"model_type":"gpt2","vocab_size":97,"n_embd":36,"n_layer":5,"n_head":3,"n_positions":24})",
-      "test");
-}
 
 struct Training {
   int ranks = 1, stage = 0;
@@ -42,26 +35,13 @@ Model make(const comm::Communicator& group, const Training& run) {
                         .average_decay = 0.9,
                         .groups = {{.lr = 1e-2, .weight_decay = 0.1}}};
   if (run.files) {
-    const memory::FileTierOptions tier{.folder = *run.files,
-                                       .io = {.block_bytes = 4096, .queue_depth = 2},
-                                       .buffers = 3,
-                                       .chunk_elements = 4096};
+    const auto tier = small_files(4096, *run.files);
     options.state_files = {.tier = tier};
     if (run.stage == 3) options.parameter_files = tier;
   }
-  Model model = make_model(group, tiny(), options);
+  Model model = make_model(group, tiny_gpt2(/*layers=*/5), options);
   initialize(model, 3);
   return model;
-}
-
-StepResult train_step(Model& model, int64_t step, bool recompute = false) {
-  const auto& group = model.engine->group();
-  for (int64_t micro = step * model.engine->options().accumulation;; ++micro) {
-    const auto loss =
-        batch_loss(*model.program, batch_at(micro * group.size() + group.rank(), 2), recompute);
-    model.engine->backward(loss.sum, loss.weight);
-    if (const auto result = model.engine->step(); result.boundary) return result;
-  }
 }
 
 std::vector<float> parameters_of(Model& model) {
@@ -215,7 +195,7 @@ TEST(UpdateInBackward, RefusesWhatNeedsAllGradientsFirst) {
       if (what == 0) options.gradient_clipping = 1;
       if (what == 1) options.loss_scale.dynamic = true;
       if (what == 2) options.optimizer = "lamb";
-      EXPECT_THROW(make_model(group, tiny(), options), Error) << what;
+      EXPECT_THROW(make_model(group, tiny_gpt2(/*layers=*/5), options), Error) << what;
     }
   });
 }

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// The training that suites repeat under different options and compare to the bit: a tiny GPT-2
+// whose ranks together see micro-batches in one order, however they are divided.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "hydrofoil/memory/file_tier.h"
+#include "hydrofoil/train/model.h"
+#include "tests/support/ranks.h"
+#include "tests/train/batches.h"
+
+namespace hydrofoil::train {
+
+inline spec::ModelSpec tiny_gpt2(int layers = 3, bool tied = true) {
+  return spec::model_spec_from_hf(
+      R"({"model_type":"gpt2","vocab_size":97,"n_embd":36,"n_head":3,"n_positions":24,"n_layer":)" +
+          std::to_string(layers) + R"(,"tie_word_embeddings":)" + (tied ? "true}" : "false}"),
+      "test");
+}
+
+// Pieces so small that tiny models have several.
+inline memory::FileTierOptions small_files(
+    size_t chunk_elements = 4096, const std::filesystem::path& folder = testing::TempDir()) {
+  return {.folder = folder,
+          .io = {.block_bytes = 4096, .queue_depth = 2},
+          .buffers = 3,
+          .chunk_elements = chunk_elements};
+}
+
+// All micro-batches of a step, two sequences each.
+inline StepResult train_step(Model& model, int64_t step, bool recompute = false) {
+  const auto& group = model.engine->group();
+  for (int64_t micro = step * model.engine->options().accumulation;; ++micro) {
+    const auto loss =
+        batch_loss(*model.program, batch_at(micro * group.size() + group.rank(), 2), recompute);
+    model.engine->backward(loss.sum, loss.weight);
+    if (const auto result = model.engine->step(); result.boundary) return result;
+  }
+}
+
+// The losses of so many steps of the model that make(group) gives each rank.
+template <class Make>
+std::vector<double> losses_of(int ranks, int64_t steps, const Make& make, bool recompute = false) {
+  std::vector<double> losses(static_cast<size_t>(steps));
+  test::run_ranks(ranks, [&](const comm::Communicator& group) {
+    Model model = make(group);
+    for (int64_t step = 0; step < steps; ++step) {
+      const double loss = train_step(model, step, recompute).loss;
+      if (group.rank() == 0) losses[static_cast<size_t>(step)] = loss;
+    }
+    group.barrier();
+  });
+  return losses;
+}
+
+}  // namespace hydrofoil::train
