@@ -10,9 +10,11 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "cli/inference_model.h"
 #include "hydrofoil/core/error.h"
+#include "hydrofoil/engine/session.h"
 
 namespace hydrofoil::cli {
 namespace {
@@ -88,8 +90,8 @@ class Chat {
   }
 
   void clear() {
-    session_.emplace(loaded_.model, *loaded_.team, arguments_.options.cache,
-                     inference::Runner::position_limit(loaded_.model.spec));
+    session_.emplace(loaded_.model, *loaded_.team, loaded_.cache,
+                     inference::Runner::position_limit(loaded_.model.spec), &loaded_.tokenizer);
     // What an answer leaves open before the next turn: nothing yet.
     pending_ = arguments_.system.empty() ? "" : turn("system", arguments_.system);
   }
@@ -101,20 +103,18 @@ class Chat {
   void answer(const std::string& question) {
     const std::string text =
         pending_ + turn("user", question) + format_.begin + format_.assistant + format_.after_role;
-    const auto tokens = loaded_.tokenizer.encode(text);
-    if (session_->room() <= static_cast<int64_t>(tokens.size())) {
+    auto request = arguments_.request;
+    request.prompt = loaded_.tokenizer.encode(text);
+    if (session_->room() <= static_cast<int64_t>(request.prompt.size())) {
       std::cerr << "the conversation has reached the model's positions: /clear begins a new one\n";
       return;
     }
-    auto options = arguments_.options;
-    text::Detokenizer words(loaded_.tokenizer, /*skip_special=*/true);
-    options.on_token = [&](int32_t token) {
-      std::cout << words.push(token) << std::flush;
-      return std::cout.good() && !g_interrupted;
-    };
     const AnswerInterrupt interrupt;
-    const auto out = session_->generate(tokens, options);
-    std::cout << words.finish() << "\n" << std::flush;
+    const auto out = session_->generate(std::move(request), [](const engine::Event& event) {
+      std::cout << event.text << std::flush;
+      return std::cout.good() && !g_interrupted;
+    });
+    std::cout << "\n" << std::flush;
     pending_ = format_.end;
     if (people_ && !out.tokens.empty())
       std::cerr << "(" << out.tokens.size() << " tokens, "
@@ -127,7 +127,7 @@ class Chat {
   InferenceModel loaded_;
   const ChatFormat& format_;
   const bool people_;
-  std::optional<inference::Session> session_;
+  std::optional<engine::Session> session_;
   std::string pending_;
 };
 
@@ -136,7 +136,7 @@ class Chat {
 void add_chat_command(CLI::App& app, Action& action) {
   auto* command = app.add_subcommand("chat", "Talk with a model in the terminal");
   auto arguments = std::make_shared<ChatArguments>();
-  arguments->options.max_tokens = 1024;
+  arguments->request.max_tokens = 1024;
   add_inference_options(command, *arguments);
   command->add_option("--system", arguments->system,
                       "what the model is told before the conversation");

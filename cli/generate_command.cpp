@@ -5,9 +5,11 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cli/inference_model.h"
+#include "hydrofoil/engine/session.h"
 
 namespace hydrofoil::cli {
 namespace {
@@ -17,20 +19,18 @@ struct GenerateArguments : InferenceArguments {
   bool json = false;
 };
 
-nlohmann::ordered_json to_json(const GenerateArguments& arguments,
-                               const std::vector<int32_t>& prompt, const inference::Generated& out,
+nlohmann::ordered_json to_json(const std::vector<int32_t>& prompt, const engine::Generated& out,
                                const std::string& text) {
-  nlohmann::ordered_json result{
-      {"prompt_tokens", prompt},
-      {"tokens", out.tokens},
-      {"text", text},
-      {"finish_reason", out.finish == inference::Finish::kStop ? "stop" : "length"},
-      {"prompt_seconds", out.prompt_seconds},
-      {"seconds", out.seconds}};
-  if (arguments.options.logits == 0) return result;
+  nlohmann::ordered_json result{{"prompt_tokens", prompt},
+                                {"tokens", out.tokens},
+                                {"text", text},
+                                {"finish_reason", engine::name_of(out.finish)},
+                                {"prompt_seconds", out.prompt_seconds},
+                                {"seconds", out.seconds}};
   for (const auto& position : out.logits) {
     auto top = nlohmann::ordered_json::array();
-    for (const auto& [token, logit] : position) top.push_back({{"token", token}, {"logit", logit}});
+    for (const auto& [token, logit] : position.largest)
+      top.push_back({{"token", token}, {"logit", logit}});
     result["logits"].push_back(std::move(top));
   }
   return result;
@@ -38,25 +38,26 @@ nlohmann::ordered_json to_json(const GenerateArguments& arguments,
 
 int generate(GenerateArguments arguments) {
   const InferenceModel loaded = load_inference_model(arguments);
-  auto& options = arguments.options;
-  auto prompt = loaded.tokenizer.encode(arguments.prompt);
-  if (prompt.empty() && !options.stop_tokens.empty())
-    prompt.push_back(options.stop_tokens.front());  // the start of a document
-  text::Detokenizer words(loaded.tokenizer, /*skip_special=*/true);
-  if (!arguments.json) {
-    std::cout << arguments.prompt << std::flush;
-    options.on_token = [&](int32_t token) {
-      std::cout << words.push(token) << std::flush;
-      return std::cout.good();
-    };
-  }
-  const auto out = inference::generate(loaded.model, *loaded.team, prompt, options);
-  if (arguments.json) {
-    const std::string text = loaded.tokenizer.decode(out.tokens, /*skip_special=*/true);
-    std::cout << to_json(arguments, prompt, out, text).dump() << "\n";
-  } else {
-    std::cout << words.finish() << "\n";
-  }
+  auto request = arguments.request;
+  request.prompt = loaded.tokenizer.encode(arguments.prompt);
+  request.prompt_logits = true;
+  if (request.prompt.empty() && !request.stop_tokens.empty())
+    request.prompt.push_back(request.stop_tokens.front());  // the start of a document
+  const auto prompt = request.prompt;
+  engine::Session session(loaded.model, *loaded.team, loaded.cache,
+                          static_cast<int64_t>(prompt.size()) + request.max_tokens,
+                          &loaded.tokenizer);
+  std::string text;
+  if (!arguments.json) std::cout << arguments.prompt << std::flush;
+  const auto out = session.generate(std::move(request), [&](const engine::Event& event) {
+    text += event.text;
+    if (!arguments.json) std::cout << event.text << std::flush;
+    return std::cout.good();
+  });
+  if (arguments.json)
+    std::cout << to_json(prompt, out, text).dump() << "\n";
+  else
+    std::cout << "\n";
   return 0;
 }
 
@@ -69,7 +70,7 @@ void add_generate_command(CLI::App& app, Action& action) {
   command->add_option("--prompt", arguments->prompt,
                       "text to continue; empty: from the start of a document");
   command
-      ->add_option("--logits", arguments->options.logits,
+      ->add_option("--logits", arguments->request.logits,
                    "with --json: the K largest logits of each position")
       ->check(CLI::NonNegativeNumber);
   command->add_flag("--json", arguments->json, "one JSON object on standard output");

@@ -51,7 +51,7 @@ std::vector<int32_t> end_tokens(const text::Tokenizer& tokenizer) {
 }  // namespace
 
 void add_inference_options(CLI::App* command, InferenceArguments& a) {
-  auto& sampling = a.options.sampling;
+  auto& sampling = a.request.sampling;
   sampling.temperature = 0.8;
   command
       ->add_option("MODEL", a.path,
@@ -70,9 +70,11 @@ void add_inference_options(CLI::App* command, InferenceArguments& a) {
   command->add_option("--cache-type", a.cache, "of keys and values: bf16, f32")
       ->check(CLI::IsMember(kCacheTypes))
       ->capture_default_str();
-  command->add_option("--max-tokens", a.options.max_tokens, "tokens to generate at most")
+  command->add_option("--max-tokens", a.request.max_tokens, "tokens to generate at most")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
       ->capture_default_str();
+  command->add_option("--stop", a.request.stop, "text that ends the answer; may be given again")
+      ->allow_extra_args(false);
   command->add_flag("--greedy", a.greedy, "always the most likely token");
   command->add_option("--temperature", sampling.temperature, "above 0: flatter choices as it grows")
       ->check(CLI::Range(0.0, 100.0))
@@ -116,10 +118,10 @@ InferenceModel load_inference_model(InferenceArguments& a) {
   InferenceModel loaded{.tokenizer = text::Tokenizer(*tokenizer),
                         .model = inference::pack_model(
                             source.spec(), SourceReader(source.weights()), kTypes.at(a.type)),
-                        .team = std::make_unique<inference::Team>(threads)};
-  a.options.cache = kCacheTypes.at(a.cache);
-  a.options.stop_tokens = end_tokens(loaded.tokenizer);
-  if (a.greedy) a.options.sampling.temperature = 0;
+                        .team = std::make_unique<inference::Team>(threads),
+                        .cache = kCacheTypes.at(a.cache)};
+  a.request.stop_tokens = end_tokens(loaded.tokenizer);
+  if (a.greedy) a.request.sampling.temperature = 0;
   return loaded;
 }
 

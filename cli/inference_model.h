@@ -8,7 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "hydrofoil/inference/generate.h"
+#include "hydrofoil/core/dtype.h"
+#include "hydrofoil/engine/request.h"
 #include "hydrofoil/inference/packed_model.h"
 #include "hydrofoil/inference/team.h"
 #include "hydrofoil/text/tokenizer.h"
@@ -22,7 +23,7 @@ struct InferenceArguments {
   int threads = 0;             // 0: all cores
   bool average = false;        // the moving average of a run's weights in their place
   bool greedy = false;
-  inference::GenerateOptions options;
+  engine::Request request;  // what is the same for every prompt
 };
 // --threads, --type, sampling and length.
 void add_inference_options(CLI::App* command, InferenceArguments& arguments);
@@ -31,6 +32,7 @@ struct InferenceModel {
   text::Tokenizer tokenizer;
   inference::PackedModel model;
   std::unique_ptr<inference::Team> team;
+  DType cache = DType::kBF16;
 };
 // Also resolves what the arguments leave to the model: stop tokens, greedy.
 InferenceModel load_inference_model(InferenceArguments& arguments);

@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <functional>
 #include <map>
+#include <numeric>
 #include <random>
 #include <string>
 #include <vector>
@@ -47,6 +48,12 @@ class RandomReader final : public ModelReader {
     }
   }
 };
+
+std::vector<Page> pages_from(size_t first, int64_t positions) {
+  std::vector<Page> pages(KvCache::pages_for(positions));
+  std::iota(pages.begin(), pages.end(), static_cast<Page>(first));
+  return pages;
+}
 
 double median_seconds(int rounds, const std::function<void()>& work) {
   std::vector<double> seconds;
@@ -105,25 +112,23 @@ class Bench {
   }
 
   void prefill() {
-    std::vector<Page> pages;
-    cache_.grow(pages, kPrompt);
+    const auto pages = pages_from(0, kPrompt);
     const std::vector<int32_t> prompt(static_cast<size_t>(kPrompt), 7);
     const SequencePart part{.tokens = prompt, .pages = pages};
     const double seconds =
         median_seconds(std::max(rounds_ / 3, 3), [&] { runner_.run({&part, 1}); });
     std::printf("prefill %3d %8.1f tokens/s\n", static_cast<int>(kPrompt),
                 static_cast<double>(kPrompt) / seconds);
-    cache_.give_back(pages);
   }
 
   void decode(size_t batch) {
-    std::vector<std::vector<Page>> pages(batch);
+    std::vector<std::vector<Page>> pages;
     const int32_t token = 7;
     std::vector<SequencePart> parts;
-    for (auto& of_sequence : pages) {
-      cache_.grow(of_sequence, kBehind + kDecodes);
+    for (size_t i = 0; i < batch; ++i)
+      pages.push_back(pages_from(i * KvCache::pages_for(kBehind + kDecodes), kBehind + kDecodes));
+    for (const auto& of_sequence : pages)
       parts.push_back({.tokens = {&token, 1}, .pages = of_sequence});
-    }
     const double seconds = median_seconds(rounds_, [&] {
       for (int step = 0; step < kDecodes; ++step) {
         for (auto& part : parts) part.position = kBehind + step;
@@ -133,7 +138,6 @@ class Bench {
     const double steps = kDecodes / seconds;
     std::printf("decode %4zu %8.1f tokens/s, weights at %.1f GB/s\n", batch,
                 static_cast<double>(batch) * steps, read_bytes_ * steps * 1e-9);
-    for (auto& of_sequence : pages) cache_.give_back(of_sequence);
   }
 
   const int rounds_;

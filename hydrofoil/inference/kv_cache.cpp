@@ -33,27 +33,11 @@ KvCache::KvCache(const spec::ModelSpec& spec, DType dtype, size_t pages)
       memory_(pages * page_bytes(spec, dtype)) {
   if (dtype != DType::kF32 && dtype != DType::kBF16)
     throw std::logic_error("KvCache: fp32 or bf16");
-  for (size_t page = pages; page > 0; --page) free_.push_back(static_cast<Page>(page - 1));
 }
 
 size_t KvCache::page_bytes(const spec::ModelSpec& spec, DType dtype) {
   return static_cast<size_t>(spec.layers * spec.kv_heads) * 2 * kernels::kPageKeys *
          padded_head_dim(spec) * size_of(dtype);
-}
-
-bool KvCache::grow(std::vector<Page>& pages, int64_t positions) {
-  const size_t needed = pages_for(positions);
-  if (needed > pages.size() + free_.size()) return false;
-  while (pages.size() < needed) {
-    pages.push_back(free_.back());
-    free_.pop_back();
-  }
-  return true;
-}
-
-void KvCache::give_back(std::vector<Page>& pages) {
-  free_.insert(free_.end(), pages.rbegin(), pages.rend());
-  pages.clear();
 }
 
 void KvCache::write(std::span<const Page> pages, int64_t position, size_t layer, size_t head,

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keys and values in pages of 16 positions, taken as sequences grow and given back when they end. A
-// page holds all layers and key-value heads: keys [head_dim][16] then values [16][head_dim] of each
-// (kernels/attention.h), head_dim rounded up to whole vectors, the rest zeros.
+// Keys and values in pages of 16 positions; which page is whose is the engine's affair
+// (engine/page_pool.h). A page holds all layers and key-value heads: keys [head_dim][16] then
+// values [16][head_dim] of each (kernels/attention.h), head_dim rounded up to whole vectors, the
+// rest zeros.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <vector>
 
 #include "hydrofoil/core/dtype.h"
 #include "hydrofoil/inference/aligned.h"
@@ -20,7 +20,7 @@ using Page = uint32_t;
 
 class KvCache {
  public:
-  // dtype: kF32 or kBF16.
+  // dtype: kF32 or kBF16. Takes memory as pages are used.
   KvCache(const spec::ModelSpec& spec, DType dtype, size_t pages);
 
   static size_t page_bytes(const spec::ModelSpec& spec, DType dtype);
@@ -30,10 +30,6 @@ class KvCache {
 
   DType dtype() const { return dtype_; }
   size_t head_dim() const { return head_dim_; }  // padded
-  size_t free_pages() const { return free_.size(); }
-  // Grows `pages` to cover so many positions. False, and nothing taken, where there are too few.
-  bool grow(std::vector<Page>& pages, int64_t positions);
-  void give_back(std::vector<Page>& pages);
 
   const std::byte* keys(Page page, size_t layer, size_t head) const {
     return memory_.data() + offset(page, layer, head);
@@ -54,7 +50,6 @@ class KvCache {
   DType dtype_;
   size_t layers_, heads_, head_dim_;
   Aligned<std::byte> memory_;
-  std::vector<Page> free_;
 };
 
 }  // namespace hydrofoil::inference

@@ -112,8 +112,8 @@ std::vector<TokenProbability> candidates(std::span<const float> logits,
   return left;
 }
 
-int32_t choose(std::span<const TokenProbability> candidates, uint64_t seed, uint64_t step) {
-  const double point = Philox(seed, RandomUse::kSample).uniform(step);
+int32_t choose(std::span<const TokenProbability> candidates, const Draw& draw) {
+  const double point = Philox(draw.seed, RandomUse::kSample, draw.sample).uniform(draw.step);
   double upto = 0;
   for (const auto& candidate : candidates) {
     upto += candidate.probability;

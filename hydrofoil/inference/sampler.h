@@ -4,8 +4,8 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <span>
+#include <utility>
 #include <vector>
 
 namespace hydrofoil::inference {
@@ -20,7 +20,7 @@ struct SamplingOptions {
   double repetition_penalty = 1;  // divides (multiplies) positive (negative) logits of tokens seen
   double presence_penalty = 0;    // taken off the logits of tokens generated
   double frequency_penalty = 0;   // the same for each time
-  std::map<int32_t, double> logit_bias = {};
+  std::vector<std::pair<int32_t, double>> logit_bias = {};
   uint64_t seed = 1;  // token i depends on (seed, i) and its probabilities only
 };
 
@@ -35,8 +35,11 @@ std::vector<TokenProbability> candidates(std::span<const float> logits,
                                          const SamplingOptions& options,
                                          std::span<const int32_t> seen,
                                          std::span<const int32_t> generated);
-// Draw number `step`.
-int32_t choose(std::span<const TokenProbability> candidates, uint64_t seed, uint64_t step);
+// Which random number decides: token `step` of text `sample` of those that have a seed in common.
+struct Draw {
+  uint64_t seed = 1, sample = 0, step = 0;
+};
+int32_t choose(std::span<const TokenProbability> candidates, const Draw& draw);
 
 struct TokenLogit {
   int32_t token = 0;

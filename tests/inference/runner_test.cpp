@@ -11,11 +11,11 @@
 #include <fstream>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <string>
 #include <vector>
 
 #include "hydrofoil/core/error.h"
-#include "hydrofoil/inference/generate.h"
 #include "tests/inference/made_reader.h"
 
 namespace hydrofoil::inference {
@@ -31,6 +31,12 @@ const Json& cases() {
 PackedModel packed(const Json& golden, WeightType type = WeightType::kF32) {
   const auto spec = spec::model_spec_from_hf(golden["config"].dump(), "config");
   return pack_model(spec, test::MadeReader(spec), type);
+}
+
+std::vector<Page> pages_from(size_t first, size_t count) {
+  std::vector<Page> pages(count);
+  std::iota(pages.begin(), pages.end(), static_cast<Page>(first));
+  return pages;
 }
 
 class Family : public testing::TestWithParam<size_t> {
@@ -49,12 +55,11 @@ TEST_P(Family, LogitsMatchTransformers) {
   const auto want = golden_["logits"].get<std::vector<std::vector<double>>>();
   Team team(2);
   KvCache cache(model.spec, DType::kF32, 64);
-  std::vector<std::vector<Page>> pages(batch.size());
+  std::vector<std::vector<Page>> pages;
   std::vector<SequencePart> parts;
-  for (size_t i = 0; i < batch.size(); ++i) {
-    ASSERT_TRUE(cache.grow(pages[i], static_cast<int64_t>(batch[i].size())));
+  for (size_t i = 0; i < batch.size(); ++i) pages.push_back(pages_from(i * 8, 8));
+  for (size_t i = 0; i < batch.size(); ++i)
     parts.push_back({.tokens = batch[i], .pages = pages[i]});
-  }
   Runner runner(model, cache, team, 256);
   runner.run(parts);
   ASSERT_EQ(runner.logit_rows(), want.size());
@@ -68,26 +73,15 @@ TEST_P(Family, LogitsMatchTransformers) {
   }
 }
 
-TEST_P(Family, GreedyTokensMatchTransformers) {
-  const auto tokens = golden_["greedy"].get<std::vector<int32_t>>();
-  const PackedModel model = packed(golden_);
-  Team team(1);
-  const auto out = generate(model, team, std::span(tokens).first(5),
-                            {.max_tokens = static_cast<int64_t>(tokens.size()) - 5});
-  EXPECT_THAT(out.tokens, testing::ElementsAreArray(std::span(tokens).subspan(5)));
-}
-
 // Every logit of a text, however it comes: cut into steps of so many tokens.
 std::vector<std::vector<float>> all_logits(const PackedModel& model, Team& team, DType cache_type,
                                            const std::vector<int32_t>& text, size_t step) {
   KvCache cache(model.spec, cache_type, 64);
   Runner runner(model, cache, team, 64);
-  std::vector<Page> other, pages;
-  cache.grow(other, 40);  // pages need not begin at 0
+  const auto pages = pages_from(3, 61);
   std::vector<std::vector<float>> logits;
   for (size_t done = 0; done < text.size(); done += step) {
     const size_t count = std::min(step, text.size() - done);
-    cache.grow(pages, static_cast<int64_t>(done + count));
     const SequencePart part{.tokens = std::span(text).subspan(done, count),
                             .position = static_cast<int64_t>(done),
                             .pages = pages,
@@ -139,15 +133,12 @@ TEST(Runner, SequencesOfAStepDoNotTouchEachOther) {
   const auto a = made_text(model, 33, 5), b = made_text(model, 29, 11);
   const auto want_a = all_logits(model, team, DType::kF32, a, 64),
              want_b = all_logits(model, team, DType::kF32, b, 64);
-  std::vector<Page> pages_a, pages_b;
+  const auto pages_a = pages_from(9, 3), pages_b = pages_from(0, 3);
   // a is ahead, and goes on token by token while b's prompt comes in pieces.
-  cache.grow(pages_a, 30);
   SequencePart prompt{.tokens = std::span(a).first(30), .pages = pages_a};
   runner.run({&prompt, 1});
   for (size_t i = 0; i < 3; ++i) {
-    cache.grow(pages_a, static_cast<int64_t>(31 + i));
     const size_t begin = i * 10, count = std::min<size_t>(10, b.size() - begin);
-    cache.grow(pages_b, static_cast<int64_t>(begin + count));
     const SequencePart parts[] = {{.tokens = std::span(b).subspan(begin, count),
                                    .position = static_cast<int64_t>(begin),
                                    .pages = pages_b},
@@ -188,91 +179,22 @@ TEST(Runner, NarrowWeightsStayNear) {
 TEST(Runner, RefusesWhatTheModelDoesNotKnow) {
   const PackedModel model = llama(WeightType::kF32);
   Team team(1);
+  KvCache cache(model.spec, DType::kF32, 33);
+  Runner runner(model, cache, team, 528);
+  const auto pages = pages_from(0, 33);
   const auto refusal = [&](std::vector<int32_t> prompt) -> std::string {
     try {
-      generate(model, team, prompt, {.max_tokens = 1});
+      const SequencePart part{.tokens = prompt, .pages = pages};
+      runner.run({&part, 1});
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ExitCode::kData);
       return error.what();
     }
     return "";
   };
-  EXPECT_THAT(refusal({}), testing::HasSubstr("no tokens"));
   EXPECT_THAT(refusal({1, 97}), testing::HasSubstr("token 97 is outside the vocabulary of 97"));
   EXPECT_THAT(refusal({-1}), testing::HasSubstr("token -1 is outside"));
   EXPECT_THAT(refusal(std::vector<int32_t>(513, 1)), testing::HasSubstr("512"));
-}
-
-TEST(Generate, EndsWithAStopTokenAndWithThePositions) {
-  const PackedModel model = llama(WeightType::kF32);
-  Team team(1);
-  const auto prompt = made_text(model, 500);
-  GenerateOptions options;
-  options.max_tokens = 1000;
-  const auto all = generate(model, team, prompt, options);
-  EXPECT_EQ(all.tokens.size(), 12u);  // 512 positions
-  EXPECT_EQ(all.finish, Finish::kLength);
-  const auto stop = all.tokens[5];
-  const auto first = std::ranges::find(all.tokens, stop) - all.tokens.begin();
-  options.stop_tokens = {1000, stop};
-  const auto some = generate(model, team, prompt, options);
-  EXPECT_THAT(some.tokens,
-              testing::ElementsAreArray(all.tokens.begin(), all.tokens.begin() + first));
-  EXPECT_EQ(some.finish, Finish::kStop);
-}
-
-TEST(Generate, ReportsTheLargestLogitsOfEachPosition) {
-  const PackedModel model = llama(WeightType::kF32);
-  Team team(1);
-  const auto prompt = made_text(model, 5);
-  const auto out = generate(model, team, prompt, {.max_tokens = 12, .logits = 3});
-  ASSERT_EQ(out.logits.size(), 16u);  // 5 of the prompt, 11 of what follows
-  for (size_t i = 4; i < 16; ++i) EXPECT_EQ(out.logits[i][0].token, out.tokens[i - 4]);
-  for (const auto& top : out.logits) {
-    ASSERT_EQ(top.size(), 3u);
-    EXPECT_GE(top[0].logit, top[1].logit);
-    EXPECT_GE(top[1].logit, top[2].logit);
-  }
-}
-
-TEST(Generate, EqualSeedsGiveEqualText) {
-  const PackedModel model = llama(WeightType::kF32);
-  Team team(1);
-  const auto prompt = made_text(model, 5);
-  GenerateOptions options{.max_tokens = 12, .sampling = {.temperature = 2, .seed = 5}};
-  const auto first = generate(model, team, prompt, options).tokens;
-  EXPECT_EQ(generate(model, team, prompt, options).tokens, first);
-  options.sampling.seed = 6;
-  EXPECT_NE(generate(model, team, prompt, options).tokens, first);
-}
-
-// A conversation is the text of all turns: what was computed for the first is not computed again.
-TEST(Session, GoesOnWhereItEnded) {
-  const PackedModel model = llama(WeightType::kQ4);
-  Team team(2);
-  const auto first = made_text(model, 20), second = made_text(model, 7, 13);
-  Session session(model, team, DType::kF32, 128);
-  const auto answer = session.generate(first, {.max_tokens = 6});
-  const auto next = session.generate(second, {.max_tokens = 6});
-  std::vector<int32_t> whole = first;
-  whole.insert(whole.end(), answer.tokens.begin(), answer.tokens.end());
-  whole.insert(whole.end(), second.begin(), second.end());
-  EXPECT_EQ(generate(model, team, whole, {.max_tokens = 6}).tokens, next.tokens);
-  EXPECT_EQ(session.room(), 128 - 39);
-  EXPECT_THROW(session.generate(made_text(model, 90), {}), Error);
-}
-
-TEST(Generate, NamesThePositionOfANonFiniteLogit) {
-  PackedModel model = llama(WeightType::kF32);
-  model.layers[0].mlp_norm.weight[3] = std::numeric_limits<float>::quiet_NaN();
-  Team team(1);
-  try {
-    generate(model, team, made_text(model, 5), {.max_tokens = 1});
-    FAIL() << "accepted";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ExitCode::kNumeric);
-    EXPECT_THAT(error.what(), testing::HasSubstr("position 4"));
-  }
 }
 
 TEST(PackModel, RefusesAnEncoder) {

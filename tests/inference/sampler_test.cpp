@@ -84,12 +84,12 @@ TEST(Sampler, DrawsAsOftenAsTheProbabilitiesSay) {
   const auto all = candidates(kLogits, {.temperature = 1}, {}, {});
   std::map<int32_t, double> counts;
   constexpr int kDraws = 20000;
-  for (uint64_t i = 0; i < kDraws; ++i) ++counts[choose(all, 11, i)];
+  for (uint64_t i = 0; i < kDraws; ++i) ++counts[choose(all, {.seed = 11, .step = i})];
   double chi = 0;
   for (const auto& [token, probability] : all)
     chi += std::pow(counts[token] - kDraws * probability, 2) / (kDraws * probability);
   EXPECT_LT(chi, 18.5);  // 4 degrees of freedom: one in a thousand seeds
-  EXPECT_EQ(choose(all, 11, 5), choose(all, 11, 5));
+  EXPECT_EQ(choose(all, {.seed = 11, .step = 5}), choose(all, {.seed = 11, .step = 5}));
 }
 
 TEST(Sampler, LargestLogitsAreInOrder) {
