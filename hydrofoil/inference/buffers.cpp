@@ -18,7 +18,8 @@ Buffers::Buffers(const PackedModel& model, const KvCache& cache, const Team& tea
   const auto& spec = model.spec;
   const size_t hidden = index(spec.hidden_size), heads = index(spec.heads);
   if (spec.window_rope_theta != 0) windowed_rotary.emplace(spec, spec.window_rope_theta);
-  bool normal_bytes = false, attended_bytes = false, inner_bytes = false;
+  const Matrix& last = model.project_out ? model.project_out : model.head_matrix();
+  bool normal_bytes = reads_bytes({&last}), attended_bytes = false, inner_bytes = false;
   for (const auto& layer : model.layers) {
     normal_bytes |= reads_bytes({&layer.qkv, &layer.up});
     attended_bytes |= reads_bytes({&layer.attention_output});
@@ -32,6 +33,7 @@ Buffers::Buffers(const PackedModel& model, const KvCache& cache, const Team& tea
   added = Aligned<float>(most * hidden);
   qkv = Aligned<float>(most * index(spec.heads + 2 * spec.kv_heads) * head_dim);
   queries = Aligned<float>(most * heads * padded_dim);
+  sums = Aligned<float>(most * heads * kernels::partial_size(padded_dim));
   if (model.project_in)
     embedded = Rows(most, index(spec.token_size()), reads_bytes({&model.project_in}));
   normal = Rows(most, hidden, normal_bytes);
@@ -41,7 +43,8 @@ Buffers::Buffers(const PackedModel& model, const KvCache& cache, const Team& tea
   for (int thread = 0; thread < team.size(); ++thread)
     rooms.push_back({.rows = std::vector<kernels::QueryRow>(rows),
                      .part = std::vector<float>(rows * kernels::partial_size(padded_dim)),
-                     .sums = std::vector<float>(rows * kernels::partial_size(padded_dim))});
+                     .normal = Rows(1, hidden, normal_bytes),
+                     .attended = Rows(1, heads * head_dim, attended_bytes)});
 }
 
 }  // namespace hydrofoil::inference

@@ -51,6 +51,7 @@ void Runner::plan(std::span<const SequencePart> parts) {
   b.tokens.clear();
   b.items.clear();
   b.wanted.clear();
+  b.decodes = std::ranges::all_of(parts, [](const auto& part) { return part.tokens.size() <= 1; });
   int64_t end = 0;
   for (size_t p = 0; p < parts.size(); ++p) {
     const auto& part = parts[p];
@@ -70,14 +71,12 @@ void Runner::plan(std::span<const SequencePart> parts) {
     if (b.windowed_rotary) b.windowed_rotary->reserve(end);
   }
   b.key_bias.reserve(index(end));
-  const size_t rows = b.wanted.size(), hidden = index(model_.spec.hidden_size);
-  if (b.head_input.floats.size() < rows * hidden) {
-    const Matrix& first = model_.project_out ? model_.project_out : model_.head_matrix();
-    b.head_input = Rows(rows, hidden, reads_bytes({&first}));
+  const size_t rows = b.wanted.size(), logits = rows * index(model_.spec.vocab_size);
+  if (b.logits.size() < logits) {
     if (model_.project_out)
       b.projected =
           Rows(rows, index(model_.spec.token_size()), reads_bytes({&model_.head_matrix()}));
-    b.logits.resize(rows * index(model_.spec.vocab_size));
+    b.logits.resize(logits);
   }
 }
 

@@ -39,6 +39,11 @@ struct Step {
   const spec::ModelSpec& spec = model.spec;
   const size_t tokens = b.tokens.size();
   const size_t hidden = index(spec.hidden_size);
+  // A token that is alone is prepared by every thread for itself: cheaper than to wait for one.
+  const bool alone = tokens == 1;
+  Room& room = b.rooms[index(me)];
+  Rows& normal = alone ? room.normal : b.normal;
+  Rows& attended = alone ? room.attended : b.attended;
 
   void barrier() { team.barrier(me); }
 
@@ -47,6 +52,13 @@ struct Step {
     const auto [begin, end] = team.share(me, count);
     for (size_t i = begin; i < end; ++i) visit(i);
     barrier();
+  }
+
+  // Of visits that write `normal` or `attended` only.
+  template <class Visit>
+  void prepare(size_t count, const Visit& visit) {
+    if (!alone) return each_mine(count, visit);
+    for (size_t i = 0; i < count; ++i) visit(i);
   }
 
   // take(tile, first token, values [count][32], count) of this thread's tiles, `at_a_time`
@@ -125,7 +137,7 @@ struct Step {
     if (spec.norm_placement == NormPlacement::kAfter) {
       normalize(nullptr);
       attend(number);
-      add_output(layer.attention_output, b.attended);
+      add_output(layer.attention_output, attended);
       norm_in_place(layer.attention_norm);
       normalize(nullptr);
       feed_forward(layer);
@@ -135,13 +147,13 @@ struct Step {
     normalize(&layer.attention_norm);
     attend(number);
     if (spec.residual != Residual::kSequential) {
-      multiply_into(layer.attention_output, b.attended, tokens, b.added.data(), hidden);
+      multiply_into(layer.attention_output, attended, tokens, b.added.data(), hidden);
       if (spec.residual == Residual::kParallel) normalize(&layer.mlp_norm);
       feed_forward(layer);
       multiply_into<true>(layer.down, b.inner, tokens, b.added.data(), hidden);
       return add_branch(nullptr);
     }
-    branch(layer.attention_output, b.attended, layer.attention_add_norm);
+    branch(layer.attention_output, attended, layer.attention_add_norm);
     normalize(&layer.mlp_norm);
     feed_forward(layer);
     branch(layer.down, b.inner, layer.mlp_add_norm);
@@ -167,13 +179,14 @@ struct Step {
   }
   // normal = norm(x), or x.
   void normalize(const NormWeights* norm) {
-    each_mine(tokens, [&](size_t t) {
-      if (norm)
-        norm->apply({x(t), hidden}, spec.norm_epsilon, b.normal.row(t));
-      else
-        std::copy_n(x(t), hidden, b.normal.row(t));
-      b.normal.seal(t);
-    });
+    prepare(tokens, [&](size_t t) { normalize_row(norm, t, t); });
+  }
+  void normalize_row(const NormWeights* norm, size_t token, size_t row) {
+    if (norm)
+      norm->apply({x(token), hidden}, spec.norm_epsilon, normal.row(row));
+    else
+      std::copy_n(x(token), hidden, normal.row(row));
+    normal.seal(row);
   }
 
   void feed_forward(const LayerWeights& layer) {
@@ -186,12 +199,12 @@ struct Step {
     };
     if (!spec.gated_mlp)
       return multiply(
-          layer.up, b.normal, tokens, [&](size_t tile, size_t first, size_t here, auto& values) {
+          layer.up, normal, tokens, [&](size_t tile, size_t first, size_t here, auto& values) {
             activate(spec.activation, std::span(values[0]).first(here * kTileRows));
             for (size_t t = 0; t < here; ++t)
               put(tile, first + t, std::span(values[0]).subspan(t * kTileRows, kTileRows));
           });
-    multiply<2>(layer.up, b.normal, tokens,
+    multiply<2>(layer.up, normal, tokens,
                 [&](size_t tile, size_t first, size_t here, auto& values) {
                   const auto gate = std::span(values[0]).first(here * kTileRows);
                   activate(spec.activation, gate);
@@ -207,19 +220,30 @@ struct Step {
     const RotaryTable* rotary = spec.positions != spec::Positions::kRotary ? nullptr
                                 : windowed && b.windowed_rotary            ? &*b.windowed_rotary
                                                                            : &b.rotary;
-    const size_t stride = layer.qkv.shape.rows;
-    multiply_into(layer.qkv, b.normal, tokens, b.qkv.data(), stride);
-    each_mine(tokens, [&](size_t t) { place(number, t, b.qkv.data() + t * stride, rotary); });
-    for (size_t i = index(me); i < b.items.size(); i += index(team.size()))
+    multiply_into(layer.qkv, normal, tokens, b.qkv.data(), layer.qkv.shape.rows);
+    // Where each sequence has one token, the keys of an item are those of nobody else.
+    const auto place_all = [&](size_t first, size_t count, size_t head) {
+      for (size_t t = first; t < first + count; ++t) place(number, t, head, rotary);
+    };
+    if (!b.decodes)
+      each_mine(tokens * index(spec.kv_heads), [&](size_t i) {
+        place_all(i / index(spec.kv_heads), 1, i % index(spec.kv_heads));
+      });
+    for (size_t i = index(me); i < b.items.size(); i += index(team.size())) {
+      if (b.decodes) place_all(b.items[i].first, b.items[i].count, b.items[i].head);
       attend_item(number, b.items[i]);
+    }
     barrier();
-    each_mine(tokens, [&](size_t t) { b.attended.seal(t); });
+    prepare(tokens, [&](size_t t) { gather(t); });
   }
 
-  // Queries turned and scaled, keys turned; keys and values into the cache.
-  void place(size_t number, size_t t, float* row, const RotaryTable* rotary) {
+  // Of one key-value head: its queries turned and scaled, the key turned; key and value into the
+  // cache.
+  void place(size_t number, size_t t, size_t kv_head, const RotaryTable* rotary) {
     const LayerWeights& layer = model.layers[number];
     const size_t dim = b.head_dim, heads = index(spec.heads), kv_heads = index(spec.kv_heads);
+    const size_t group = heads / kv_heads;
+    float* row = b.qkv.data() + t * layer.qkv.shape.rows;
     const auto [token, position, part] = b.tokens[t];
     const float scale = spec.attention_scale != 0
                             ? static_cast<float>(spec.attention_scale)
@@ -230,43 +254,47 @@ struct Step {
       (spec.rotary_interleaved ? kernels::rotate_neighbours : kernels::rotate)(
           head, rotary->cosines(position), rotary->sines(position), rotary->pairs());
     };
-    for (size_t head = 0; head < heads; ++head) {
+    for (size_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
       turn(row + head * dim, layer.query_norm);
       float* query = b.queries.data() + (t * heads + head) * b.padded_dim;
       for (size_t d = 0; d < dim; ++d) query[d] = row[head * dim + d] * scale;
     }
-    for (size_t head = 0; head < kv_heads; ++head) {
-      float* key = row + (heads + head) * dim;
-      turn(key, layer.key_norm);
-      cache.write(b.parts[part].pages, position, number, head, {key, dim},
-                  {key + kv_heads * dim, dim});
-    }
+    float* key = row + (heads + kv_head) * dim;
+    turn(key, layer.key_norm);
+    cache.write(b.parts[part].pages, position, number, kv_head, {key, dim},
+                {key + kv_heads * dim, dim});
   }
 
+  float* sums(size_t token, size_t head) const {
+    return b.sums.data() + (token * index(spec.heads) + head) * kernels::partial_size(b.padded_dim);
+  }
+
+  // The sums of the item's rows over all chunks of keys.
   void attend_item(size_t number, const AttentionItem& item) {
-    const size_t group = index(spec.heads / spec.kv_heads), heads = index(spec.heads);
-    const size_t partial = kernels::partial_size(b.padded_dim), rows = item.count * group;
+    const size_t group = index(spec.heads / spec.kv_heads), rows = item.count * group;
+    const size_t partial = kernels::partial_size(b.padded_dim);
     const auto window = index(spec.window_of(static_cast<int64_t>(number)));
-    AttentionRoom& room = b.rooms[index(me)];
-    std::fill_n(room.sums.begin(), rows * partial, 0.0f);
     const SequencePart& part = b.parts[b.tokens[item.first].part];
+    const auto token_of = [&](size_t r) { return item.first + r / group; };
+    const auto head_of = [&](size_t r) { return item.head * group + r % group; };
     const auto begin_of = [&](size_t position) {
       return window != 0 && position + 1 > window ? position + 1 - window : 0;
     };
+    for (size_t r = 0; r < rows; ++r) std::fill_n(sums(token_of(r), head_of(r)), partial, 0.0f);
     const size_t first_position = index(b.tokens[item.first].position);
     const size_t keys = first_position + item.count;
     for (size_t chunk = begin_of(first_position) / kChunkKeys * kChunkKeys; chunk < keys;
          chunk += kChunkKeys) {
       for (size_t r = 0; r < rows; ++r) {
-        const size_t token = item.first + r / group, head = item.head * group + r % group;
         const size_t position = first_position + r / group;
         const auto in_chunk = [&](size_t key) {
           return std::min(std::max(key, chunk) - chunk, kChunkKeys);
         };
-        room.rows[r] = {.query = b.queries.data() + (token * heads + head) * b.padded_dim,
+        room.rows[r] = {.query = b.queries.data() +
+                                 (token_of(r) * index(spec.heads) + head_of(r)) * b.padded_dim,
                         .begin = in_chunk(begin_of(position)),
                         .end = in_chunk(position + 1),
-                        .bias = b.key_bias.of_head(head, chunk)};
+                        .bias = b.key_bias.of_head(head_of(r), chunk)};
       }
       std::array<const void*, kChunkPages> key_pages, value_pages;
       const size_t first_page = chunk / kernels::kPageKeys;
@@ -281,31 +309,26 @@ struct Step {
                        .softcap = static_cast<float>(spec.attention_softcap)},
                       rows, cache.dtype(), room.part.data());
       for (size_t r = 0; r < rows; ++r)
-        kernels::merge_partial(room.sums.data() + r * partial, room.part.data() + r * partial,
+        kernels::merge_partial(sums(token_of(r), head_of(r)), room.part.data() + r * partial,
                                b.padded_dim);
     }
-    for (size_t r = 0; r < rows; ++r) {
-      float* sums = room.sums.data() + r * partial;
-      kernels::finish_partial(sums, b.padded_dim, sums);
-      std::copy_n(
-          sums, b.head_dim,
-          b.attended.row(item.first + r / group) + (item.head * group + r % group) * b.head_dim);
-    }
+  }
+
+  void gather(size_t t) {
+    for (size_t head = 0; head < index(spec.heads); ++head)
+      kernels::finish_partial(sums(t, head), b.padded_dim,
+                              attended.span(t).subspan(head * b.head_dim, b.head_dim));
+    attended.seal(t);
   }
 
   void head() {
     const size_t rows = b.wanted.size();
-    each_mine(rows, [&](size_t i) {
-      const std::span<const float> from(x(b.wanted[i]), hidden);
-      if (model.final_norm)
-        model.final_norm.apply(from, spec.norm_epsilon, b.head_input.row(i));
-      else
-        std::ranges::copy(from, b.head_input.row(i));
-      b.head_input.seal(i);
-    });
-    const Rows* input = &b.head_input;
+    if (rows == 0) return;
+    const NormWeights* norm = model.final_norm ? &model.final_norm : nullptr;
+    prepare(rows, [&](size_t i) { normalize_row(norm, b.wanted[i], i); });
+    const Rows* input = &normal;
     if (model.project_out) {
-      multiply_into(model.project_out, b.head_input, rows, b.projected.floats.data(),
+      multiply_into(model.project_out, normal, rows, b.projected.floats.data(),
                     b.projected.columns);
       each_mine(rows, [&](size_t i) { b.projected.seal(i); });
       input = &b.projected;

@@ -55,10 +55,11 @@ struct TokenPlace {
 struct AttentionItem {
   size_t first, count, head;
 };
-// What a thread needs for one item.
-struct AttentionRoom {
+// What a thread has for itself: room for one item, and rows of one token that is alone in a step.
+struct Room {
   std::vector<kernels::QueryRow> rows;
-  std::vector<float> part, sums;
+  std::vector<float> part;
+  Rows normal, attended;
 };
 
 struct Buffers {
@@ -74,14 +75,16 @@ struct Buffers {
   KeyBias key_bias;
 
   size_t head_dim, padded_dim;
+  bool decodes = false;    // one token of each sequence
   Aligned<float> x;        // [tokens][hidden]
   Aligned<float> added;    // [tokens][hidden]: what a branch adds, where it is not added at once
   Aligned<float> qkv;      // [tokens][rows of qkv]
   Aligned<float> queries;  // [tokens][heads][padded_dim]
+  Aligned<float> sums;     // [tokens][heads][partial_size(padded_dim)]
   Rows embedded, normal, attended, inner;
-  std::vector<AttentionRoom> rooms;  // by thread
-  Rows head_input, projected;        // [wanted]
-  std::vector<float> logits;         // [wanted][vocab_size]
+  std::vector<Room> rooms;    // by thread
+  Rows projected;             // [wanted]
+  std::vector<float> logits;  // [wanted][vocab_size]
 };
 
 // Whether a product of any of these reads bytes.

@@ -28,10 +28,10 @@ void merge_partial(float* into, const float* next, size_t head_dim) {
   into[largest] = top;
 }
 
-void finish_partial(const float* partial, size_t head_dim, float* out) {
+void finish_partial(const float* partial, size_t head_dim, std::span<float> out) {
   const float divisor = partial[head_dim + 1];
   const float inverse = divisor == 0 ? 0 : 1 / divisor;
-  for (size_t i = 0; i < head_dim; ++i) out[i] = partial[i] * inverse;
+  for (size_t i = 0; i < out.size(); ++i) out[i] = partial[i] * inverse;
 }
 
 }  // namespace hydrofoil::kernels

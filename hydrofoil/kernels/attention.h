@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "hydrofoil/core/dtype.h"
 
@@ -36,8 +37,8 @@ constexpr size_t partial_size(size_t head_dim) {
 
 // out [rows][partial_size]. A row that sees nothing gets a divisor of 0.
 void attend(const AttentionChunk& chunk, size_t rows, DType cache, float* out);
-// into = both together; then out = the sums over the divisor.
+// into = both together; then out = the first sums over the divisor.
 void merge_partial(float* into, const float* next, size_t head_dim);
-void finish_partial(const float* partial, size_t head_dim, float* out);
+void finish_partial(const float* partial, size_t head_dim, std::span<float> out);
 
 }  // namespace hydrofoil::kernels

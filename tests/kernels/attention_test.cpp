@@ -69,7 +69,8 @@ class Cache {
     }
     for (size_t r = 0; r < rows.size(); ++r) {
       out.resize((r + 1) * head_dim_);
-      finish_partial(sums.data() + r * stride, head_dim_, out.data() + r * head_dim_);
+      finish_partial(sums.data() + r * stride, head_dim_,
+                     std::span(out).subspan(r * head_dim_, head_dim_));
     }
     return out;
   }
