@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "cli/generate_batch.h"
 #include "cli/inference_model.h"
 #include "hydrofoil/engine/session.h"
 
@@ -17,6 +18,7 @@ namespace {
 struct GenerateArguments : InferenceArguments {
   std::string prompt;
   bool json = false;
+  BatchArguments batch;
 };
 
 nlohmann::ordered_json to_json(const std::vector<int32_t>& prompt, const engine::Generated& out,
@@ -38,6 +40,8 @@ nlohmann::ordered_json to_json(const std::vector<int32_t>& prompt, const engine:
 
 int generate(GenerateArguments arguments) {
   const InferenceModel loaded = load_inference_model(arguments);
+  if (!arguments.batch.prompts.empty())
+    return generate_batch(loaded, arguments.request, arguments.batch);
   auto request = arguments.request;
   request.prompt = loaded.tokenizer.encode(arguments.prompt);
   request.prompt_logits = true;
@@ -64,20 +68,40 @@ int generate(GenerateArguments arguments) {
 }  // namespace
 
 void add_generate_command(CLI::App& app, Action& action) {
-  auto* command = app.add_subcommand("generate", "Continue a prompt");
+  auto* command = app.add_subcommand("generate", "Continue a prompt, or many from a file");
   auto arguments = std::make_shared<GenerateArguments>();
   add_inference_options(command, *arguments);
-  command->add_option("--prompt", arguments->prompt,
-                      "text to continue; empty: from the start of a document");
+  auto* prompt = command->add_option("--prompt", arguments->prompt,
+                                     "text to continue; empty: from the start of a document");
+  auto& batch = arguments->batch;
+  auto* prompts = command
+                      ->add_option("--prompts", batch.prompts,
+                                   "JSON lines: texts, or objects with OpenAI's fields (prompt, "
+                                   "max_tokens, temperature, n, stop, seed, logprobs ..)")
+                      ->check(CLI::ExistingFile)
+                      ->excludes(prompt);
+  command->add_option("--output", batch.output, "of --prompts: JSON lines; else standard output")
+      ->needs(prompts);
+  command->add_option("--sequences", batch.sequences, "of --prompts: texts at a time")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str()
+      ->needs(prompts);
+  command
+      ->add_option("--cache-bytes", batch.cache_bytes,
+                   "of --prompts: for keys and values; 0: a quarter of the memory there is")
+      ->transform(CLI::AsSizeValue(false))
+      ->needs(prompts);
   command
       ->add_option("--logits", arguments->request.logits,
                    "with --json: the K largest logits of each position")
       ->check(CLI::NonNegativeNumber);
-  command->add_flag("--json", arguments->json, "one JSON object on standard output");
+  command->add_flag("--json", arguments->json, "one JSON object on standard output")
+      ->excludes(prompts);
   command->footer(
       "Examples:\n  hydrofoil generate runs/first --prompt 'In the beginning' --max-tokens 64\n"
       "  hydrofoil generate models/gpt2 --prompt Hello --greedy --json\n"
-      "  hydrofoil generate model.gguf --type q4_0 --prompt 'Once upon a time' --top-p 0.9");
+      "  hydrofoil generate model.gguf --type q4_0 --prompt 'Once upon a time' --top-p 0.9\n"
+      "  hydrofoil generate model.gguf --prompts questions.jsonl --output answers.jsonl");
   command->callback(
       [&action, arguments] { action = [arguments] { return generate(*arguments); }; });
 }

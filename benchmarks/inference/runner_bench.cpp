@@ -7,12 +7,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
-#include <map>
 #include <numeric>
 #include <random>
 #include <string>
 #include <vector>
 
+#include "benchmarks/inference/random_model.h"
 #include "hydrofoil/core/parallel.h"
 #include "hydrofoil/inference/runner.h"
 
@@ -20,34 +20,11 @@ namespace {
 
 using namespace hydrofoil;
 using namespace hydrofoil::inference;
+using namespace hydrofoil::benchmarks;
 using Clock = std::chrono::steady_clock;
 
 constexpr int64_t kBehind = 256, kPrompt = 512;
 constexpr int kDecodes = 16;  // steps of a round
-
-const std::map<std::string, std::string> kShapes = {
-    {"smollm2", R"({"model_type": "llama", "vocab_size": 49152, "hidden_size": 576,
-      "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9,
-      "num_key_value_heads": 3, "max_position_embeddings": 2048, "tie_word_embeddings": true})"},
-    {"llama1b", R"({"model_type": "llama", "vocab_size": 32000, "hidden_size": 2048,
-      "intermediate_size": 5632, "num_hidden_layers": 22, "num_attention_heads": 32,
-      "num_key_value_heads": 4, "max_position_embeddings": 2048, "tie_word_embeddings": false})"}};
-const std::map<std::string, WeightType> kTypes = {{"f32", WeightType::kF32},
-                                                  {"bf16", WeightType::kBF16},
-                                                  {"q8_0", WeightType::kQ8},
-                                                  {"q4_0", WeightType::kQ4},
-                                                  {"q4_1", WeightType::kQ4Min}};
-
-class RandomReader final : public ModelReader {
- public:
-  void read(const std::string&, size_t begin, std::span<float> out) const override {
-    uint32_t state = static_cast<uint32_t>(begin) * 2654435761u + 1;
-    for (float& value : out) {
-      state = state * 1664525u + 1013904223u;
-      value = static_cast<float>(static_cast<int32_t>(state)) * 0x1p-36f;  // up to 1/32
-    }
-  }
-};
 
 std::vector<Page> pages_from(size_t first, int64_t positions) {
   std::vector<Page> pages(KvCache::pages_for(positions));
@@ -71,8 +48,7 @@ class Bench {
  public:
   Bench(const std::string& shape, WeightType type, int threads, int rounds)
       : rounds_(rounds),
-        model_(
-            pack_model(spec::model_spec_from_hf(kShapes.at(shape), shape), RandomReader(), type)),
+        model_(random_model(shape, type)),
         team_(threads),
         cache_(model_.spec, DType::kBF16, 32 * KvCache::pages_for(kBehind + 64) + 64),
         runner_(model_, cache_, team_, kPrompt) {

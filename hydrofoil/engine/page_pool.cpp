@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <stdexcept>
+#include <utility>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -53,6 +54,17 @@ bool PagePool::grow(PageTable& table, size_t tokens) {
   while (table.pages.size() < needed) table.pages.push_back(take());
   statistics_.most_held = std::max(statistics_.most_held, size() - available_);
   return true;
+}
+
+void PagePool::catch_up(PageTable& table, std::span<const int32_t> text) {
+  while ((table.known + 1) * kPageTokens < text.size()) {
+    const auto entry = known_.find(content_of(text, table.known, table.content));
+    if (entry == known_.end()) return;
+    hold(entry->second);
+    let_go(std::exchange(table.pages[table.known++], entry->second));
+    table.content = pages_[entry->second].name;
+    statistics_.shared_tokens += kPageTokens;
+  }
 }
 
 // Another sequence may have computed the same page meanwhile: then that one stays the known one,

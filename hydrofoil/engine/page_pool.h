@@ -58,6 +58,9 @@ class PagePool {
   bool open(PageTable& table, std::span<const int32_t> text, const Opening& how);
   // Pages for so many tokens. False, and nothing changed, where there are too few.
   bool grow(PageTable& table, size_t tokens);
+  // Pages that others have computed meanwhile, short of the last token's, take the place of the
+  // table's own.
+  void catch_up(PageTable& table, std::span<const int32_t> text);
   // The pages that this beginning of the table's text fills can be shared: they have been computed,
   // or will be in this step before anyone reads them.
   void remember(PageTable& table, std::span<const int32_t> text);

@@ -27,13 +27,14 @@ const std::vector<Work>& Scheduler::plan() {
   work_.clear();
   budget_ = options_.step_tokens;
   if (options_.policy == Policy::kPrefillFirst) {
+    admit();
+    plan_whole_prompts();
+    if (work_.empty()) plan_decodes();
+  } else {
+    plan_decodes();
+    admit();
     plan_pieces();
-    admit(true);
-    if (!work_.empty()) return work_;
   }
-  plan_decodes();
-  plan_pieces();
-  admit(false);
   return work_;
 }
 
@@ -49,32 +50,47 @@ void Scheduler::plan_decodes() {
   }
 }
 
-// Pages for a whole prompt were taken when it was admitted.
+// The shortest ends first, but some of each step is the first in rank's.
 void Scheduler::plan_pieces() {
-  for (Sequence* sequence : running_) {
-    if (budget_ == 0) return;
-    if (sequence->left() > 1) take(sequence, std::min(sequence->left(), budget_));
+  std::vector<Sequence*> prompts;
+  for (Sequence* sequence : running_)
+    if (sequence->left() > 0) prompts.push_back(sequence);
+  if (prompts.empty()) return;
+  const Sequence* first = prompts.front();
+  size_t kept = std::min(first->left(), (budget_ + kShareOfFirst - 1) / kShareOfFirst);
+  std::ranges::stable_sort(prompts, [](const Sequence* a, const Sequence* b) {
+    return a->priority != b->priority ? a->priority > b->priority : a->left() < b->left();
+  });
+  for (Sequence* sequence : prompts) {
+    if (sequence == first) kept = 0;
+    if (budget_ > kept) take_piece(sequence, budget_ - kept);
   }
 }
 
-void Scheduler::admit(bool whole) {
-  while (budget_ > 0 && running_.size() < options_.sequences) {
-    Sequence* sequence = next_admitted(whole);
+void Scheduler::plan_whole_prompts() {
+  for (Sequence* sequence : running_) {
+    if (sequence->left() <= 1) continue;
+    if (budget_ == 0 || (sequence->left() > budget_ && !work_.empty())) return;
+    take_piece(sequence, budget_);
+  }
+}
+
+void Scheduler::admit() {
+  while (running_.size() < options_.sequences) {
+    Sequence* sequence = next_admitted();
     if (!sequence) return;
     waiting_.erase(sequence);
     sequence->done = sequence->table.known * kPageTokens;
     running_.insert(std::ranges::upper_bound(running_, sequence, ByRank()), sequence);
-    take(sequence, std::min(sequence->left(), budget_));
   }
 }
 
 // A page is left for each that runs, or the next steps would take back what this one gives.
-Sequence* Scheduler::next_admitted(bool whole) {
+Sequence* Scheduler::next_admitted() {
   int looked_at = 0;
   for (auto candidate = waiting_.begin(); candidate != waiting_.end() && looked_at < kLookAhead;
        ++candidate, ++looked_at) {
     Sequence* sequence = *candidate;
-    if (whole && sequence->tokens.size() > budget_ && !work_.empty()) return nullptr;
     if (pool_.open(
             sequence->table, sequence->tokens,
             {.scope = sequence->scope, .reserve = running_.size(), .share = sequence->share})) {
@@ -84,6 +100,15 @@ Sequence* Scheduler::next_admitted(bool whole) {
     if (sequence->passed == kMostPassed) return nullptr;
   }
   return nullptr;
+}
+
+// Pages for the whole prompt were taken when it was admitted.
+void Scheduler::take_piece(Sequence* sequence, size_t most) {
+  if (sequence->share) {
+    pool_.catch_up(sequence->table, sequence->tokens);
+    sequence->done = std::max(sequence->done, sequence->table.known * kPageTokens);
+  }
+  take(sequence, std::min(sequence->left(), most));
 }
 
 void Scheduler::take(Sequence* sequence, size_t tokens) {

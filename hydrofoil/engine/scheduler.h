@@ -9,7 +9,9 @@
 //
 // Dynamic SplitFuse (Holmes et al. 2024): a step has a fixed number of tokens, so that it takes the
 // same time whatever arrives. Sequences with one token left come first; the rest of the step is
-// filled with pieces of prompts.
+// filled with pieces of prompts, those with the least left first; but the first in rank gets a
+// quarter of it at least, so that a long one is not held up by short ones for ever. What another
+// sequence has computed meanwhile is not computed again.
 //
 // Sequences are ranked by the step they arrived in; each level of priority counts as kPatience
 // steps, so that a low one waits long but not for ever. When pages run out, the last in rank loses
@@ -53,6 +55,7 @@ class Scheduler {
  public:
   static constexpr int64_t kPatience = 1000;  // steps
   static constexpr int kMostPassed = 32, kLookAhead = 8;
+  static constexpr size_t kShareOfFirst = 4;  // one in so many tokens
 
   // Keeps a reference to the pool, which is its own from now on.
   Scheduler(const SchedulerOptions& options, PagePool& pool);
@@ -79,8 +82,10 @@ class Scheduler {
   };
   void plan_decodes();
   void plan_pieces();
-  void admit(bool whole);
-  Sequence* next_admitted(bool whole);
+  void plan_whole_prompts();
+  void admit();
+  Sequence* next_admitted();
+  void take_piece(Sequence* sequence, size_t most);
   void take(Sequence* sequence, size_t tokens);
   void preempt_last();
 

@@ -65,6 +65,41 @@ void keep_typical(std::vector<TokenProbability>& left, double share) {
   std::ranges::sort(left, more_likely);
 }
 
+// [tokens]: in proportion to exp(logit / temperature).
+std::vector<TokenProbability> of_the_largest(std::span<const float> logits,
+                                             const SamplingOptions& options) {
+  std::vector<TokenProbability> left;
+  const auto order = largest_logits(logits, static_cast<size_t>(options.top_k));
+  for (const auto& [token, logit] : order)
+    left.push_back(
+        {token, std::exp((double{logit} - double{order.front().logit}) / options.temperature)});
+  renormalise(left);
+  return left;
+}
+
+// What later filters drop for certain is left out, for sorting all is slow: nothing below
+// (1 - top_p) / count is among the fewest that have top_p together.
+double least_probability(const SamplingOptions& options, double largest, size_t count) {
+  if (options.typical_p < 1) return 0;
+  return std::max((1 - options.top_p) / static_cast<double>(count), options.min_p * largest);
+}
+
+// In order only where a filter asks for it.
+std::vector<TokenProbability> of_all(std::span<const float> logits,
+                                     const SamplingOptions& options) {
+  const double largest = *std::ranges::max_element(logits);
+  std::vector<double> weights(logits.size());
+  double total = 0;
+  for (size_t i = 0; i < logits.size(); ++i)
+    total += weights[i] = std::exp((logits[i] - largest) / options.temperature);
+  const double least = least_probability(options, 1 / total, logits.size());
+  std::vector<TokenProbability> left;
+  for (size_t i = 0; i < weights.size(); ++i)
+    if (weights[i] / total >= least) left.push_back({static_cast<int32_t>(i), weights[i] / total});
+  if (least > 0) std::ranges::sort(left, more_likely);
+  return left;
+}
+
 }  // namespace
 
 std::vector<TokenLogit> largest_logits(std::span<const float> logits, size_t k) {
@@ -95,13 +130,7 @@ std::vector<TokenProbability> candidates(std::span<const float> logits,
     const auto best = std::ranges::max_element(logits) - logits.begin();
     return {{static_cast<int32_t>(best), 1}};
   }
-  const auto k = options.top_k > 0 ? static_cast<size_t>(options.top_k) : logits.size();
-  std::vector<TokenProbability> left;
-  const auto order = largest_logits(logits, k);
-  for (const auto& [token, logit] : order)
-    left.push_back(
-        {token, std::exp((double{logit} - double{order.front().logit}) / options.temperature)});
-  renormalise(left);
+  auto left = options.top_k > 0 ? of_the_largest(logits, options) : of_all(logits, options);
   if (options.typical_p < 1) keep_typical(left, options.typical_p);
   if (options.top_p < 1) keep_share(left, options.top_p);
   if (options.min_p > 0) {

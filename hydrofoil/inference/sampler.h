@@ -29,8 +29,8 @@ struct TokenProbability {
   double probability = 0;
 };
 
-// What is left to draw from, most likely first. seen: prompt and generated tokens; generated: those
-// only. With temperature 0 one token.
+// What is left to draw from; most likely first, unless nothing but the temperature is set. seen:
+// prompt and generated tokens; generated: those only. With temperature 0 one token.
 std::vector<TokenProbability> candidates(std::span<const float> logits,
                                          const SamplingOptions& options,
                                          std::span<const int32_t> seen,

@@ -53,6 +53,35 @@ TEST(Scheduler, FusesDecodesWithPiecesOfPrompts) {
   EXPECT_EQ(s.step(), "1:1 2:1 3:1");
 }
 
+TEST(Scheduler, ShortPromptsPassLongOnes) {
+  Schedule s({.step_tokens = 16, .sequences = 4}, 40);
+  s.add(200);
+  s.add(20);
+  s.add(30);
+  EXPECT_EQ(s.step(), "2:12 1:4");
+  EXPECT_EQ(s.step(), "2:8 3:4 1:4");
+  EXPECT_EQ(s.step(), "2:1 3:11 1:4");
+}
+
+TEST(Scheduler, LongPromptsOfHigherPriorityPassShortOnes) {
+  Schedule s({.step_tokens = 16, .sequences = 4}, 40);
+  s.add(20);
+  s.add(40, 1);
+  EXPECT_EQ(s.step(), "2:16");
+  EXPECT_EQ(s.step(), "2:16");
+  EXPECT_EQ(s.step(), "2:8 1:8");
+}
+
+TEST(Scheduler, EqualPromptsAreComputedOnce) {
+  Schedule s({.step_tokens = 32, .sequences = 4}, 40);
+  for (int i = 0; i < 3; ++i) s.add(100).tokens.assign(100, 5);
+  EXPECT_EQ(s.step(), "1:32");
+  EXPECT_EQ(s.step(), "1:32");
+  EXPECT_EQ(s.step(), "1:32");
+  EXPECT_EQ(s.step(), "1:4 2:4 3:4");
+  EXPECT_EQ(s.pool.statistics().shared_tokens, 2u * 96);
+}
+
 TEST(Scheduler, PrefillFirstRunsWholePromptsAlone) {
   Schedule s({.step_tokens = 64, .sequences = 4, .policy = Policy::kPrefillFirst}, 20);
   s.add(10);

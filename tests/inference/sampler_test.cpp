@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <map>
+#include <numeric>
 #include <vector>
 
 namespace hydrofoil::inference {
@@ -50,6 +51,22 @@ TEST(Sampler, EachFilterKeepsWhatItsDefinitionSays) {
   // Squares of the probabilities.
   EXPECT_THAT(left({.temperature = 0.5, .top_k = 2}),
               UnorderedElementsAre(Pair(3, near(0.16 / 0.25)), Pair(0, near(0.09 / 0.25))));
+}
+
+// Against sorting the whole vocabulary.
+TEST(Sampler, TopPOfManyTokensIsTheFewestMostLikely) {
+  std::vector<float> logits;
+  for (int i = 0; i < 5003; ++i) logits.push_back(5 * std::sin(static_cast<float>(i * i)));
+  const double total = std::accumulate(logits.begin(), logits.end(), 0.0,
+                                       [](double sum, float x) { return sum + std::exp(x); });
+  auto order = largest_logits(logits, logits.size());
+  for (const double share : {0.1, 0.9, 0.999}) {
+    size_t count = 0;
+    for (double upto = 0; upto < share; ++count) upto += std::exp(order[count].logit) / total;
+    const auto got = candidates(logits, {.temperature = 1, .top_p = share}, {}, {});
+    ASSERT_EQ(got.size(), count);
+    for (size_t i = 0; i < count; ++i) EXPECT_EQ(got[i].token, order[i].token);
+  }
 }
 
 // Temperature comes before top-p: the flatter distribution is cut, not the original.
