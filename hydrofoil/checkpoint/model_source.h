@@ -33,7 +33,7 @@ class Weights {
   // Fails unless the tensor is there in this shape; the error shows both.
   void require_shape(const std::string& name, std::span<const int64_t> expected) const;
   // Elements [begin, begin + out.size()) of the flattened tensor. Holds at most that tensor beside
-  // `out`. Not thread-safe.
+  // `out`. Threads may read at the same time, as below.
   virtual void read(const std::string& name, size_t begin, std::span<float> out) const = 0;
   // Of a matrix whose rows as products have them, [out, in], can be read as they are stored: their
   // type.

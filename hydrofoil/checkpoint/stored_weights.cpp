@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <mutex>
 #include <set>
 #include <stdexcept>
 #include <utility>
@@ -116,11 +117,12 @@ class TorchWeights final : public Weights {
   std::map<std::string, Place> places_;
 };
 
-// Where the last tensor stays, whole and as fp32: a rank reads a tensor in one or two pieces.
+// Where the last tensor stays, whole and as fp32: it is read in pieces, by one thread at a time.
 class Whole {
  public:
   template <class Load>
   void read(const std::string& name, size_t begin, std::span<float> out, const Load& load) {
+    const std::scoped_lock lock(mutex_);
     if (name != name_) {
       values_.clear();
       values_ = load();
@@ -132,6 +134,7 @@ class Whole {
   }
 
  private:
+  std::mutex mutex_;
   std::string name_;
   std::vector<float> values_;
 };
@@ -148,6 +151,7 @@ class GgufFileWeights final : public Weights {
     const auto& weight = find(name);
     const auto& tensor = file_->at(weight.stored_name);
     if (weight.order == spec::GgufOrder::kSame) return read_stored(tensor, begin, out);
+    if (weight.order == spec::GgufOrder::kRotaryPairs) return read_rows(weight, begin, out);
     whole_.read(name, begin, out, [&] {
       size_t count = 1;
       for (const int64_t extent : weight.shape) count *= static_cast<size_t>(extent);
@@ -168,6 +172,19 @@ class GgufFileWeights final : public Weights {
   }
 
  private:
+  // Elements of rows that lie elsewhere in the file.
+  void read_rows(const spec::GgufWeight& weight, size_t begin, std::span<float> out) const {
+    const size_t columns = weight.shape.size() == 2 ? static_cast<size_t>(weight.shape[1]) : 1;
+    while (!out.empty()) {
+      const size_t row = begin / columns, skip = begin % columns;
+      const size_t count = std::min(out.size(), columns - skip);
+      read_stored(file_->at(weight.stored_name), spec::stored_row(weight, row) * columns + skip,
+                  out.first(count));
+      begin += count;
+      out = out.subspan(count);
+    }
+  }
+
   // Elements in the file's order, in parts that begin at blocks. Not from the mapping, whose pages
   // would add up to the whole file.
   void read_stored(const io::GgufTensor& tensor, size_t begin, std::span<float> out) const {

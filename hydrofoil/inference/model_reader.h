@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where the numbers of a model come from, under Hugging Face's names and in its order of elements.
+// Threads read at the same time.
 #pragma once
 
 #include <cstddef>

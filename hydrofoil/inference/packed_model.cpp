@@ -20,12 +20,19 @@ using kernels::kTileRows;
 using kernels::Packing;
 using spec::Part;
 
-constexpr size_t kWindowElements = size_t{1} << 20;  // read at a time
+constexpr size_t kWindowElements = size_t{1} << 16;  // read at a time
+constexpr size_t kGrainTiles = 4;                    // of a thread's share of a matrix
 
 size_t stored_row_bytes(GgmlType type, size_t columns) {
   const auto& layout = layout_of(type);
   return columns / layout.block_elements * layout.block_bytes;
 }
+
+// A thread's view of a source: rows [first, first + values / columns).
+struct Window {
+  size_t first = 0;
+  std::vector<float> values;
+};
 
 // A matrix of the file, [rows, columns] as products see it, read a window of rows at a time.
 class SourceMatrix {
@@ -33,42 +40,38 @@ class SourceMatrix {
   SourceMatrix(const ModelReader& reader, const spec::ParameterSpec& parameter, bool transposed)
       : reader_(reader),
         name_(parameter.name),
-        transposed_(transposed),
         rows_(static_cast<size_t>(parameter.shape[transposed ? 1 : 0])),
-        columns_(static_cast<size_t>(parameter.shape[transposed ? 0 : 1])) {}
+        columns_(static_cast<size_t>(parameter.shape[transposed ? 0 : 1])),
+        transposed_(transposed ? rows_ * columns_ : 0) {
+    if (transposed) reader_.read(name_, 0, transposed_);
+  }
 
   size_t rows() const { return rows_; }
   size_t columns() const { return columns_; }
   std::optional<GgmlType> type() const { return reader_.row_type(name_); }
   void stored_row(size_t row, std::span<std::byte> out) const { reader_.read_row(name_, row, out); }
 
-  std::span<const float> row(size_t row) {
-    if (transposed_) return column_of_all(row);
-    if (window_.empty() || row < first_ || row >= first_ + window_.size() / columns_) {
-      const size_t count = std::min(std::max<size_t>(kWindowElements / columns_, 1), rows_ - row);
-      window_.resize(count * columns_);
-      reader_.read(name_, row * columns_, window_);
-      first_ = row;
+  std::span<const float> row(size_t row, Window& window) const {
+    auto& [first, values] = window;
+    if (!transposed_.empty()) {
+      values.resize(columns_);
+      for (size_t c = 0; c < columns_; ++c) values[c] = transposed_[c * rows_ + row];
+      return values;
     }
-    return std::span(window_).subspan((row - first_) * columns_, columns_);
+    if (values.empty() || row < first || row >= first + values.size() / columns_) {
+      const size_t count = std::min(std::max<size_t>(kWindowElements / columns_, 1), rows_ - row);
+      values.resize(count * columns_);
+      reader_.read(name_, row * columns_, values);
+      first = row;
+    }
+    return std::span(values).subspan((row - first) * columns_, columns_);
   }
 
  private:
-  std::span<const float> column_of_all(size_t row) {
-    if (window_.empty()) {
-      window_.resize(rows_ * columns_);
-      reader_.read(name_, 0, window_);
-      turned_.resize(columns_);
-    }
-    for (size_t c = 0; c < columns_; ++c) turned_[c] = window_[c * rows_ + row];
-    return turned_;
-  }
-
   const ModelReader& reader_;
   std::string name_;
-  bool transposed_;
-  size_t rows_, columns_, first_ = 0;
-  std::vector<float> window_, turned_;
+  size_t rows_, columns_;
+  std::vector<float> transposed_;  // [columns, rows], of a matrix that is stored so
 };
 
 // Where a row of a packed matrix comes from; no source: zeros.
@@ -248,37 +251,9 @@ class Packer {
                             .columns = columns,
                             .packing = common_packing(sources, type_)}};
     matrix.packed = Aligned<std::byte>(matrix.shape.bytes());
-    const GgmlType stored = kernels::stored_type(matrix.shape.packing);
-    const size_t row_bytes = stored_row_bytes(stored, columns);
-    const size_t batch = std::max<size_t>(kWindowElements / columns, 1);
-    std::vector<std::byte> bytes(std::min(batch, rows.size()) * row_bytes);
-    std::vector<float> floats(std::min(batch, rows.size()) * columns);
-    for (size_t first = 0; first < rows.size(); first += batch) {
-      const size_t count = std::min(batch, rows.size() - first);
-      std::vector<bool> to_round(count);
-      const auto bytes_of = [&](size_t i) {
-        return std::span(bytes).subspan(i * row_bytes, row_bytes);
-      };
-      const auto floats_of = [&](size_t i) {
-        return std::span(floats).subspan(i * columns, columns);
-      };
-      for (size_t i = 0; i < count; ++i) {
-        const auto [source, row] = rows[first + i];
-        if (source == SIZE_MAX) continue;
-        to_round[i] = sources[source].type() != stored;
-        if (to_round[i])
-          std::ranges::copy(sources[source].row(row), floats_of(i).begin());
-        else
-          sources[source].stored_row(row, bytes_of(i));
-      }
-      parallel_for(count, kTileRows, [&](size_t begin, size_t end) {
-        for (size_t i = begin; i < end; ++i) {
-          if (rows[first + i].source == SIZE_MAX) continue;
-          if (to_round[i]) kernels::quantize(stored, floats_of(i), bytes_of(i));
-          kernels::pack_row(matrix.shape, first + i, bytes_of(i), matrix.packed.span());
-        }
-      });
-    }
+    parallel_for(matrix.shape.tiles(), kGrainTiles, [&](size_t begin, size_t end) {
+      pack_rows(sources, rows, begin * kTileRows, std::min(end * kTileRows, rows.size()), matrix);
+    });
     if (!biases.empty()) {
       matrix.bias.resize(matrix.padded_rows());
       for (size_t row = 0; row < rows.size(); ++row)
@@ -286,6 +261,22 @@ class Packer {
           matrix.bias[row] = biases[rows[row].source][rows[row].row];
     }
     return matrix;
+  }
+
+  static void pack_rows(const std::vector<SourceMatrix>& sources, const std::vector<RowOf>& rows,
+                        size_t begin, size_t end, Matrix& matrix) {
+    const GgmlType stored = kernels::stored_type(matrix.shape.packing);
+    std::vector<std::byte> bytes(stored_row_bytes(stored, matrix.shape.columns));
+    std::vector<Window> windows(sources.size());
+    for (size_t i = begin; i < end; ++i) {
+      const auto [source, row] = rows[i];
+      if (source == SIZE_MAX) continue;
+      if (sources[source].type() == stored)
+        sources[source].stored_row(row, bytes);
+      else
+        kernels::quantize(stored, sources[source].row(row, windows[source]), bytes);
+      kernels::pack_row(matrix.shape, i, bytes, matrix.packed.span());
+    }
   }
 
   const spec::ModelSpec& spec_;
