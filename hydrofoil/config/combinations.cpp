@@ -14,6 +14,7 @@ class Rules {
 
   void check() {
     check_precision();
+    check_autocast();
     check_schedule();
     check_optimizer();
     check_files();
@@ -49,6 +50,31 @@ class Rules {
           path_ + "communication_data_type: gradients that add up in 16 bits travel as they are",
           "remove it, or let them add up in fp32: data_types.grad_accum_dtype");
     }
+  }
+
+  void check_autocast() {
+    const AutocastConfig& autocast = config_.autocast;
+    if (!autocast.enabled) return;
+    const std::string at = "torch_autocast.enabled";
+    for (const char* other : {"fp16", "bf16"})
+      if (is_true(std::string(other) + ".enabled"))
+        problem(at, path_ + at + ": autocast keeps parameters in fp32, " + other + " does not",
+                std::string("enable one of torch_autocast and ") + other);
+    if (config_.gradient_dtype() != DType::kF32)
+      problem("data_types.grad_accum_dtype",
+              path_ + "data_types.grad_accum_dtype: gradients of autocast add up in fp32",
+              "remove it");
+    const std::string list = "torch_autocast.lower_precision_safe_modules";
+    bool linear = false;
+    for (const auto& name : autocast.safe_modules) {
+      linear |= name == "torch.nn.Linear";
+      if (name != "torch.nn.Linear" && !name.starts_with("torch.nn.Conv"))
+        problem(list, path_ + list + ": '" + name + "' cannot be computed in 16 bits here",
+                "list torch.nn.Linear alone");
+    }
+    if (!linear)
+      problem(list, path_ + list + ": without torch.nn.Linear autocast would change nothing",
+              "add it, or remove torch_autocast");
   }
 
   void check_elasticity() {

@@ -44,7 +44,7 @@ std::vector<Choice> fp32_only(const std::string& why_fp32, const std::string& wh
 
 bool DeepSpeedConfig::keeps_master() const {
   return (fp16.enabled && !fp16.master_weights_and_grads) ||
-         (bf16.enabled && !bf16.master_weights_and_grads);
+         (bf16.enabled && !bf16.master_weights_and_grads) || autocast.enabled;
 }
 
 DType DeepSpeedConfig::gradient_dtype() const {
@@ -221,6 +221,10 @@ void DeepSpeedConfig::visit_precision(Reader& f) {
   f.section({.name = "bf16", .help = "bfloat16 with fp32 master weights", .aliases = {"bfloat16"}},
             bf16);
 
+  f.section({.name = "torch_autocast",
+             .help = "matrix products in 16 bits, all else in fp32: PyTorch's autocast"},
+            autocast);
+
   f.enter({.name = "data_types", .help = "element types"});
   f.field({.name = "grad_accum_dtype",
            .help = "what the gradients of micro-batches add up in; in 16 bits small terms vanish",
@@ -254,6 +258,25 @@ void Bf16Config::visit(Reader& f) {
            .help = "with bf16_master_weights_and_grads: moments in bf16, 8 bytes an element in all",
            .idle = off},
           optimizer_states);
+}
+
+void AutocastConfig::visit(Reader& f) {
+  f.field({.name = "enabled",
+           .help = "weights and biases of matrix products rest, travel and are multiplied in "
+                   "`dtype` with fp32 master copies; norms, embeddings and sums stay fp32"},
+          enabled);
+  const std::string off = enabled ? "" : "autocast is off";
+  f.field({.name = "dtype",
+           .help = "what products are computed in; fp16 scales the loss",
+           .choices = {{.name = "bfloat16", .spellings = {"bf16", "torch.bfloat16"}},
+                       {.name = "float16", .spellings = {"fp16", "half", "torch.float16"}}},
+           .idle = off},
+          type);
+  f.field({.name = "lower_precision_safe_modules",
+           .status = kNoEffect,
+           .why = "always those of torch.nn.Linear: models here have no convolutions, and a list "
+                  "that says otherwise is an error"},
+          safe_modules);
 }
 
 void DeepSpeedConfig::visit_bookkeeping(Reader& f) {

@@ -192,6 +192,18 @@ struct Fp16Config {
   void visit(Reader& f);
 };
 
+// Products in 16 bits beside all else in fp32. Weights and biases of Linear modules rest and travel
+// so, with fp32 master copies; their gradients travel so.
+struct AutocastConfig {
+  enum class Type : uint8_t { kBF16, kF16 };
+  bool enabled = false;
+  Type type = Type::kBF16;
+  std::vector<std::string> safe_modules = {"torch.nn.Linear", "torch.nn.Conv1d", "torch.nn.Conv2d",
+                                           "torch.nn.Conv3d"};
+  DType dtype() const { return type == Type::kBF16 ? DType::kBF16 : DType::kF16; }
+  void visit(Reader& f);
+};
+
 struct DeepSpeedConfig {
   std::optional<int64_t> train_batch_size;                // sequences, all ranks, one step
   std::optional<int64_t> train_micro_batch_size_per_gpu;  // sequences
@@ -205,6 +217,7 @@ struct DeepSpeedConfig {
   AioConfig aio;
   Fp16Config fp16;
   Bf16Config bf16;
+  AutocastConfig autocast;
   FloatType communication_type = FloatType::kAuto;  // gradients on the wire
   FloatType accumulation_type = FloatType::kAuto;   // gradients of micro-batches
   std::optional<int64_t> host_cache_gigabytes;      // datastates_ckpt.host_cache_size
@@ -220,6 +233,9 @@ struct DeepSpeedConfig {
   // What parameters rest and travel in.
   DType parameter_dtype() const {
     return fp16.enabled ? DType::kF16 : bf16.enabled ? DType::kBF16 : DType::kF32;
+  }
+  bool scales_loss() const {  // for the range of fp16
+    return fp16.enabled || (autocast.enabled && autocast.dtype() == DType::kF16);
   }
   bool keeps_master() const;     // fp32 copies of 16-bit parameters
   DType gradient_dtype() const;  // what gradients add up in

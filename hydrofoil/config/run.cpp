@@ -295,7 +295,7 @@ void RunConfig::visit_dependent(Reader& f) {
 std::string RunConfig::why_not_in_backward() const {
   if (deepspeed.gradient_clipping > 0)
     return "gradient_clipping needs the norm of all gradients first";
-  if (deepspeed.fp16.enabled) return "fp16 looks for an overflow in all gradients first";
+  if (deepspeed.scales_loss()) return "fp16 looks for an overflow in all gradients first";
   if (deepspeed.optimizer.type == OptimizerType::kLamb) return "Lamb measures all tensors first";
   return {};
 }

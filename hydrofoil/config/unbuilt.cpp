@@ -30,16 +30,6 @@ UnbuiltSection amp() {
                    {"max_loss_scale", "null"}}};
 }
 
-UnbuiltSection torch_autocast() {
-  return {
-      .name = "torch_autocast",
-      .what = "autocast",
-      .instead = "train in fp32",
-      .gate = "enabled",
-      .keys = {
-          {"enabled", "false"}, {"dtype", "\"bfloat16\""}, {"lower_precision_safe_modules", "[]"}}};
-}
-
 UnbuiltSection sparse_attention() {
   return {.name = "sparse_attention",
           .what = "sparse attention",
@@ -345,9 +335,9 @@ void visit_unbuilt(Reader& f, const UnbuiltSection& section) {
 
 void visit_unbuilt_sections(Reader& f) {
   for (const UnbuiltSection& section :
-       {amp(), torch_autocast(), sparse_attention(), pipeline(), tensor_parallel(),
-        expert_parallel(), layer_drop(), curriculum(), data_efficiency(), eigenvalue(),
-        autotuning(), nebula(), hybrid_engine(), compile()}) {
+       {amp(), sparse_attention(), pipeline(), tensor_parallel(), expert_parallel(), layer_drop(),
+        curriculum(), data_efficiency(), eigenvalue(), autotuning(), nebula(), hybrid_engine(),
+        compile()}) {
     visit_unbuilt(f, section);
   }
   visit_opaque(f);

@@ -84,7 +84,8 @@ at::Tensor attend(const at::Tensor& x, const Attention& a, KeyValues* cache,
     const auto [cos, sin] = a.rotary->rows(cache ? cache->positions() : 0, time, x);
     q = rotate(q, cos, sin, a.interleaved), k = rotate(k, cos, sin, a.interleaved);
   }
-  q = q.transpose(1, 2), k = k.transpose(1, 2), v = v.transpose(1, 2);
+  const auto type = v.scalar_type();  // a norm's may be wider
+  q = q.to(type).transpose(1, 2), k = k.to(type).transpose(1, 2), v = v.transpose(1, 2);
   if (cache && cache->keys.defined() && time != 1)
     throw std::logic_error("attend: a cache is continued token by token");
   if (cache) append(*cache, k, v);

@@ -56,9 +56,12 @@ at::Tensor chunk_loss(const at::Tensor& hidden, const Head& head, const at::Tens
 }
 
 // hidden [N, H], labels [N], all of them in [0, V).
-Result run(const at::Tensor& hidden, const Head& head, const at::Tensor& labels, Wanted wanted) {
+Result run(const at::Tensor& hidden, const Head& given, const at::Tensor& labels, Wanted wanted) {
   at::NoGradGuard no_grad;
   Result result;
+  Head head = given;
+  head.weight = given.weight.whole().to(given.type);
+  if (head.bias.defined()) head.bias = head.bias.to(head.type);
   const auto& weight = head.weight.whole();
   auto loss = at::zeros({}, labels.options().dtype(at::kDouble));
   if (wanted.hidden) result.hidden_grad = at::empty_like(hidden);
@@ -121,14 +124,14 @@ at::Tensor logits(const at::Tensor& hidden, const Head& head) {
   std::vector<at::Tensor> parts;
   head.weight.for_each([&](const at::Tensor& tile, int64_t first) {
     const auto bias = head.bias.defined() ? head.bias.narrow(0, first, tile.size(0)) : head.bias;
-    parts.push_back(linear(hidden, {.weight = tile, .bias = bias}));
+    parts.push_back(linear(hidden, {.weight = tile, .bias = bias, .type = head.type}));
   });
   const auto all = parts.size() == 1 ? parts.front() : at::cat(parts, -1);
   return head.softcap == 0 ? all : at::tanh(all / head.softcap) * head.softcap;
 }
 
 LossSum linear_cross_entropy(const at::Tensor& hidden, const Head& head, const at::Tensor& labels) {
-  auto rows = hidden.reshape({-1, hidden.size(-1)});
+  auto rows = hidden.reshape({-1, hidden.size(-1)}).to(head.type);
   auto targets = labels.reshape({-1});
   const auto labelled = targets.ne(kIgnoreLabel).nonzero().squeeze(1);
   if (labelled.numel() != targets.numel()) {  // unlabelled rows cost nothing

@@ -11,9 +11,10 @@
 namespace hydrofoil::models {
 
 struct Head {
-  Rows weight = {};      // [V, H]
-  at::Tensor bias = {};  // [V] or undefined
-  double softcap = 0;    // logits are c * tanh(logit / c); 0: as they are
+  Rows weight = {};                  // [V, H]
+  at::Tensor bias = {};              // [V] or undefined
+  double softcap = 0;                // logits are c * tanh(logit / c); 0: as they are
+  at::ScalarType type = at::kFloat;  // the product is computed in, whatever its factors are
 };
 
 // hidden [.., H] -> [.., V].

@@ -58,7 +58,7 @@ at::Tensor total_loss(Job& job) {
   auto most = at::full({rows, 1}, -std::numeric_limits<float>::infinity(), options);
   auto total = at::zeros({rows, 1}, options), picked = at::zeros({rows, 1}, options);
   for (size_t t = 0; t < job.first.size(); ++t) {
-    const auto& tile = job.head.weight.tiles[t];
+    const auto tile = job.head.weight.tiles[t].to(job.head.type);
     job.for_each_chunk(tile.size(0), [&](int64_t begin, int64_t count) {
       const auto part = [&](const at::Tensor& all) { return all.narrow(0, begin, count); };
       auto logits = capped_logits(part(job.hidden), tile, job.head, nullptr, job.first[t]);
@@ -75,9 +75,10 @@ at::Tensor total_loss(Job& job) {
 
 // Adds a tile's part to the gradient of the hidden states; its own, [v, H] in fp32, is the result.
 at::Tensor tile_backward(Job& job, size_t t) {
-  const auto& tile = job.head.weight.tiles[t];
+  const auto& given = job.head.weight.tiles[t];
+  const auto tile = given.to(job.head.type);
   const auto options = job.hidden.options().dtype(at::kFloat);
-  auto result = tile.requires_grad() ? at::zeros(tile.sizes(), options) : at::Tensor();
+  auto result = given.requires_grad() ? at::zeros(tile.sizes(), options) : at::Tensor();
   job.for_each_chunk(tile.size(0), [&](int64_t begin, int64_t count) {
     const auto part = [&](const at::Tensor& all) { return all.narrow(0, begin, count); };
     const auto hidden = part(job.hidden);
@@ -149,7 +150,8 @@ at::Tensor tiled_cross_entropy(const at::Tensor& hidden, const Head& head,
                                const at::Tensor& labels) {
   auto job = c10::make_intrusive<Job>();
   job->head = head;
-  if (head.bias.defined()) job->head.bias = head.bias.detach().clone();  // its unit is used once
+  if (head.bias.defined())  // its unit is used once
+    job->head.bias = head.bias.detach().clone().to(head.type);
   head.weight.for_each([&](const at::Tensor&, int64_t row) { job->first.push_back(row); });
   job->hidden = hidden.detach();
   job->labels = labels.unsqueeze(1);

@@ -28,7 +28,8 @@ Decoder::Decoder(const spec::ModelSpec& spec, const Allocate& allocate,
   project_out_ = last.linear(Part::kProjectOut);
   head_ = {.weight = spec_.tied_head ? token_embedding_ : last.rows(Part::kHead),
            .bias = last.find(Part::kHead, /*bias=*/true),
-           .softcap = spec_.logit_softcap};
+           .softcap = spec_.logit_softcap,
+           .type = products_};
 }
 
 at::Tensor Decoder::embed(const at::Tensor& tokens, int64_t first_position) const {

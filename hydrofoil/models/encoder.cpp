@@ -36,7 +36,8 @@ Encoder::Encoder(const spec::ModelSpec& spec, const Allocate& allocate,
   head_norm_ = last.norm(Part::kHeadNorm);
   const bool tied = spec_.head == spec::HeadKind::kMaskedToken;
   head_ = {.weight = tied ? token_embedding_ : last.rows(Part::kHead),
-           .bias = last.find(Part::kHead, /*bias=*/true)};
+           .bias = last.find(Part::kHead, /*bias=*/true),
+           .type = products_};
 }
 
 at::Tensor Encoder::embed(const at::Tensor& tokens, const Batch& batch) const {

@@ -86,7 +86,7 @@ Rows Parts::rows(Part part) const {
 }
 
 Linear Parts::linear(Part part) const {
-  return {find(part), find(part, true), spec_.transposed_linear};
+  return {find(part), find(part, true), spec_.transposed_linear, products_};
 }
 
 Norm Parts::norm(Part part) const {

@@ -27,9 +27,10 @@ void check_positions(const spec::ModelSpec& spec, int64_t end);
 // The parameters of one block by part; what a block does not have is undefined.
 class Parts {
  public:
+  // products: the type of all of them.
   Parts(const spec::BlockSpec& block, std::span<const NamedTensor> tensors,
-        const spec::ModelSpec& spec)
-      : block_(block), tensors_(tensors), spec_(spec) {}
+        const spec::ModelSpec& spec, at::ScalarType products)
+      : block_(block), tensors_(tensors), spec_(spec), products_(products) {}
 
   at::Tensor find(spec::Part part, bool bias = false) const;
   at::Tensor weight(spec::Part part) const;  // std::logic_error: not there
@@ -43,6 +44,7 @@ class Parts {
   const spec::BlockSpec& block_;
   std::span<const NamedTensor> tensors_;
   const spec::ModelSpec& spec_;
+  at::ScalarType products_;
 };
 
 // What layers share.

@@ -33,23 +33,28 @@ at::Tensor multiply(const at::Tensor& x, const at::Tensor& weight, const at::Ten
   return product(flat(x), weight, bias).view(shape);
 }
 
-// at::linear with the product of our choice, in both directions.
+// at::linear with the product of our choice, in both directions, in the layer's type. Autograd
+// turns the gradients into the types of x, weight and bias.
 struct LinearFunction : torch::autograd::Function<LinearFunction> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
-                            const std::optional<at::Tensor>& bias, bool transposed) {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& input,
+                            const at::Tensor& weight, const std::optional<at::Tensor>& bias,
+                            const Linear& layer) {
+    const auto x = input.to(layer.type), w = weight.to(layer.type);
     context->save_for_backward({x, weight});
-    context->saved_data["transposed"] = transposed;
+    context->saved_data["transposed"] = layer.transposed;
     context->saved_data["bias"] = bias.has_value();
-    return multiply(x, transposed ? weight.t() : weight, bias.value_or(at::Tensor()));
+    return multiply(x, layer.transposed ? w.t() : w, bias ? bias->to(layer.type) : at::Tensor());
   }
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const auto saved = context->get_saved_variables();
-    const auto &x = saved[0], &weight = saved[1];
+    const auto& x = saved[0];
     const bool transposed = context->saved_data["transposed"].toBool();
     const auto grad = flat(grads[0]);
     variable_list result(4);
-    if (context->needs_input_grad(0))
+    if (context->needs_input_grad(0)) {
+      const auto weight = saved[1].to(x.scalar_type());
       result[0] = multiply(grads[0], transposed ? weight : weight.t(), {});
+    }
     if (context->needs_input_grad(1))
       result[1] = transposed ? product(flat(x).t(), grad.t()) : product(grad.t(), flat(x).t());
     if (context->saved_data["bias"].toBool() && context->needs_input_grad(2))
@@ -62,10 +67,11 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
 
 at::Tensor linear(const at::Tensor& x, const Linear& layer) {
   const auto bias = layer.bias.defined() ? std::optional(layer.bias) : std::nullopt;
-  return LinearFunction::apply(x, layer.weight, bias, layer.transposed);
+  return LinearFunction::apply(x, layer.weight, bias, layer);
 }
 
-at::Tensor normalize(const at::Tensor& x, const Norm& norm) {
+at::Tensor normalize(const at::Tensor& input, const Norm& norm) {
+  const auto x = input.to(norm.weight.scalar_type());
   const auto shape = norm.weight.sizes();
   const auto weight = norm.unit_offset ? norm.weight + 1 : norm.weight;
   switch (norm.kind) {

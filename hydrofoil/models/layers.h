@@ -9,11 +9,12 @@
 namespace hydrofoil::models {
 
 struct Linear {
-  at::Tensor weight;        // [out, in], or [in, out] when transposed
-  at::Tensor bias;          // [out] or undefined
-  bool transposed = false;  // GPT-2's Conv1D
+  at::Tensor weight;                 // [out, in], or [in, out] when transposed
+  at::Tensor bias;                   // [out] or undefined
+  bool transposed = false;           // GPT-2's Conv1D
+  at::ScalarType type = at::kFloat;  // the product is computed in, whatever its factors are
 };
-at::Tensor linear(const at::Tensor& x, const Linear& layer);  // [.., in] -> [.., out]
+at::Tensor linear(const at::Tensor& x, const Linear& layer);  // [.., in] -> [.., out], of `type`
 
 struct Norm {
   at::Tensor weight;  // [H]
@@ -22,7 +23,7 @@ struct Norm {
   double epsilon = 1e-5;
   bool unit_offset = false;  // scales by 1 + weight
 };
-at::Tensor normalize(const at::Tensor& x, const Norm& norm);
+at::Tensor normalize(const at::Tensor& x, const Norm& norm);  // of the weight's type
 
 at::Tensor activate(const at::Tensor& x, spec::Activation activation);
 

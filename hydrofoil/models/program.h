@@ -6,6 +6,10 @@
 //   LossSum loss = program.loss(x, batch);
 //   loss.sum.backward();          // unscaled: the engine divides by the global weight, once
 //
+// All matrix products, attention's too, are computed in one type: that of the narrowest parameter.
+// Where the weights of products are narrower than the rest this is what autocast computes: norms,
+// embeddings and what layers add up stay in their own, wider type.
+//
 // A block is the grain of gathering, recompute and pipelining. Parameters may be *released* between
 // operators (their memory gone, their shape kept): a program touches them with at:: operators only,
 // never through data_ptr, and keeps no raw copy of them.

@@ -5,6 +5,19 @@
 
 namespace hydrofoil::models {
 
+namespace {
+
+at::ScalarType narrowest_type(const std::vector<std::vector<NamedTensor>>& blocks) {
+  auto type = at::kFloat;
+  for (const auto& block : blocks)
+    for (const auto& [name, tensor] : block)
+      if (c10::elementSize(tensor.scalar_type()) < c10::elementSize(type))
+        type = tensor.scalar_type();
+  return type;
+}
+
+}  // namespace
+
 Transformer::Transformer(const spec::ModelSpec& spec, const Allocate& allocate,
                          const ProgramOptions& options)
     : spec_(spec),
@@ -14,6 +27,7 @@ Transformer::Transformer(const spec::ModelSpec& spec, const Allocate& allocate,
   using spec::Part;
   check_sizes(spec_);
   parameters_ = make_parameters(block_specs_, allocate);
+  products_ = narrowest_type(parameters_);
   token_embedding_ = parts(0).rows(Part::kTokens);
   position_embedding_ = parts(0).find(Part::kPositions);
   embedding_norm_ = parts(0).norm(Part::kEmbeddingNorm);

@@ -24,12 +24,15 @@ class Transformer : public Program {
  protected:
   Transformer(const spec::ModelSpec& spec, const Allocate& allocate, const ProgramOptions& options);
   // Valid while the program is not moved.
-  Parts parts(size_t block) const { return {block_specs_[block], parameters_[block], spec_}; }
+  Parts parts(size_t block) const {
+    return {block_specs_[block], parameters_[block], spec_, products_};
+  }
 
   spec::ModelSpec spec_;
   ProgramOptions options_;
   std::vector<spec::BlockSpec> block_specs_;
   std::vector<std::vector<NamedTensor>> parameters_;  // by block
+  at::ScalarType products_;                           // the narrowest type of a parameter
   LayerTables tables_;
   Rows token_embedding_;
   at::Tensor position_embedding_;  // undefined: none

@@ -31,28 +31,36 @@ monitor::NamedBytes FilePlan::by_operation() const {
 FilePlan plan_files(const Model& model, const RunShape& run) {
   FilePlan plan;
   if (!run.any_files()) return plan;
-  const auto sizes = unit_sizes(model, run.ranks);
+  const auto sizes = unit_sizes(model, run);
   const auto gathers = plan_wire(model, run).gathers;
   const auto ranks = static_cast<uint64_t>(run.ranks);
   const auto micros = static_cast<uint64_t>(run.accumulation);
   const uint64_t walks = run.norms_first ? 2 : 1;
   for (size_t u = 0; u < sizes.size(); ++u) {
-    const size_t own = sizes[u].own(run);
-    if (u >= run.first_in_files(sizes.size()))
-      for (const size_t width : run.optimizer_widths)
-        add(plan.optimizer, run.state_files->padded_bytes(own, width), walks, walks);
-    if (run.gradient_files())
-      add(plan.gradients, run.state_files->padded_bytes(own, run.gradient_bytes),
-          micros - 1 + walks, micros);
-    if (run.parameter_files)
-      add(plan.parameters, run.parameter_files->padded_bytes(own, run.parameter_bytes),
-          walks + ranks * static_cast<uint64_t>(gathers[u]), 1);
+    for (const auto& segment : sizes[u].segments) {
+      const size_t own = segment.own(run);
+      if (u >= run.first_in_files(sizes.size()))
+        for (const size_t width : segment.bytes.optimizer_widths)
+          add(plan.optimizer, run.state_files->padded_bytes(own, width), walks, walks);
+      if (run.gradient_files())
+        add(plan.gradients, run.state_files->padded_bytes(own, run.gradient_bytes),
+            micros - 1 + walks, micros);
+      if (run.parameter_files)
+        add(plan.parameters, run.parameter_files->padded_bytes(own, segment.bytes.parameter),
+            walks + ranks * static_cast<uint64_t>(gathers[u]), 1);
+    }
   }
   return plan;
 }
 
 uint64_t checkpoint_bytes(const Model& model, const RunShape& run) {
-  return model.parameters() * (run.parameter_bytes + run.optimizer_bytes());
+  uint64_t bytes = 0;
+  for (const auto& unit : model.units)
+    for (size_t i = 0; i < unit.numels.size(); ++i) {
+      const auto element = run.element_bytes(unit.is_linear(i));
+      bytes += unit.numels[i] * (element.parameter + element.optimizer());
+    }
+  return bytes;
 }
 
 uint64_t bytes_written(const Model& model, const RunShape& run) {

@@ -12,17 +12,19 @@
 
 namespace hydrofoil::plan {
 
-DType compute_dtype(const config::RunConfig& run) {
-  if (run.deepspeed.parameter_dtype() != DType::kBF16) return DType::kF32;
+spec::ParameterTypes compute_types(const config::RunConfig& run) {
+  const auto& ds = run.deepspeed;
+  if (ds.autocast.enabled) return {.others = DType::kF32, .linear = ds.autocast.dtype()};
+  if (ds.parameter_dtype() != DType::kBF16) return {};
   switch (run.compute_dtype) {
     case config::ComputeType::kF32:
-      return DType::kF32;
+      return {};
     case config::ComputeType::kBF16:
-      return DType::kBF16;
+      return {.others = DType::kBF16};
     case config::ComputeType::kAuto:
       break;
   }
-  return host::multiplies_bf16() ? DType::kBF16 : DType::kF32;
+  return {.others = host::multiplies_bf16() ? DType::kBF16 : DType::kF32};
 }
 
 size_t piece_elements(const config::RunConfig& run) {
@@ -44,9 +46,22 @@ void shape_optimizer(const config::RunConfig& run, RunShape& shape) {
   const optim::Hyperparameters group{.momentum = ds.optimizer.momentum};
   const auto rule = optim::make_rule(ds.optimizer.rule(), std::span(&group, 1));
   shape.optimizer_widths.assign(rule.states.size(), size_of(ds.state_dtype()));
-  for (const bool kept : {ds.keeps_master(), run.average_decay > 0})
+  const bool narrow = ds.parameter_dtype() != DType::kF32;
+  for (const bool kept : {narrow && ds.keeps_master(), run.average_decay > 0})
     if (kept) shape.optimizer_widths.push_back(sizeof(float));
   shape.norms_first = rule.measure != nullptr;
+}
+
+// Parameters of products, and their master copies.
+void shape_autocast(const config::DeepSpeedConfig& ds, RunShape& shape) {
+  if (!ds.autocast.enabled) return;
+  const size_t narrow = size_of(ds.autocast.dtype());
+  const bool own = ds.communication_type == config::FloatType::kAuto;
+  shape.linear = {.parameter = narrow,
+                  .compute = narrow,
+                  .gradient_wire = own ? narrow : shape.gradient_wire_bytes,
+                  .optimizer_widths = shape.optimizer_widths};
+  shape.linear->optimizer_widths.push_back(sizeof(float));
 }
 
 void shape_records(const config::RunConfig& run, RunShape& shape) {
@@ -83,10 +98,11 @@ RunShape shape_of(const config::RunConfig& run, const config::BatchSizes& batch,
                  .mlp_rows = run.mlp_rows,
                  .recompute = run.recompute,
                  .parameter_bytes = size_of(run.deepspeed.parameter_dtype()),
-                 .compute_bytes = size_of(compute_dtype(run)),
+                 .compute_bytes = size_of(compute_types(run).others),
                  .gradient_bytes = size_of(run.deepspeed.gradient_dtype()),
                  .gradient_wire_bytes = size_of(run.deepspeed.wire_dtype())};
   shape_optimizer(run, shape);
+  shape_autocast(run.deepspeed, shape);
   shape_records(run, shape);
   shape.state_files = files_of(run, run.deepspeed.zero.offload_optimizer);
   shape.parameter_files = files_of(run, run.deepspeed.zero.offload_param);

@@ -9,8 +9,8 @@
 
 namespace hydrofoil::plan {
 
-// What operators compute in on this processor: kF32 or kBF16.
-DType compute_dtype(const config::RunConfig& run);
+// What operators see parameters as on this processor.
+spec::ParameterTypes compute_types(const config::RunConfig& run);
 
 // Elements of a column in one piece of a file: as configured, in whole blocks of the disk.
 size_t piece_elements(const config::RunConfig& run);

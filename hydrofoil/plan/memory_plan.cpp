@@ -32,15 +32,34 @@ uint64_t slice_elements(const std::vector<UnitSize>& sizes) {
   for (const auto& size : sizes) sum += size.slice_numel;
   return sum;
 }
-uint64_t largest_slice(const std::vector<UnitSize>& sizes) {
-  uint64_t most = 0;
-  for (const auto& size : sizes) most = std::max<uint64_t>(most, size.slice_numel);
-  return most;
+uint64_t slice_bytes(const std::vector<UnitSize>& sizes, const auto& what) {
+  uint64_t sum = 0;
+  for (const auto& size : sizes) sum += size.slice_bytes(what);
+  return sum;
+}
+// The segment with the most elements.
+SegmentSize largest_slice(const std::vector<UnitSize>& sizes) {
+  SegmentSize largest;
+  for (const auto& size : sizes)
+    for (const auto& segment : size.segments)
+      if (segment.slice_numel > largest.slice_numel) largest = segment;
+  return largest;
 }
 
 // What lies in files comes and goes in pieces, each column of one in whole pages.
 uint64_t piece_bytes(const Files& files, uint64_t elements, uint64_t element_bytes) {
   return round_up(std::min<uint64_t>(files.chunk_elements, elements) * element_bytes, 4096);
+}
+
+// What a piece of `own` elements has in memory while it is walked through.
+uint64_t walked_bytes(const RunShape& run, const ElementBytes& element, uint64_t own, bool states) {
+  const Files files = run.state_files.value_or(Files{});
+  uint64_t bytes = 0;
+  if (states)
+    for (const size_t width : element.optimizer_widths) bytes += piece_bytes(files, own, width);
+  if (run.parameter_files) bytes += piece_bytes(files, own, element.parameter);
+  if (run.gradient_files()) bytes += piece_bytes(files, own, run.gradient_bytes);
+  return bytes;
 }
 
 // What lies in files is walked through together: states, parameters and gradients of a piece.
@@ -49,18 +68,30 @@ void plan_optimizer(MemoryPlan& plan, const std::vector<UnitSize>& sizes, const 
   const Files files = run.state_files.value_or(Files{});
   uint64_t count = 0, largest = 0;  // of pieces
   for (size_t unit = 0; unit < sizes.size(); ++unit) {
-    const size_t own = sizes[unit].own(run);
-    uint64_t bytes = 0;
-    if (unit < first_in_files)
-      plan.optimizer += own * run.optimizer_bytes();
-    else
-      for (const size_t width : run.optimizer_widths) bytes += piece_bytes(files, own, width);
-    if (run.parameter_files) bytes += piece_bytes(files, own, run.parameter_bytes);
-    if (run.gradient_files()) bytes += piece_bytes(files, own, run.gradient_bytes);
-    if (bytes > 0) count += files.pieces(own);
-    largest = std::max(largest, bytes);
+    for (const auto& segment : sizes[unit].segments) {
+      const size_t own = segment.own(run);
+      if (unit < first_in_files) plan.optimizer += own * segment.bytes.optimizer();
+      const uint64_t bytes = walked_bytes(run, segment.bytes, own, unit >= first_in_files);
+      if (bytes > 0) count += files.pieces(own);
+      largest = std::max(largest, bytes);
+    }
   }
   plan.optimizer += std::min<uint64_t>(count, files.buffers) * largest;
+}
+
+// From the second micro-batch, or part, on, a reduced slice arrives beside the accumulated one; a
+// narrower one, and one for a file, always does.
+uint64_t arriving_bytes(const Model& model, const std::vector<UnitSize>& sizes,
+                        const RunShape& run) {
+  uint64_t most = 0;
+  for (size_t unit = 0; unit < sizes.size(); ++unit) {
+    const bool narrows = std::ranges::any_of(sizes[unit].segments, [&](const auto& segment) {
+      return segment.bytes.gradient_wire != run.gradient_bytes;
+    });
+    if (run.accumulation > 1 || model.units[unit].reduced_twice || run.gradient_files() || narrows)
+      most = std::max(most, sizes[unit].slice_bytes(&ElementBytes::gradient_wire));
+  }
+  return most;
 }
 
 // Slices in memory or in files, and the units that are on their way to them.
@@ -79,33 +110,27 @@ void plan_gradients(MemoryPlan& plan, const Model& model, const std::vector<Unit
     return;
   }
   if (run.gradient_files()) {
-    const uint64_t slice = largest_slice(sizes);
+    const uint64_t slice = largest_slice(sizes).slice_numel;
     plan.gradients += std::min<uint64_t>(run.state_files->pieces(slice), run.state_files->buffers) *
                       piece_bytes(*run.state_files, slice, run.gradient_bytes);
   } else {
     plan.gradients += slices * run.gradient_bytes;
   }
-  // From the second micro-batch, or part, on, a reduced slice arrives beside the accumulated one; a
-  // narrower one, and one for a file, always does.
-  const bool parts = std::ranges::any_of(model.units, &Unit::reduced_twice);
-  if (run.ranks > 1 && (run.accumulation > 1 || parts || run.gradient_files() ||
-                        run.gradient_wire_bytes != run.gradient_bytes))
-    plan.communication += largest_slice(sizes) * run.gradient_wire_bytes;
+  if (run.ranks > 1) plan.communication += arriving_bytes(model, sizes, run);
 }
 
 void plan_parameters(MemoryPlan& plan, const Model& model, const std::vector<UnitSize>& sizes,
                      const RunShape& run) {
-  const uint64_t slices = slice_elements(sizes);
   const uint64_t budget = run.resident_bytes.value_or(smallest_resident_bytes(model, run));
   const auto resident = resident_unit_bytes(model, run);
   if (run.parameter_files) {
-    const uint64_t slice = largest_slice(sizes);
-    const uint64_t in_use =
-        std::min<uint64_t>(run.parameter_files->pieces(slice) * static_cast<uint64_t>(run.ranks),
-                           run.parameter_files->buffers);
+    const SegmentSize slice = largest_slice(sizes);
+    const uint64_t in_use = std::min<uint64_t>(
+        run.parameter_files->pieces(slice.slice_numel) * static_cast<uint64_t>(run.ranks),
+        run.parameter_files->buffers);
     const uint64_t saved = run.save_buffer_bytes > 0 ? 1 : 0;  // what a checkpoint reads
-    plan.parameters_owned =
-        (in_use + saved) * piece_bytes(*run.parameter_files, slice, run.parameter_bytes);
+    plan.parameters_owned = (in_use + saved) * piece_bytes(*run.parameter_files, slice.slice_numel,
+                                                           slice.bytes.parameter);
     // Units come in ahead of their use, as many as have room.
     plan.parameters_gathered =
         std::min(std::max(budget, *std::ranges::max_element(resident)),
@@ -113,7 +138,7 @@ void plan_parameters(MemoryPlan& plan, const Model& model, const std::vector<Uni
     return;
   }
   if (run.effective_stage() == 3) {
-    plan.parameters_owned = slices * run.parameter_bytes;
+    plan.parameters_owned = slice_bytes(sizes, &ElementBytes::parameter);
   } else {
     for (const uint64_t bytes : stored_unit_bytes(model, run)) plan.parameters_owned += bytes;
   }
@@ -150,15 +175,16 @@ monitor::NamedBytes MemoryPlan::by_category() const {
 }
 
 MemoryPlan plan_memory(const Model& model, const RunShape& run) {
-  const auto sizes = unit_sizes(model, run.ranks);
+  const auto sizes = unit_sizes(model, run);
   MemoryPlan plan;
   plan_parameters(plan, model, sizes, run);
   plan_gradients(plan, model, sizes, run);
   plan_optimizer(plan, sizes, run);
   if (run.ranks > 1)
     plan.communication += kStageBytes + kRingBytes * static_cast<uint64_t>(run.ranks - 1);
-  plan.checkpoint = std::min<uint64_t>(
-      run.save_buffer_bytes, slice_elements(sizes) * (run.parameter_bytes + run.optimizer_bytes()));
+  plan.checkpoint =
+      std::min<uint64_t>(run.save_buffer_bytes, slice_bytes(sizes, &ElementBytes::parameter) +
+                                                    slice_bytes(sizes, &ElementBytes::optimizer));
   if (model.spec) plan_activations(plan, model, run);
   plan.runtime = kRuntimeBytes;
   return plan;

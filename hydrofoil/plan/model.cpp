@@ -23,12 +23,21 @@ size_t numel(const spec::ParameterSpec& parameter) {
   return n;
 }
 
-std::vector<uint64_t> unit_bytes(const Model& model, int ranks, size_t element_bytes) {
+std::vector<uint64_t> unit_bytes(const Model& model, const RunShape& run,
+                                 size_t ElementBytes::* what) {
   std::vector<uint64_t> bytes;
-  for (const auto& size : unit_sizes(model, ranks))
-    bytes.push_back(std::max<uint64_t>(1, (size.numel * element_bytes + kPage - 1) / kPage) *
-                    kPage);
+  for (const auto& size : unit_sizes(model, run))
+    bytes.push_back(round_up(std::max<uint64_t>(size.bytes(what), 1), kPage));
   return bytes;
+}
+
+// Those of its tensors that are of matrix products, or all others.
+memory::SegmentLayout layout_of(const Unit& unit, int ranks, std::optional<bool> linear) {
+  std::vector<memory::TensorInfo> tensors;
+  for (size_t i = 0; i < unit.numels.size(); ++i)
+    if (!linear || unit.is_linear(i) == *linear)
+      tensors.push_back({"", {static_cast<int64_t>(unit.numels[i])}});
+  return {std::move(tensors), ranks};
 }
 
 }  // namespace
@@ -55,7 +64,7 @@ size_t RunShape::first_in_files(size_t units) const {
                      : units;
 }
 
-size_t RunShape::optimizer_bytes() const {
+size_t ElementBytes::optimizer() const {
   return std::accumulate(optimizer_widths.begin(), optimizer_widths.end(), size_t{0});
 }
 
@@ -106,6 +115,7 @@ Model model_of(const spec::ModelSpec& spec, int64_t unit_elements) {
     model.units.push_back({.name = unit.name, .numels = {}, .reduced_twice = unit.tied_tile});
     for (const auto& parameter : unit.parameters) {
       model.units.back().numels.push_back(numel(parameter));
+      model.units.back().linear.push_back(spec::is_linear(parameter));
       layers[parameter.name.substr(0, parameter.name.rfind('.'))] += numel(parameter);
     }
   }
@@ -127,23 +137,37 @@ Model model_of(std::vector<Unit> units) {
   return model;
 }
 
-std::vector<UnitSize> unit_sizes(const Model& model, int ranks) {
+ElementBytes RunShape::element_bytes(bool of_linear) const {
+  if (of_linear && linear) return *linear;
+  return {parameter_bytes, compute_bytes, gradient_wire_bytes, optimizer_widths};
+}
+
+std::vector<UnitSize> unit_sizes(const Model& model, const RunShape& run) {
   std::vector<UnitSize> sizes;
   for (const auto& unit : model.units) {
-    std::vector<memory::TensorInfo> tensors;
-    for (const size_t n : unit.numels) tensors.push_back({"", {static_cast<int64_t>(n)}});
-    const memory::SegmentLayout layout(std::move(tensors), ranks);
-    sizes.push_back({layout.numel(), layout.slice_numel()});
+    UnitSize& size = sizes.emplace_back();
+    const auto add = [&](std::optional<bool> linear) {
+      const auto layout = layout_of(unit, run.ranks, linear);
+      if (layout.numel() == 0) return;
+      size.numel += layout.numel();
+      size.slice_numel += layout.slice_numel();
+      size.segments.push_back(
+          {layout.numel(), layout.slice_numel(), run.element_bytes(linear.value_or(false))});
+    };
+    if (!run.linear)
+      add({});
+    else
+      add(false), add(true);
   }
   return sizes;
 }
 
 std::vector<uint64_t> resident_unit_bytes(const Model& model, const RunShape& run) {
-  return unit_bytes(model, run.ranks, run.compute_bytes);
+  return unit_bytes(model, run, &ElementBytes::compute);
 }
 
 std::vector<uint64_t> stored_unit_bytes(const Model& model, const RunShape& run) {
-  return unit_bytes(model, run.ranks, run.parameter_bytes);
+  return unit_bytes(model, run, &ElementBytes::parameter);
 }
 
 uint64_t smallest_resident_bytes(const Model& model, const RunShape& run) {

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -14,8 +15,10 @@ namespace hydrofoil::plan {
 
 struct Unit {
   std::string name;
-  std::vector<size_t> numels;  // of its tensors, in order
-  bool reduced_twice = false;  // zero::GradientReducer::reduce_twice
+  std::vector<size_t> numels;     // of its tensors, in order
+  std::vector<bool> linear = {};  // whether they belong to matrix products; empty: none does
+  bool reduced_twice = false;     // zero::GradientReducer::reduce_twice
+  bool is_linear(size_t tensor) const { return !linear.empty() && linear[tensor]; }
 };
 
 struct Model {
@@ -50,6 +53,15 @@ struct Files {
   uint64_t padded_bytes(size_t elements, size_t element_bytes) const;
 };
 
+// Of one element.
+struct ElementBytes {
+  size_t parameter = 4;                           // at rest and on the wire
+  size_t compute = 4;                             // as operators see it
+  size_t gradient_wire = 4;                       // on its way
+  std::vector<size_t> optimizer_widths = {4, 4};  // states, master copy, average
+  size_t optimizer() const;                       // all of them
+};
+
 struct RunShape {
   int ranks = 1;
   int stage = 0;             // ZeRO
@@ -63,7 +75,9 @@ struct RunShape {
   size_t gradient_bytes = 4;       // an element, accumulated
   size_t gradient_wire_bytes = 4;  // an element on its way
   std::vector<size_t> optimizer_widths = {4, 4};  // an element: states, master copy, average
-  bool norms_first = false;                       // the optimizer walks twice (LAMB)
+  // Of parameters of matrix products, where they differ: autocast.
+  std::optional<ElementBytes> linear = {};
+  bool norms_first = false;                    // the optimizer walks twice (LAMB)
   uint64_t save_buffer_bytes = 0;              // budget of the copy that is saved beside training
   std::optional<Files> state_files = {};       // and gradients, where they are slices
   std::optional<Files> parameter_files = {};   // stage 3
@@ -86,19 +100,36 @@ struct RunShape {
   bool any_files() const { return state_files || parameter_files; }
   // Of this many units, the first whose optimizer states lie in files.
   size_t first_in_files(size_t units) const;
-  size_t optimizer_bytes() const;  // an element, all arrays
   // Whether operators see copies of what is kept.
   bool copies() const { return effective_stage() == 3 || compute_bytes != parameter_bytes; }
+  ElementBytes element_bytes(bool of_linear) const;
   double tokens_per_step() const;  // a rank
 };
 
-// Elements of a unit with all padding, and of the slice each rank owns of it.
-struct UnitSize {
+// Elements of a segment with all padding, and of the slice each rank owns of it.
+struct SegmentSize {
   size_t numel = 0, slice_numel = 0;
+  ElementBytes bytes = {};
   // What a rank updates of it.
   size_t own(const RunShape& run) const { return run.effective_stage() >= 1 ? slice_numel : numel; }
 };
-std::vector<UnitSize> unit_sizes(const Model& model, int ranks);
+struct UnitSize {
+  size_t numel = 0, slice_numel = 0;  // of all segments
+  std::vector<SegmentSize> segments = {};
+  // `what`: a member of ElementBytes.
+  uint64_t bytes(const auto& what) const {
+    uint64_t sum = 0;
+    for (const auto& segment : segments) sum += segment.numel * std::invoke(what, segment.bytes);
+    return sum;
+  }
+  uint64_t slice_bytes(const auto& what) const {
+    uint64_t sum = 0;
+    for (const auto& segment : segments)
+      sum += segment.slice_numel * std::invoke(what, segment.bytes);
+    return sum;
+  }
+};
+std::vector<UnitSize> unit_sizes(const Model& model, const RunShape& run);
 
 inline const std::vector<size_t>& uses_of(const Model& model, const RunShape& run) {
   return run.recompute ? model.recomputed_uses : model.uses;

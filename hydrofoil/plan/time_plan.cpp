@@ -15,9 +15,10 @@ double seconds(double amount, double rate) {
 
 // Finished gradients are moved to the flat buffer of their unit: read and written once more.
 double landed_bytes(const Model& model, const RunShape& run) {
-  double elements = 0;
-  for (const auto& size : unit_sizes(model, run.ranks)) elements += static_cast<double>(size.numel);
-  return elements * static_cast<double>(run.compute_bytes + run.gradient_bytes);
+  uint64_t bytes = 0;
+  for (const auto& size : unit_sizes(model, run))
+    bytes += size.bytes(&ElementBytes::compute) + size.numel * run.gradient_bytes;
+  return static_cast<double>(bytes);
 }
 
 double wire_seconds(const Model& model, const RunShape& run, const Machine& machine) {
@@ -87,17 +88,18 @@ Flops flops_per_step(const Model& model, const RunShape& run) {
 }
 
 double update_bytes(const Model& model, const RunShape& run) {
-  double elements = 0;
-  for (const auto& size : unit_sizes(model, run.ranks))
-    elements += static_cast<double>(size.own(run));
+  uint64_t bytes = 0;
   // Parameter, gradient and states are read, parameter and states written; by a walk that measures
   // norms, parameter and gradient are read.
-  size_t bytes = run.gradient_bytes + 2 * (run.parameter_bytes + run.optimizer_bytes());
-  if (run.norms_first)
-    bytes += run.gradient_bytes + run.parameter_bytes + 2 * run.optimizer_bytes();
+  for (const auto& size : unit_sizes(model, run))
+    for (const auto& segment : size.segments) {
+      const size_t parameter = segment.bytes.parameter, states = segment.bytes.optimizer();
+      bytes += segment.own(run) * (run.gradient_bytes + 2 * (parameter + states));
+      if (run.norms_first)
+        bytes += segment.own(run) * (run.gradient_bytes + parameter + 2 * states);
+    }
   const FilePlan files = plan_files(model, run);
-  return elements * static_cast<double>(bytes) +
-         static_cast<double>(files.optimizer.read + files.optimizer.written);
+  return static_cast<double>(bytes + files.optimizer.read + files.optimizer.written);
 }
 
 TimePlan plan_time(const Model& model, const RunShape& run, const Machine& machine) {

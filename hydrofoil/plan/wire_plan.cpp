@@ -33,19 +33,20 @@ WirePlan plan_wire(const Model& model, const RunShape& run) {
   const auto reductions = static_cast<uint64_t>(stage >= 2 ? run.accumulation : 1);
   WirePlan plan{.gathers = gathers(model, run)};
   double payload = 0;  // bytes, a fraction: what would travel without padding
-  const auto sizes = unit_sizes(model, run.ranks);
+  const auto sizes = unit_sizes(model, run);
   for (size_t u = 0; u < sizes.size(); ++u) {
-    const uint64_t received = peers * sizes[u].slice_numel;
+    const uint64_t gradients = peers * sizes[u].slice_bytes(&ElementBytes::gradient_wire);
+    const uint64_t parameters = peers * sizes[u].slice_bytes(&ElementBytes::parameter);
     const auto times = static_cast<uint64_t>(plan.gathers[u]);
     const uint64_t before = plan.total();
     if (stage == 0) {
-      plan.all_reduce += 2 * received * run.gradient_wire_bytes;
+      plan.all_reduce += 2 * gradients;
     } else {
       const uint64_t parts = stage >= 2 && model.units[u].reduced_twice ? 2 : 1;
-      plan.reduce_scatter += parts * reductions * received * run.gradient_wire_bytes;
+      plan.reduce_scatter += parts * reductions * gradients;
     }
     // What lies in files is not sent: peers read it there.
-    if (!run.parameter_files) plan.read += times * received * run.parameter_bytes;
+    if (!run.parameter_files) plan.read += times * parameters;
     const auto& numels = model.units[u].numels;
     const double own =
         static_cast<double>(std::accumulate(numels.begin(), numels.end(), size_t{0}));

@@ -169,6 +169,27 @@ int64_t ModelSpec::position_limit() const {
   return std::max(max_positions, static_cast<int64_t>(std::min(stretched, 0x1p24)));
 }
 
+bool is_linear(const ParameterSpec& parameter) {
+  switch (parameter.part) {
+    case Part::kProjectIn:
+    case Part::kQkv:
+    case Part::kQuery:
+    case Part::kKey:
+    case Part::kValue:
+    case Part::kAttentionOutput:
+    case Part::kGate:
+    case Part::kUp:
+    case Part::kGateUp:
+    case Part::kDown:
+    case Part::kProjectOut:
+    case Part::kHeadDense:
+    case Part::kHead:
+      return true;
+    default:
+      return false;
+  }
+}
+
 std::vector<BlockSpec> blocks(const ModelSpec& spec) {
   std::vector<BlockSpec> result{embedding_block(spec)};
   for (int64_t layer = 0; layer < spec.layers; ++layer) result.push_back(layer_block(spec, layer));

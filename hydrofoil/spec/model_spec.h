@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "hydrofoil/core/dtype.h"
+
 namespace hydrofoil::spec {
 
 enum class Norm : uint8_t { kLayerNorm, kRmsNorm };
@@ -146,6 +148,15 @@ struct ParameterSpec {
   bool is_tile() const { return all_rows > 0; }
   int64_t first_element() const { return is_tile() ? first_row * shape[1] : 0; }
   std::vector<int64_t> whole_shape() const;
+};
+
+// Whether it belongs to a matrix product: a Linear module's weight or bias. A tied head's weight is
+// the embedding's, which does not.
+bool is_linear(const ParameterSpec& parameter);
+// What operators see parameters as: those, and all others. Products are computed in the narrower.
+struct ParameterTypes {
+  DType others = DType::kF32, linear = others;
+  DType of(const ParameterSpec& parameter) const { return is_linear(parameter) ? linear : others; }
 };
 
 // The grain of gathering, recompute and pipelining: the embedding, each layer, the head.

@@ -152,6 +152,7 @@ Engine::Engine(comm::Communicator group, const std::vector<UnitDeclaration>& uni
       zero::ReducerOptions{.partition_gradients = options_.stage >= 2,
                            .accumulate = options_.accumulate,
                            .wire = options_.wire,
+                           .wire_as_parameters = options_.wire_as_parameters,
                            .files = gradient_files(options_)},
       ledger_);
   optimizer_ = std::make_unique<zero::ShardedOptimizer>(
@@ -223,11 +224,20 @@ void Engine::follow_trainable() {
 // Sums over many tokens leave the range of fp16 where their mean does not: gradients are made as
 // those of the mean, within a power of two, which loses nothing elsewhere.
 void Engine::choose_gradient_scale(double weight) {
-  if (options_.wire != DType::kF16) return;
+  if (!sends_half()) return;
   group_.all_reduce({&weight, 1, DType::kF64}, comm::Reduce::kMax,
                     {comm::Purpose::kControl, "gradient scale"});
   const double micros = static_cast<double>(std::max<int64_t>(options_.accumulation, 1));
   gradient_scale_ = std::exp2(-std::ceil(std::log2(weight * micros * group_.size())));
+}
+
+// Whether gradients of some segment travel in fp16.
+bool Engine::sends_half() const {
+  if (options_.wire == DType::kF16) return true;
+  for (UnitId unit = 0; unit < cache_->units() && options_.wire_as_parameters; ++unit)
+    for (const Segment& segment : cache_->segments(unit))
+      if (segment.dtype == DType::kF16) return true;
+  return false;
 }
 
 void Engine::backward(const at::Tensor& loss, double weight) {

@@ -82,6 +82,8 @@ struct EngineOptions {
   // Where memory or the wire matters more than the last digits. Gradients add up in `accumulate`
   // and travel in `wire`, which may be narrower; optimizer states rest in `states`.
   DType accumulate = DType::kF32, wire = DType::kF32, states = DType::kF32;
+  // Gradients of parameters that rest in 16 bits travel in the parameters' type instead.
+  bool wire_as_parameters = false;
   bool master = true;  // false: parameters that rest in 16 bits are updated there
   // Round states, and parameters without master, that rest in bf16 by chance, with this seed; none:
   // to nearest even. Results do not depend on ranks, stage or a resume either way.
@@ -226,6 +228,7 @@ class Engine {
   void follow_trainable();
   void choose_gradient_scale(double weight);
   zero::StepInputs sum_up();
+  bool sends_half() const;
   std::vector<optim::Hyperparameters> scheduled_groups() const;  // as of the next update
 
   const comm::Communicator group_;

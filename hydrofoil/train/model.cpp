@@ -11,7 +11,7 @@
 
 namespace hydrofoil::train {
 
-std::vector<UnitDeclaration> units_of(const spec::ModelSpec& spec, DType dtype,
+std::vector<UnitDeclaration> units_of(const spec::ModelSpec& spec, spec::ParameterTypes types,
                                       int64_t unit_elements) {
   std::vector<UnitDeclaration> units;
   for (const auto& unit : spec::units(spec, unit_elements)) {
@@ -19,7 +19,7 @@ std::vector<UnitDeclaration> units_of(const spec::ModelSpec& spec, DType dtype,
         .name = unit.name, .parameters = {}, .reduced_twice = unit.tied_tile};
     for (const auto& parameter : unit.parameters) {
       declaration.parameters.push_back(
-          {.name = parameter.name, .shape = parameter.shape, .dtype = dtype});
+          {.name = parameter.name, .shape = parameter.shape, .dtype = types.of(parameter)});
       if (!parameter.is_tile()) continue;
       declaration.parameters.back().begin = static_cast<size_t>(parameter.first_element());
       declaration.parameters.back().whole = parameter.whole_shape();
@@ -30,10 +30,10 @@ std::vector<UnitDeclaration> units_of(const spec::ModelSpec& spec, DType dtype,
 }
 
 Model make_model(comm::Communicator group, const spec::ModelSpec& spec, EngineOptions options,
-                 DType compute, const models::ProgramOptions& program) {
+                 spec::ParameterTypes types, const models::ProgramOptions& program) {
   Model model;
   model.engine = std::make_unique<Engine>(
-      std::move(group), units_of(spec, compute, program.unit_elements), std::move(options));
+      std::move(group), units_of(spec, types, program.unit_elements), std::move(options));
   model.program = models::make_program(
       spec,
       [&, next = size_t{0}](int, const spec::ParameterSpec&) mutable {

@@ -15,7 +15,7 @@
 namespace hydrofoil::train {
 
 // spec::units as an engine takes them.
-std::vector<UnitDeclaration> units_of(const spec::ModelSpec& spec, DType dtype = DType::kF32,
+std::vector<UnitDeclaration> units_of(const spec::ModelSpec& spec, spec::ParameterTypes types = {},
                                       int64_t unit_elements = 0);
 
 struct Model {
@@ -24,9 +24,8 @@ struct Model {
 };
 
 // Values are zeros until initialize or restore. Never holds more than the slices and one unit.
-// `compute`: what operators compute in, kF32 or kBF16.
 Model make_model(comm::Communicator group, const spec::ModelSpec& spec, EngineOptions options,
-                 DType compute = DType::kF32, const models::ProgramOptions& program = {});
+                 spec::ParameterTypes types = {}, const models::ProgramOptions& program = {});
 // From counter-based random numbers: the same model on any number of ranks.
 void initialize(Model& model, uint64_t seed);
 

@@ -185,7 +185,7 @@ Replay replay(const fs::path& output, int threads) {
                            .micro_batch_size = failed.shape.micro_batch_size,
                            .accumulation_steps = failed.shape.accumulation * failed.shape.ranks});
   auto model = make_model(comm::ThreadWorld(1).rank(0), source.spec(), std::move(options),
-                          plan::compute_dtype(run), program_options(run));
+                          plan::compute_types(run), program_options(run));
   restore(*model.engine, checkpoint::Reader(source.path()));
   return {.step = failed.step, .found = find_non_finite(model, failed), .recorded = recorded};
 }

@@ -61,6 +61,22 @@ optim::ScheduleConfig schedule_of(const config::SchedulerConfig& c, int64_t run_
   return optim::ConstantLr{};
 }
 
+optim::LossScaleConfig loss_scale_of(const config::DeepSpeedConfig& ds) {
+  // As PyTorch's GradScaler has it.
+  if (ds.autocast.enabled && ds.autocast.dtype() == DType::kF16)
+    return {.dynamic = true, .initial = 65536, .window = 2000, .hysteresis = 1};
+  const auto& fp16 = ds.fp16;
+  const bool dynamic = fp16.enabled && fp16.loss_scale == 0;
+  return {.dynamic = dynamic,
+          .initial = dynamic        ? std::ldexp(1.0, static_cast<int>(fp16.initial_scale_power))
+                     : fp16.enabled ? fp16.loss_scale
+                                    : 1.0,
+          .min = fp16.min_loss_scale,
+          .window = fp16.loss_scale_window,
+          .hysteresis = fp16.hysteresis,
+          .consecutive_hysteresis = fp16.consecutive_hysteresis};
+}
+
 memory::FileTierOptions files_in(const config::RunConfig& run, const std::string& folder) {
   const auto& aio = run.deepspeed.aio;
   return {.folder = folder,
@@ -113,8 +129,6 @@ EngineOptions engine_options(const config::RunConfig& run, const config::BatchSi
                                      .min_coeff = o.min_coeff,
                                      .max_coeff = o.max_coeff,
                                      .eps_inside_sqrt = o.eps_inside_sqrt};
-  const auto& fp16 = ds.fp16;
-  const bool dynamic = fp16.enabled && fp16.loss_scale == 0;
   // Nothing is prefetched unless asked for or read from a file: between processes of one host a
   // fetch is a copy, which a second thread cannot hide.
   return {.stage = static_cast<int>(ds.zero.stage),
@@ -124,6 +138,8 @@ EngineOptions engine_options(const config::RunConfig& run, const config::BatchSi
           .accumulate = ds.gradient_dtype(),
           .wire = ds.wire_dtype(),
           .states = ds.state_dtype(),
+          .wire_as_parameters =
+              ds.autocast.enabled && ds.communication_type == config::FloatType::kAuto,
           .master = ds.keeps_master(),
           .rounding_seed = run.stochastic_rounding ? std::optional(static_cast<uint64_t>(run.seed))
                                                    : std::nullopt,
@@ -131,15 +147,7 @@ EngineOptions engine_options(const config::RunConfig& run, const config::BatchSi
           .parameter_files = files_of(run, ds.zero.offload_param),
           .update_in_backward = run.updates_in_backward(),
           .average_decay = run.average_decay,
-          .loss_scale = {.dynamic = dynamic,
-                         .initial =
-                             dynamic ? std::ldexp(1.0, static_cast<int>(fp16.initial_scale_power))
-                             : fp16.enabled ? fp16.loss_scale
-                                            : 1.0,
-                         .min = fp16.min_loss_scale,
-                         .window = fp16.loss_scale_window,
-                         .hysteresis = fp16.hysteresis,
-                         .consecutive_hysteresis = fp16.consecutive_hysteresis},
+          .loss_scale = loss_scale_of(ds),
           .optimizer = o.rule(),
           .groups = {group},
           .schedule = schedule_of(ds.scheduler, run.steps),

@@ -63,11 +63,11 @@ models::Batch any_batch(const spec::ModelSpec& spec, int64_t rows, int64_t lengt
 double micro_batch_seconds(const comm::Communicator& group, const config::RunConfig& run,
                            spec::ModelSpec spec, int64_t layers) {
   const auto batch_sizes = config::resolve_batch(run.deepspeed, group.size());
-  const bool narrow = plan::compute_dtype(run) == DType::kBF16;
+  const auto types = plan::compute_types(run);
   spec.layers = layers;
   const auto program = models::make_program(spec, [&](int, const spec::ParameterSpec& p) {
     auto values = at::randn(p.shape).mul_(0.02);
-    return (narrow ? values.to(at::kBFloat16) : values).requires_grad_();
+    return values.to(memory::scalar_type(types.of(p))).requires_grad_();
   });
   const auto batch = any_batch(spec, batch_sizes.micro_batch_size, run.data.sequence_length);
   return slowest(group, [&] {

@@ -94,7 +94,7 @@ Trainer::Trainer(comm::Communicator group, config::RunConfig run, TrainerOptions
   plan::check_positions(run_, spec_);
   require_disk();
   corpus_ = std::make_unique<Corpus>(prepare_corpus(group_, run_, spec_));
-  model_ = make_model(group_, spec_, planned_options(), plan::compute_dtype(run_),
+  model_ = make_model(group_, spec_, planned_options(), plan::compute_types(run_),
                       program_options(run_));
   if (auto files = activation_files(run_))
     activations_ = std::make_unique<ActivationFiles>(*std::move(files), model_.engine->ledger());
@@ -283,7 +283,7 @@ StepResult Trainer::train_step() {
 
 // fp16 skips such steps, within limits; a dynamic loss scale has one of its own.
 void Trainer::require_finite(const StepResult& result) const {
-  if (run_.deepspeed.fp16.enabled) {
+  if (run_.deepspeed.scales_loss()) {
     if (skipped_in_a_row_ < kSkippedLimit || model_.engine->loss_scaler().dynamic()) return;
     throw Error(ExitCode::kNumeric,
                 "the gradient was not finite " + std::to_string(kSkippedLimit) + " times in a row");
@@ -305,7 +305,7 @@ void Trainer::record(const StepResult& result, double seconds) {
                              .tokens_per_second = tokens / seconds,
                              .step_seconds = seconds,
                              .skipped = !result.applied};
-  if (run_.deepspeed.fp16.enabled) record.loss_scale = result.loss_scale;
+  if (run_.deepspeed.scales_loss()) record.loss_scale = result.loss_scale;
   record.mfu = observer_->mfu(seconds);
   record.phase_seconds = phases_;
   record.wire_bytes = wire_;

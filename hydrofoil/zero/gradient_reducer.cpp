@@ -30,18 +30,20 @@ GradientReducer::GradientReducer(const memory::ParameterCache& cache, ReducerOpt
     : cache_(cache),
       partition_(options.partition_gradients && cache.options().partition_updates),
       accumulate_(options.accumulate),
-      wire_(options.wire),
       ledger_(ledger),
       tier_(partition_ && options.files
                 ? std::make_unique<memory::FileTier>(*options.files, ledger, Category::kGradients)
                 : nullptr),
       walk_(options.files ? options.files->buffers : 1, ledger, Category::kGradients) {
-  if (narrows() && accumulate_ != DType::kF32)
+  if (options.wire != accumulate_ && accumulate_ != DType::kF32)
     throw std::logic_error("GradientReducer: 16-bit gradients travel in their own type");
   units_.resize(cache.units());
   for (UnitId id = 0; id < cache.units(); ++id) {
-    for (const auto& segment : cache.segments(id))
+    for (const auto& segment : cache.segments(id)) {
+      const bool own = options.wire_as_parameters && accumulate_ == DType::kF32;
+      units_[id].wire.push_back(own && segment.dtype != DType::kF32 ? segment.dtype : options.wire);
       units_[id].slots.emplace_back(segment.layout.tensors().size());
+    }
     lay_out(id, units_[id]);
     order_.insert(order_.begin(), id);
   }
@@ -88,16 +90,18 @@ void GradientReducer::lay_out(UnitId id, Unit& unit) {
   if (unit.full) ledger_.remove(Category::kGradients, full_bytes(unit));
   unit.full.reset();
   unit.active = std::move(active);
-  unit.full_numel = unit.slice_numel = 0;
+  unit.full_numel = unit.slice_bytes = 0;
+  unit.narrows = false;
   unit.full_offset.clear();
   unit.slice_offset.clear();
   for (size_t s = 0; s < unit.slots.size(); ++s) {
     const auto& layout = cache_.segments(id)[s].layout;
     unit.full_offset.push_back(unit.full_numel);
-    unit.slice_offset.push_back(unit.slice_numel);
+    unit.slice_offset.push_back(unit.slice_bytes);
     if (!unit.active[s]) continue;
     unit.full_numel += layout.numel();
-    unit.slice_numel += layout.slice_numel();
+    unit.slice_bytes += layout.slice_numel() * size_of(unit.wire[s]);
+    unit.narrows |= unit.wire[s] != accumulate_;
   }
   if (!partition_) return;
   unit.slices.resize(unit.active.size());
@@ -284,7 +288,7 @@ void GradientReducer::issue_ready(bool everything) {
     ++unit.issued;
     if (unit.trainable == 0) continue;
     ensure_buffer(id, unit);
-    if (narrows()) zero_gaps(id, unit);  // the last rounding left its numbers there
+    if (unit.narrows) zero_gaps(id, unit);  // the last rounding left its numbers there
     zero_missing(id, unit);
     issue(id);
     while (consumer_ && in_flight_.size() > 1) complete_oldest();
@@ -300,28 +304,27 @@ void GradientReducer::issue(UnitId id) {
   give_slices(id, unit);
   const auto& group = cache_.group();
   const comm::Label label{comm::Purpose::kGradients, cache_.name(id)};
-  const size_t width = size_of(wire_);
   InFlight job{.id = id, .works = {}, .incoming = {}, .last = unit.issued == unit.parts};
   unit.leaving = partition_;
   const bool alone = group.size() == 1;
-  const bool passes = partition_ && (unit.reduced_before || narrows() || tier_);
-  if (passes && !alone) job.incoming.resize(unit.slice_numel * width);
+  const bool passes = partition_ && (unit.reduced_before || unit.narrows || tier_);
+  if (passes && !alone) job.incoming.resize(unit.slice_bytes);
   for (size_t s = 0; s < unit.slots.size(); ++s) {
     if (!unit.active[s]) continue;
     const auto& layout = cache_.segments(id)[s].layout;
     std::byte* segment = full(id, s).data;
-    if (narrows() && travels()) memory::narrow_in_place(segment, layout.numel(), wire_);
+    const DType wire = unit.wire[s];
+    if (wire != accumulate_ && travels()) memory::narrow_in_place(segment, layout.numel(), wire);
     if (alone) continue;
-    const comm::Buffer whole{segment, layout.numel(), wire_};
+    const comm::Buffer whole{segment, layout.numel(), wire};
     if (!cache_.options().partition_updates) {
       job.works.push_back(group.all_reduce(whole, comm::Reduce::kSum, label, comm::Issue::kAsync));
       continue;
     }
-    std::byte* out = segment + layout.slice(group.rank()).begin * width;
+    std::byte* out = segment + layout.slice(group.rank()).begin * size_of(wire);
     if (partition_)
-      out = passes ? job.incoming.data() + unit.slice_offset[s] * width
-                   : unit.slices[s].values().data;
-    const comm::Buffer slice{out, layout.slice_numel(), wire_};
+      out = passes ? job.incoming.data() + unit.slice_offset[s] : unit.slices[s].values().data;
+    const comm::Buffer slice{out, layout.slice_numel(), wire};
     job.works.push_back(
         group.reduce_scatter(whole, slice, comm::Reduce::kSum, label, comm::Issue::kAsync));
   }

@@ -41,6 +41,8 @@ struct ReducerOptions {
   bool partition_gradients = false;
   DType accumulate = DType::kF32;  // what gradients add up in: kF32, kBF16 or kF16
   DType wire = DType::kF32;        // what they travel in: as `accumulate`, or 16 bits
+  // Those of parameters that rest in 16 bits travel in the parameters' type instead.
+  bool wire_as_parameters = false;
   // Where slices lie; without partition_gradients gradients stay in memory.
   std::optional<memory::FileTierOptions> files = {};
 };
@@ -110,9 +112,11 @@ class GradientReducer {
   struct Unit {
     std::vector<std::vector<Slot>> slots;  // by segment, tensor
     std::vector<char> active;              // by segment
-    // Elements, by segment; active ones only.
+    std::vector<DType> wire;               // by segment
+    // By segment; active ones only: elements of the whole unit, bytes of a slice on the wire.
     std::vector<size_t> full_offset, slice_offset;
-    size_t full_numel = 0, slice_numel = 0;
+    size_t full_numel = 0, slice_bytes = 0;
+    bool narrows = false;  // some segment travels in another type than it adds up in
     size_t trainable = 0, missing = 0;
     bool held_back = false;
     int parts = 1, issued = 0;  // gradients that come, and that have been issued, in a backward
@@ -132,7 +136,6 @@ class GradientReducer {
 
   memory::Values full(memory::UnitId id, size_t segment) const;
   size_t full_bytes(const Unit& unit) const { return unit.full_numel * size_of(accumulate_); }
-  bool narrows() const { return wire_ != accumulate_; }
   void lay_out(memory::UnitId id, Unit& unit);
   void start_part(Unit& unit);
   void ensure_buffer(memory::UnitId id, Unit& unit);
@@ -160,7 +163,7 @@ class GradientReducer {
 
   const memory::ParameterCache& cache_;
   const bool partition_;
-  const DType accumulate_, wire_;
+  const DType accumulate_;
   memory::Ledger& ledger_;
   const std::unique_ptr<memory::FileTier> tier_;
   memory::ColumnWalk walk_;

@@ -46,11 +46,11 @@ void GradientReducer::add_squares(kernels::SumOfSquares& sum) const {
 memory::Values GradientReducer::reduced(const InFlight& job, size_t segment) const {
   const Unit& unit = units_[job.id];
   const size_t count = unit.slices[segment].count();
+  const DType wire = unit.wire[segment];
   // The only rank: what it has is the sum.
-  if (cache_.group().size() == 1) return {full(job.id, segment).data, count, wire_};
+  if (cache_.group().size() == 1) return {full(job.id, segment).data, count, wire};
   if (job.incoming.empty()) return {};
-  return {const_cast<std::byte*>(job.incoming.data()) + unit.slice_offset[segment] * size_of(wire_),
-          count, wire_};
+  return {const_cast<std::byte*>(job.incoming.data()) + unit.slice_offset[segment], count, wire};
 }
 
 void GradientReducer::keep(const InFlight& job) {
@@ -85,11 +85,12 @@ void GradientReducer::keep_in_files(const InFlight& job) {
 
 // What arrived in the wire's type becomes the gradient of the part this rank owns.
 void GradientReducer::widen_own(UnitId id) {
-  if (!narrows() || !travels()) return;
-  for (size_t s = 0; s < units_[id].slots.size(); ++s) {
+  if (!travels()) return;
+  const Unit& unit = units_[id];
+  for (size_t s = 0; s < unit.slots.size(); ++s) {
     const memory::Range range = cache_.own_range(id, s);
-    if (units_[id].active[s])
-      memory::widen_in_place(full(id, s).data, range.begin, range.end, wire_);
+    if (unit.active[s] && unit.wire[s] != accumulate_)
+      memory::widen_in_place(full(id, s).data, range.begin, range.end, unit.wire[s]);
   }
 }
 

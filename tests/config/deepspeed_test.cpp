@@ -157,10 +157,40 @@ TEST(DeepSpeed, TypesOfGradientsAndStatesFollowOneAnother) {
       ElementsAre(HasSubstr("gradients that add up in 16 bits travel as they are")));
 }
 
+TEST(DeepSpeed, AutocastNarrowsProductsAlone) {
+  const auto config = deepspeed_of(R"({"torch_autocast": {"enabled": true, "dtype": "float16"}})");
+  EXPECT_EQ(config.autocast.dtype(), DType::kF16);
+  EXPECT_EQ(config.parameter_dtype(), DType::kF32);
+  EXPECT_TRUE(config.keeps_master());
+  EXPECT_TRUE(config.scales_loss());
+  EXPECT_FALSE(deepspeed_of(R"({"torch_autocast": {"enabled": true}})").scales_loss());
+}
+
+TEST(DeepSpeed, AutocastIsNotCombinedWithOtherPrecisions) {
+  const auto problems = [](const std::string& autocast, const std::string& other) {
+    return deepspeed_problems("{\"torch_autocast\": {\"enabled\": true" + autocast + "}" + other +
+                              "}");
+  };
+  for (const char* other : {"fp16", "bf16"})
+    EXPECT_THAT(
+        problems("", ", \"" + std::string(other) + "\": {\"enabled\": true}"),
+        ElementsAre(AllOf(HasSubstr("ds.json:1:"), HasSubstr("autocast keeps parameters in fp32, " +
+                                                             std::string(other) + " does not"))));
+  EXPECT_THAT(problems("", R"(, "data_types": {"grad_accum_dtype": "fp16"})"),
+              Contains(HasSubstr("gradients of autocast add up in fp32")));
+  EXPECT_THAT(problems(R"(, "lower_precision_safe_modules": ["torch.nn.Linear"])", ""),
+              ElementsAre());
+  EXPECT_THAT(problems(R"(, "lower_precision_safe_modules": ["torch.nn.Conv2d"])", ""),
+              ElementsAre(HasSubstr("without torch.nn.Linear autocast would change nothing")));
+  EXPECT_THAT(
+      problems(R"(, "lower_precision_safe_modules": ["torch.nn.Linear", "torch.nn.LayerNorm"])",
+               ""),
+      ElementsAre(HasSubstr("'torch.nn.LayerNorm' cannot be computed in 16 bits here")));
+}
+
 TEST(DeepSpeed, UnsupportedFeaturesAreRefusedByName) {
   const char* const texts[] = {
       R"({"amp": {"enabled": true}})",
-      R"({"torch_autocast": {"enabled": true}})",
       R"({"wandb": {"enabled": true}})",
       R"({"comet": {"enabled": true}})",
       R"({"autotuning": {"enabled": true}})",

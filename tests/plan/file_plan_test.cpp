@@ -38,7 +38,7 @@ TEST(FilePlan, OfStatesIsTwelveBytesAnElementEachWay) {
       RunShape run{.ranks = ranks, .stage = stage, .optimizer_widths = {4, 4, 4}};
       run.state_files = Files{.chunk_elements = 8192};
       uint64_t bytes = 0, gradients = 0;
-      for (const auto& size : unit_sizes(model, ranks)) {
+      for (const auto& size : unit_sizes(model, run)) {
         const size_t own = ranks == 1 && stage < 2 ? size.numel : size.slice_numel;
         bytes += 3 * in_file(own, 8192, 4);
         gradients += in_file(own, 8192, 4);
@@ -65,7 +65,7 @@ TEST(FilePlan, CountsMicroBatchesGathersAndWalks) {
   EXPECT_EQ(plan.gradients.read, (4 + 1) * plan.gradients.kept);  // added to, then used
   EXPECT_EQ(plan.parameters.written, plan.parameters.kept);
   uint64_t gathered = 0;
-  const auto sizes = unit_sizes(model, 3);
+  const auto sizes = unit_sizes(model, {.ranks = 3});
   const auto gathers = plan_wire(model, run).gathers;
   for (size_t u = 0; u < sizes.size(); ++u)
     gathered += 3 * static_cast<uint64_t>(gathers[u]) * in_file(sizes[u].slice_numel, 4096, 4);

@@ -25,23 +25,42 @@ TEST(FromConfig, TakesOverWhatARunConsistsOf) {
   EXPECT_EQ(shape.accumulation, 2);
   EXPECT_EQ(shape.sequence_length, 33);
   EXPECT_TRUE(shape.recompute);
-  EXPECT_EQ(shape.optimizer_bytes(), 8u);  // AdamW
+  EXPECT_EQ(shape.element_bytes(false).optimizer(), 8u);  // AdamW
   EXPECT_FALSE(shape.resident_bytes);
 
   run.resident_parameter_bytes = 1000003;
   run.deepspeed.optimizer.type = config::OptimizerType::kSgd;
   shape = shape_of(run, batch, gpt2_small());
   EXPECT_EQ(shape.resident_bytes, 1000003u);
-  EXPECT_EQ(shape.optimizer_bytes(), 0u);
+  EXPECT_EQ(shape.element_bytes(false).optimizer(), 0u);
 
   run.deepspeed.optimizer.momentum = 0.9;
-  EXPECT_EQ(shape_of(run, batch, gpt2_small()).optimizer_bytes(), 4u);
+  EXPECT_EQ(shape_of(run, batch, gpt2_small()).element_bytes(false).optimizer(), 4u);
   for (const auto& [type, bytes] : {std::pair(config::OptimizerType::kLion, 4u),
                                     {config::OptimizerType::kAdagrad, 4u},
                                     {config::OptimizerType::kLamb, 8u}}) {
     run.deepspeed.optimizer.type = type;
-    EXPECT_EQ(shape_of(run, batch, gpt2_small()).optimizer_bytes(), bytes);
+    EXPECT_EQ(shape_of(run, batch, gpt2_small()).element_bytes(false).optimizer(), bytes);
   }
+}
+
+TEST(FromConfig, AutocastNarrowsParametersOfProductsAlone) {
+  config::RunConfig run;
+  const config::BatchSizes batch{.micro_batch_size = 1, .accumulation_steps = 1, .ranks = 2};
+  run.deepspeed.autocast.enabled = true;
+  RunShape shape = shape_of(run, batch, gpt2_small());
+  EXPECT_EQ(shape.parameter_bytes, 4u);
+  EXPECT_EQ(shape.optimizer_widths.size(), 2u);
+  ASSERT_TRUE(shape.linear);
+  EXPECT_EQ(shape.linear->parameter, 2u);
+  EXPECT_EQ(shape.linear->compute, 2u);
+  EXPECT_EQ(shape.linear->gradient_wire, 2u);
+  EXPECT_EQ(shape.linear->optimizer(), 12u);
+  EXPECT_EQ(shape.linear->optimizer_widths.size(), 3u);
+  EXPECT_EQ(compute_types(run).linear, DType::kBF16);
+  EXPECT_EQ(compute_types(run).others, DType::kF32);
+  run.deepspeed.communication_type = config::FloatType::kF32;
+  EXPECT_EQ(shape_of(run, batch, gpt2_small()).linear->gradient_wire, 4u);
 }
 
 TEST(FromConfig, CountsTheTypesOfGradientsAndStates) {
@@ -50,7 +69,7 @@ TEST(FromConfig, CountsTheTypesOfGradientsAndStates) {
   const auto bytes = [&] {
     const RunShape shape = shape_of(run, batch, gpt2_small());
     return std::array{shape.parameter_bytes, shape.gradient_bytes, shape.gradient_wire_bytes,
-                      shape.optimizer_bytes()};
+                      shape.element_bytes(false).optimizer()};
   };
   auto& ds = run.deepspeed;
   ds.bf16.enabled = true;

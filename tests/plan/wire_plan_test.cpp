@@ -18,7 +18,7 @@ Model odd_model() {
 // f P b of the formulas, summed over ranks that each receive what the others own.
 uint64_t one_pass(const Model& model, int ranks) {
   uint64_t received = 0;
-  for (const auto& size : unit_sizes(model, ranks))
+  for (const auto& size : unit_sizes(model, {.ranks = ranks}))
     for (int other = 1; other < ranks; ++other) received += 4 * size.slice_numel;
   return received;
 }
@@ -59,7 +59,7 @@ TEST(WirePlan, ABudgetForAllReadsOnceAStepAndNoneTwiceAMicroBatch) {
   RunShape run{.ranks = 3, .stage = 3, .accumulation = 4, .resident_bytes = uint64_t{1} << 40};
   EXPECT_EQ(plan_wire(model, run).read, one_pass(model, 3));
   run.resident_bytes = 0;
-  const auto sizes = unit_sizes(model, 3);
+  const auto sizes = unit_sizes(model, {.ranks = 3});
   // The last unit is used once, between the two directions; the first one at the end of a
   // micro-batch and at the start of the next.
   const uint64_t expected =

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <filesystem>
 #include <limits>
+#include <optional>
 #include <set>
 
 #include "hydrofoil/checkpoint/save.h"
@@ -42,6 +43,11 @@ struct Training {
   optim::LossScaleConfig loss_scale = {};
   double unit = 1;                   // what a token counts: losses and weights are multiplied by it
   std::set<int64_t> overflows = {};  // steps in which rank 0's loss is infinite
+  // Autocast: weights of products, which travel as their gradients do.
+  std::optional<DType> linear = {};
+  spec::ParameterTypes types() const {
+    return {.others = compute, .linear = linear.value_or(compute)};
+  }
 };
 struct Step {
   double loss, norm, scale;
@@ -57,6 +63,7 @@ EngineOptions options_of(const Training& run) {
           .accumulate = run.accumulate,
           .wire = run.wire,
           .states = run.states,
+          .wire_as_parameters = run.linear.has_value(),
           .master = run.master,
           .loss_scale = run.loss_scale,
           .groups = {{.lr = run.lr, .weight_decay = 0.1}},
@@ -82,7 +89,7 @@ std::vector<Step> train(const Training& run) {
   std::vector<std::vector<Step>> seen(static_cast<size_t>(run.ranks));
   test::run_ranks(run.ranks, [&](const comm::Communicator& group) {
     at::set_num_threads(1);
-    Model model = make_model(group, tiny(), options_of(run), run.compute);
+    Model model = make_model(group, tiny(), options_of(run), run.types());
     initialize(model, 3);
     for (int64_t step = 0; step < run.steps; ++step) {
       const auto result = train_step(model, run, step);
@@ -202,7 +209,9 @@ const Training kNarrow[] = {
      .accumulate = DType::kBF16,
      .wire = DType::kBF16,
      .states = DType::kBF16,
-     .master = false}};
+     .master = false},
+    {.linear = DType::kBF16},
+    {.loss_scale = {.initial = 1024}, .linear = DType::kF16}};
 
 TEST(Precision, NarrowGradientsAndStatesGiveEqualBitsAtEveryStage) {
   for (Training run : kNarrow) {
@@ -249,13 +258,13 @@ TEST(Precision, AResumedRunGoesOnAsIfNothingHadHappened) {
     test::run_ranks(2, [&](const comm::Communicator& group) {
       at::set_num_threads(1);
       {
-        Model model = make_model(group, tiny(), options_of(run), run.compute);
+        Model model = make_model(group, tiny(), options_of(run), run.types());
         initialize(model, 3);
         for (int64_t step = 0; step < 3; ++step) train_step(model, run, step);
         checkpoint::save(group, snapshot(*model.engine, {.step = 3, .attempts = 3}, {}),
                          {.root = folder, .keep = 1, .created_by = "test"});
       }
-      Model model = make_model(group, tiny(), options_of(run), run.compute);
+      Model model = make_model(group, tiny(), options_of(run), run.types());
       EXPECT_EQ(restore(*model.engine, checkpoint::Reader(folder)).step, 3);
       for (int64_t step = 3; step < run.steps; ++step) {
         const auto result = train_step(model, run, step);
@@ -268,7 +277,7 @@ TEST(Precision, AResumedRunGoesOnAsIfNothingHadHappened) {
   std::filesystem::remove_all(folder);
 }
 
-// Bytes by category, and of gradients on the wire.
+// Bytes by category and on the wire.
 TEST(Precision, LedgerAndMeterEqualThePlan) {
   std::vector<Training> kinds(std::begin(kNarrow), std::end(kNarrow));
   for (const auto& [storage, compute] : kKinds)
@@ -289,11 +298,18 @@ TEST(Precision, LedgerAndMeterEqualThePlan) {
                              .gradient_wire_bytes = size_of(run.wire)};
         shape.optimizer_widths = {size_of(run.states), size_of(run.states)};
         if (narrow && run.master) shape.optimizer_widths.push_back(4);
+        if (const size_t width = run.linear ? size_of(*run.linear) : 0) {
+          shape.linear = {.parameter = width,
+                          .compute = width,
+                          .gradient_wire = width,
+                          .optimizer_widths = shape.optimizer_widths};
+          shape.linear->optimizer_widths.push_back(4);
+        }
         const auto model_plan = plan::model_of(tiny());
         EngineOptions options = options_of(mine);
         options.resident_bytes = plan::smallest_resident_bytes(model_plan, shape);
         shape.resident_bytes = options.resident_bytes;
-        Model model = make_model(group, tiny(), options, run.compute);
+        Model model = make_model(group, tiny(), options, run.types());
         initialize(model, 3);
         train_step(model, mine, 0);
         const auto before = group.meter().snapshot();
@@ -307,6 +323,7 @@ TEST(Precision, LedgerAndMeterEqualThePlan) {
         const auto wire = plan::plan_wire(model_plan, shape);
         EXPECT_EQ(used.of({}, comm::Purpose::kGradients).bytes,
                   wire.all_reduce + wire.reduce_scatter);
+        EXPECT_EQ(used.of({}, comm::Purpose::kParameters).bytes, wire.read);
         group.barrier();
       });
 }

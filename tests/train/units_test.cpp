@@ -27,12 +27,17 @@ struct Training {
   int64_t unit_elements = 0;
   bool files = false, recompute = true, tied = true;
   int64_t mlp_rows = 0, accumulation = 1, steps = 5;
+  bool autocast = false;
+  spec::ParameterTypes types() const {
+    return {.others = DType::kF32, .linear = autocast ? DType::kBF16 : DType::kF32};
+  }
 };
 
 EngineOptions options_of(const Training& run) {
   EngineOptions options{.stage = run.stage,
                         .accumulation = run.accumulation,
                         .gradient_clipping = 0.5,
+                        .wire_as_parameters = run.autocast,
                         .groups = {{.lr = 1e-2, .weight_decay = 0.1}}};
   if (!run.files) return options;
   const auto tier = small_files(1024);
@@ -43,7 +48,7 @@ EngineOptions options_of(const Training& run) {
 
 Model make(const comm::Communicator& group, const Training& run, EngineOptions options) {
   at::set_num_threads(1);
-  Model model = make_model(group, tiny_gpt2(3, run.tied), std::move(options), DType::kF32,
+  Model model = make_model(group, tiny_gpt2(3, run.tied), std::move(options), run.types(),
                            {.unit_elements = run.unit_elements, .mlp_rows = run.mlp_rows});
   initialize(model, 3);
   return model;
@@ -56,8 +61,9 @@ std::vector<double> train(const Training& run) {
       run.recompute);
 }
 
-void expect_near(const std::vector<double>& got, const std::vector<double>& want) {
-  for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(got[i], want[i], 1e-5 * want[i]) << i;
+void expect_near(const std::vector<double>& got, const std::vector<double>& want,
+                 double error = 1e-5) {
+  for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(got[i], want[i], error * want[i]) << i;
 }
 
 TEST(Units, PartsOfBlocksChangeNothingAtAnyStage) {
@@ -95,6 +101,28 @@ TEST(Units, TilesOfTheVocabularyChangeTheRoundingOnly) {
     }
 }
 
+// A tile is rounded where it multiplies, as the whole matrix is. bf16 has 8 bits.
+TEST(Units, TilesAndChunksUnderAutocastChangeTheRoundingOnly) {
+  for (const bool tied : {true, false})
+    for (const int ranks : {1, 3}) {
+      SCOPED_TRACE(testing::Message() << ranks << " ranks" << (tied ? ", tied" : ""));
+      const auto whole = train({.ranks = ranks, .tied = tied, .autocast = true});
+      EXPECT_NE(whole, train({.ranks = ranks, .tied = tied}));
+      for (const int stage : {0, 1, 2, 3}) {
+        Training run{.ranks = ranks,
+                     .stage = stage,
+                     .unit_elements = kTiles,
+                     .tied = tied,
+                     .mlp_rows = 13,
+                     .autocast = true};
+        const auto in_memory = train(run);
+        expect_near(in_memory, whole, 1e-3);
+        run.files = true;
+        EXPECT_EQ(train(run), in_memory) << "stage " << stage;
+      }
+    }
+}
+
 // 34 tokens a micro-batch; weights of a feed-forward in units of their own.
 TEST(Units, AFeedForwardInChunksChangesTheRoundingOnly) {
   for (const int ranks : {1, 2}) {
@@ -119,16 +147,17 @@ TEST(Units, AFeedForwardInChunksChangesTheRoundingOnly) {
 
 // The third step: the order of use is known, and every state has been written.
 TEST(Units, LedgerAndMeterEqualThePlan) {
-  for (const bool tied : {true, false})
+  for (const auto& [tied, autocast] : {std::pair{true, false}, {false, false}, {false, true}})
     for (const bool recompute : {false, true})
       for (const int64_t unit_elements : {kWholeVocabulary, kTiles})
-        test::run_ranks(3, [&](const comm::Communicator& group) {
+        test::run_ranks(3, [&, tied = tied, autocast = autocast](const comm::Communicator& group) {
           const Training run{.ranks = 3,
                              .stage = 3,
                              .unit_elements = unit_elements,
                              .recompute = recompute,
                              .tied = tied,
-                             .accumulation = 2};
+                             .accumulation = 2,
+                             .autocast = autocast};
           const auto planned_model = plan::model_of(tiny_gpt2(3, tied), unit_elements);
           plan::RunShape shape{.ranks = 3,
                                .stage = 3,
@@ -136,6 +165,9 @@ TEST(Units, LedgerAndMeterEqualThePlan) {
                                .accumulation = 2,
                                .sequence_length = kLength,
                                .recompute = recompute};
+          if (autocast)
+            shape.linear = plan::ElementBytes{
+                .parameter = 2, .compute = 2, .gradient_wire = 2, .optimizer_widths = {4, 4, 4}};
           auto options = options_of(run);
           options.resident_bytes = plan::smallest_resident_bytes(planned_model, shape);
           Model model = make(group, run, options);
