@@ -146,10 +146,6 @@ void DeepSpeedConfig::visit_gradients(Reader& f) {
               .choices = {{"mean", kNoEffect, "always the mean"},
                           {"sum", kRefused, "gradients are averaged; scale lr instead"}}},
              "\"mean\"");
-  f.unstored({.name = "sparse_gradients",
-              .status = kNoEffect,
-              .why = "gradients of embeddings travel dense; results are equal"},
-             "false");
   f.field({.name = "communication_data_type",
            .help = "what gradients travel in between ranks",
            .choices = float_types(),
@@ -215,6 +211,11 @@ void Fp16Config::visit(Reader& f) {
           master_weights_and_grads);
 }
 
+std::string DeepSpeedConfig::idle_sparse_gradients() const {
+  if (zero.stage > 0) return "gradients become slices, which travel dense; see stage 0";
+  return wire_dtype() == DType::kF32 ? "" : "gradients in 16 bits travel dense";
+}
+
 void DeepSpeedConfig::visit_precision(Reader& f) {
   f.section({.name = "fp16", .help = "half precision with loss scaling"}, fp16);
 
@@ -236,6 +237,11 @@ void DeepSpeedConfig::visit_precision(Reader& f) {
   f.unstored({.name = "param_dtype", .choices = fp32_only(section, only)}, "null");
   f.unstored({.name = "buffer_dtype", .choices = fp32_only("buffers are fp32", only)}, "null");
   f.leave();
+  f.field({.name = "sparse_gradients",
+           .help = "stage 0: of the embedding's gradient only the rows of a batch's tokens travel, "
+                   "where that is fewer bytes; not of one that is the head, too",
+           .idle = idle_sparse_gradients()},
+          sparse_gradients);
 }
 
 void Bf16Config::visit(Reader& f) {

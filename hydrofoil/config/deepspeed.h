@@ -219,6 +219,7 @@ struct DeepSpeedConfig {
   Bf16Config bf16;
   AutocastConfig autocast;
   FloatType communication_type = FloatType::kAuto;  // gradients on the wire
+  bool sparse_gradients = false;                    // of embeddings, stage 0
   FloatType accumulation_type = FloatType::kAuto;   // gradients of micro-batches
   std::optional<int64_t> host_cache_gigabytes;      // datastates_ckpt.host_cache_size
   MonitorConfig csv_monitor, tensorboard;
@@ -246,6 +247,7 @@ struct DeepSpeedConfig {
  private:
   void visit_batch(Reader& f);
   void visit_gradients(Reader& f);
+  std::string idle_sparse_gradients() const;
   void visit_precision(Reader& f);
   void visit_bookkeeping(Reader& f);
 };

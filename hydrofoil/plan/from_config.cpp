@@ -100,7 +100,8 @@ RunShape shape_of(const config::RunConfig& run, const config::BatchSizes& batch,
                  .parameter_bytes = size_of(run.deepspeed.parameter_dtype()),
                  .compute_bytes = size_of(compute_types(run).others),
                  .gradient_bytes = size_of(run.deepspeed.gradient_dtype()),
-                 .gradient_wire_bytes = size_of(run.deepspeed.wire_dtype())};
+                 .gradient_wire_bytes = size_of(run.deepspeed.wire_dtype()),
+                 .sparse_gradients = run.deepspeed.sparse_gradients};
   shape_optimizer(run, shape);
   shape_autocast(run.deepspeed, shape);
   shape_records(run, shape);

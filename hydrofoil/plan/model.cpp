@@ -111,11 +111,16 @@ Model model_of(const spec::ModelSpec& spec, int64_t unit_elements) {
   Model model{.unit_elements = unit_elements, .spec = spec};
   std::map<std::string, size_t> layers;  // elements by module: weight and bias together
   const auto units = spec::units(spec, unit_elements);
-  for (const auto& unit : units) {
-    model.units.push_back({.name = unit.name, .numels = {}, .reduced_twice = unit.tied_tile});
-    for (const auto& parameter : unit.parameters) {
-      model.units.back().numels.push_back(numel(parameter));
-      model.units.back().linear.push_back(spec::is_linear(parameter));
+  for (const auto& from : units) {
+    Unit& unit = model.units.emplace_back(Unit{.name = from.name, .numels = {}});
+    unit.reduced_twice = from.tied_tile;
+    for (const auto& parameter : from.parameters) {
+      unit.numels.push_back(numel(parameter));
+      unit.linear.push_back(spec::is_linear(parameter));
+      if (parameter.part == spec::Part::kTokens && !spec.tied_head) {
+        unit.embedding_rows = static_cast<size_t>(parameter.shape[0]);
+        unit.embedding_width = static_cast<size_t>(parameter.shape[1]);
+      }
       layers[parameter.name.substr(0, parameter.name.rfind('.'))] += numel(parameter);
     }
   }

@@ -18,6 +18,7 @@ struct Unit {
   std::vector<size_t> numels;     // of its tensors, in order
   std::vector<bool> linear = {};  // whether they belong to matrix products; empty: none does
   bool reduced_twice = false;     // zero::GradientReducer::reduce_twice
+  size_t embedding_rows = 0, embedding_width = 0;  // of a matrix of which a batch uses some rows
   bool is_linear(size_t tensor) const { return !linear.empty() && linear[tensor]; }
 };
 
@@ -74,6 +75,7 @@ struct RunShape {
   size_t compute_bytes = 4;        // an element as operators see it
   size_t gradient_bytes = 4;       // an element, accumulated
   size_t gradient_wire_bytes = 4;  // an element on its way
+  bool sparse_gradients = false;   // stage 0: of embeddings, rows in use travel alone
   std::vector<size_t> optimizer_widths = {4, 4};  // an element: states, master copy, average
   // Of parameters of matrix products, where they differ: autocast.
   std::optional<ElementBytes> linear = {};

@@ -25,7 +25,7 @@ double wire_seconds(const Model& model, const RunShape& run, const Machine& mach
   const WirePlan wire = plan_wire(model, run);
   const double reads = machine.gather_bytes_per_second > 0 ? machine.gather_bytes_per_second
                                                            : machine.wire_bytes_per_second;
-  return seconds(static_cast<double>(wire.all_reduce + wire.reduce_scatter),
+  return seconds(static_cast<double>(wire.all_reduce + wire.all_gather + wire.reduce_scatter),
                  machine.wire_bytes_per_second) +
          seconds(static_cast<double>(wire.read), reads);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hydrofoil/plan/wire_plan.h"
 
+#include <algorithm>
 #include <numeric>
 
 #include "hydrofoil/plan/gathers.h"
@@ -17,11 +18,30 @@ std::vector<int64_t> gathers(const Model& model, const RunShape& run) {
       .counts;
 }
 
+// What travels of an embedding, or a tile of one, whose rows do, and what does not for it. At most:
+// a batch may repeat tokens. Of `vocabulary` rows all are as likely.
+struct SparseRows {
+  uint64_t bytes = 0, dense_bytes = 0;
+};
+SparseRows sparse_rows(const Unit& unit, size_t vocabulary, const RunShape& run) {
+  if (!run.sparse_gradients || unit.embedding_rows == 0 || run.gradient_wire_bytes != sizeof(float))
+    return {};
+  const auto tokens = static_cast<uint64_t>(run.tokens_per_step());
+  const auto ranks = static_cast<uint64_t>(run.ranks);
+  const uint64_t rows = std::min<uint64_t>(
+      unit.embedding_rows, (tokens * unit.embedding_rows + vocabulary - 1) / vocabulary);
+  const uint64_t matrix = unit.embedding_rows * unit.embedding_width * sizeof(float);
+  const SparseRows sparse{.bytes = (ranks - 1) * rows * (unit.embedding_width + 1) * sizeof(float),
+                          .dense_bytes = 2 * (ranks - 1) * matrix / ranks};
+  return sparse.bytes < sparse.dense_bytes ? sparse : SparseRows{};
+}
+
 }  // namespace
 
 monitor::NamedBytes WirePlan::by_operation() const {
   monitor::NamedBytes result;
   if (all_reduce) result.emplace_back("all_reduce", all_reduce);
+  if (all_gather) result.emplace_back("all_gather", all_gather);
   if (reduce_scatter) result.emplace_back("reduce_scatter", reduce_scatter);
   if (read) result.emplace_back("read", read);
   return result;
@@ -32,6 +52,8 @@ WirePlan plan_wire(const Model& model, const RunShape& run) {
   const auto peers = static_cast<uint64_t>(run.ranks - 1);
   const auto reductions = static_cast<uint64_t>(stage >= 2 ? run.accumulation : 1);
   WirePlan plan{.gathers = gathers(model, run)};
+  size_t vocabulary = 0;
+  for (const auto& unit : model.units) vocabulary += unit.embedding_rows;
   double payload = 0;  // bytes, a fraction: what would travel without padding
   const auto sizes = unit_sizes(model, run);
   for (size_t u = 0; u < sizes.size(); ++u) {
@@ -40,7 +62,9 @@ WirePlan plan_wire(const Model& model, const RunShape& run) {
     const auto times = static_cast<uint64_t>(plan.gathers[u]);
     const uint64_t before = plan.total();
     if (stage == 0) {
-      plan.all_reduce += 2 * gradients;
+      const SparseRows rows = sparse_rows(model.units[u], vocabulary, run);
+      plan.all_reduce += 2 * gradients - rows.dense_bytes;
+      plan.all_gather += rows.bytes;
     } else {
       const uint64_t parts = stage >= 2 && model.units[u].reduced_twice ? 2 : 1;
       plan.reduce_scatter += parts * reductions * gradients;

@@ -2,7 +2,8 @@
 // Bytes that one rank receives from its peers in one optimizer step, by operation: what the meter
 // of comm counts for parameters and gradients. P elements with padding of b bytes, N ranks, f =
 // (N-1)/N, g micro-batches:
-//   stage 0   all_reduce 2 f P b
+//   stage 0   all_reduce 2 f P b; sparse gradients: of the embedding instead all_gather, at most
+//             (N-1) (4 + 4 width) bytes a token of the step
 //   stage 1   reduce_scatter f P b          read f P b
 //   stage 2   reduce_scatter g f P b        read f P b
 //   stage 3   reduce_scatter g f P b        read: f b times the gathers of each unit, at most 2 g f
@@ -20,11 +21,11 @@
 namespace hydrofoil::plan {
 
 struct WirePlan {
-  uint64_t all_reduce = 0, reduce_scatter = 0, read = 0;
+  uint64_t all_reduce = 0, all_gather = 0, reduce_scatter = 0, read = 0;
   uint64_t padding = 0;               // of the sum of these, bytes that carry no parameter
   std::vector<int64_t> gathers = {};  // by unit: how often it is read in a step
 
-  uint64_t total() const { return all_reduce + reduce_scatter + read; }
+  uint64_t total() const { return all_reduce + all_gather + reduce_scatter + read; }
   monitor::NamedBytes by_operation() const;  // those that are not zero
 };
 

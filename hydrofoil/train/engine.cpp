@@ -171,6 +171,8 @@ Engine::Engine(comm::Communicator group, const std::vector<UnitDeclaration>& uni
       Slot slot{.tensor = adapter_->create(u, segment, index), .place = {u, segment, index}};
       slot.tensor.set_requires_grad(units[u].parameters[p].trainable);
       zero::land_gradients(slot.tensor, *reducer_, u, segment, index);
+      if (options_.sparse_gradients && units[u].parameters[p].sparse)
+        reducer_->expect_sparse_rows(u, segment, index);
       parameters_.emplace_back(units[u].parameters[p].name, std::move(slot));
     }
   }

@@ -41,7 +41,8 @@ struct ParameterDeclaration {
   std::vector<int64_t> shape;
   DType dtype = DType::kF32;  // as operators see it
   bool trainable = true;
-  size_t group = 0;  // index into EngineOptions::groups
+  size_t group = 0;     // index into EngineOptions::groups
+  bool sparse = false;  // an embedding: only the rows of a batch's tokens have a gradient
   // Of a part of a logical tensor, which has its name: its first element there, and that shape.
   size_t begin = 0;
   std::vector<int64_t> whole = {};
@@ -84,6 +85,9 @@ struct EngineOptions {
   DType accumulate = DType::kF32, wire = DType::kF32, states = DType::kF32;
   // Gradients of parameters that rest in 16 bits travel in the parameters' type instead.
   bool wire_as_parameters = false;
+  // Stage 0: gradients of parameters declared sparse travel as the rows that are not zero, where
+  // that is fewer bytes. Results are equal.
+  bool sparse_gradients = false;
   bool master = true;  // false: parameters that rest in 16 bits are updated there
   // Round states, and parameters without master, that rest in bf16 by chance, with this seed; none:
   // to nearest even. Results do not depend on ranks, stage or a resume either way.

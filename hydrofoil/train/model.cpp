@@ -19,7 +19,10 @@ std::vector<UnitDeclaration> units_of(const spec::ModelSpec& spec, spec::Paramet
         .name = unit.name, .parameters = {}, .reduced_twice = unit.tied_tile};
     for (const auto& parameter : unit.parameters) {
       declaration.parameters.push_back(
-          {.name = parameter.name, .shape = parameter.shape, .dtype = types.of(parameter)});
+          {.name = parameter.name,
+           .shape = parameter.shape,
+           .dtype = types.of(parameter),
+           .sparse = parameter.part == spec::Part::kTokens && !spec.tied_head});
       if (!parameter.is_tile()) continue;
       declaration.parameters.back().begin = static_cast<size_t>(parameter.first_element());
       declaration.parameters.back().whole = parameter.whole_shape();

@@ -140,6 +140,7 @@ EngineOptions engine_options(const config::RunConfig& run, const config::BatchSi
           .states = ds.state_dtype(),
           .wire_as_parameters =
               ds.autocast.enabled && ds.communication_type == config::FloatType::kAuto,
+          .sparse_gradients = ds.sparse_gradients,
           .master = ds.keeps_master(),
           .rounding_seed = run.stochastic_rounding ? std::optional(static_cast<uint64_t>(run.seed))
                                                    : std::nullopt,

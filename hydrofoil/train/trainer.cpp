@@ -109,6 +109,10 @@ Trainer::Trainer(comm::Communicator group, config::RunConfig run, TrainerOptions
                    machine_json(group_.size(), at::get_num_threads(), options_.created_by));
   if (group_.size() > 1)
     log::info(std::to_string(group_.size()) + " ranks over " + group_.carrier());
+  if (run_.deepspeed.sparse_gradients && spec_.tied_head)
+    log::info(
+        "sparse_gradients: no effect here: the head is the embedding, so every row has a "
+        "gradient");
   if (run_.deepspeed.dump_state) log::info(config::resolved_json(run_));
   reporters_ =
       open_reporters(run_, resume_from_ ? std::optional(progress_) : std::nullopt, options_.json);

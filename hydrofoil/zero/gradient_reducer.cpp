@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <stdexcept>
 #include <utility>
 
@@ -42,6 +43,7 @@ GradientReducer::GradientReducer(const memory::ParameterCache& cache, ReducerOpt
     for (const auto& segment : cache.segments(id)) {
       const bool own = options.wire_as_parameters && accumulate_ == DType::kF32;
       units_[id].wire.push_back(own && segment.dtype != DType::kF32 ? segment.dtype : options.wire);
+      units_[id].sparse.emplace_back();
       units_[id].slots.emplace_back(segment.layout.tensors().size());
     }
     lay_out(id, units_[id]);
@@ -79,6 +81,14 @@ void GradientReducer::reduce_twice(UnitId id) {
   if (open_) throw std::logic_error("GradientReducer: units get parts between steps only");
   units_[id].parts = 2;
   order_.insert(order_.begin(), id);
+}
+
+void GradientReducer::expect_sparse_rows(UnitId id, size_t segment, size_t tensor) {
+  const auto& layout = cache_.segments(id)[segment].layout;
+  const auto& shape = layout.tensors()[tensor].shape;
+  units_[id].sparse[segment] = {.begin = layout.offset(tensor),
+                                .rows = static_cast<size_t>(shape[0]),
+                                .width = static_cast<size_t>(shape[1])};
 }
 
 // Places the active segments; a change of their set drops what the buffers held.
@@ -318,7 +328,7 @@ void GradientReducer::issue(UnitId id) {
     if (alone) continue;
     const comm::Buffer whole{segment, layout.numel(), wire};
     if (!cache_.options().partition_updates) {
-      job.works.push_back(group.all_reduce(whole, comm::Reduce::kSum, label, comm::Issue::kAsync));
+      std::ranges::move(all_reduce(unit, s, whole, label), std::back_inserter(job.works));
       continue;
     }
     std::byte* out = segment + layout.slice(group.rank()).begin * size_of(wire);
@@ -330,6 +340,15 @@ void GradientReducer::issue(UnitId id) {
   }
   in_flight_.push_back(std::move(job));
   if (alone && partition_ && !consumer_) complete_oldest();  // there is nothing to wait for
+}
+
+std::vector<comm::Work> GradientReducer::all_reduce(const Unit& unit, size_t segment,
+                                                    comm::Buffer whole, comm::Label label) const {
+  const auto& group = cache_.group();
+  if (unit.sparse[segment].rows > 0 && whole.type == DType::kF32)
+    return sum_sparse_rows(group, {static_cast<float*>(whole.data), whole.count},
+                           unit.sparse[segment], label);
+  return {group.all_reduce(whole, comm::Reduce::kSum, label, comm::Issue::kAsync)};
 }
 
 void GradientReducer::complete_oldest() {

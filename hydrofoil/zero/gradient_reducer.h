@@ -34,6 +34,7 @@
 #include "hydrofoil/memory/ledger.h"
 #include "hydrofoil/memory/parameter_cache.h"
 #include "hydrofoil/memory/values.h"
+#include "hydrofoil/zero/sparse_rows.h"
 
 namespace hydrofoil::zero {
 
@@ -67,6 +68,9 @@ class GradientReducer {
   // the traffic, and holds no buffer in between; elsewhere the unit is held back. Units in order of
   // their use; the same on all ranks.
   void reduce_twice(memory::UnitId unit);
+  // Most rows of its gradient are zero: where whole units are reduced (stage 0) in fp32, the others
+  // travel alone if that is fewer bytes. The tensor is a matrix. Before any gradient, on all ranks.
+  void expect_sparse_rows(memory::UnitId unit, size_t segment, size_t tensor);
 
   // One backward: begin, land for each gradient, finish. The same on all ranks.
   enum class Sync : uint8_t {
@@ -113,6 +117,7 @@ class GradientReducer {
     std::vector<std::vector<Slot>> slots;  // by segment, tensor
     std::vector<char> active;              // by segment
     std::vector<DType> wire;               // by segment
+    std::vector<SparseRows> sparse;        // by segment; no rows: nothing is
     // By segment; active ones only: elements of the whole unit, bytes of a slice on the wire.
     std::vector<size_t> full_offset, slice_offset;
     size_t full_numel = 0, slice_bytes = 0;
@@ -145,6 +150,8 @@ class GradientReducer {
   void zero_missing(memory::UnitId id, Unit& unit);
   void issue_ready(bool everything);
   void issue(memory::UnitId id);
+  std::vector<comm::Work> all_reduce(const Unit& unit, size_t segment, comm::Buffer whole,
+                                     comm::Label label) const;
   void complete_oldest();
   memory::Values reduced(const InFlight& job, size_t segment) const;
   void keep(const InFlight& job);

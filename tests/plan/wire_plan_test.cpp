@@ -84,6 +84,27 @@ TEST(WirePlan, OfGpt2IsWhatTheParameterCountSays) {
   EXPECT_LT(plan.padding, plan.total() / 1000);
 }
 
+// 24 tokens a step and rank at most, in rows of 64 and their numbers.
+TEST(WirePlan, SparseGradientsSendTheRowsOfTheTokens) {
+  const Sizes sizes{64, 2, 4, 4, 96, 50021, 128};
+  const RunShape dense{.ranks = 3, .micro_batch = 2, .accumulation = 3, .sequence_length = 4};
+  RunShape sparse = dense;
+  sparse.sparse_gradients = true;
+  const Model model = model_of(llama(sizes, /*tied_head=*/false));
+  const auto before = plan_wire(model, dense), after = plan_wire(model, sparse);
+  EXPECT_EQ(before.all_gather, 0u);
+  EXPECT_EQ(after.all_gather, 2u * 24 * (64 + 1) * 4);
+  EXPECT_EQ(before.all_reduce - after.all_reduce, 2u * 2 * 50021 * 64 * 4 / 3);
+  const Model tiles = model_of(llama(sizes, /*tied_head=*/false), 64 * 1000);
+  EXPECT_NEAR(static_cast<double>(plan_wire(tiles, sparse).all_gather), 2.0 * 24 * 65 * 4,
+              2.0 * 51 * 65 * 4);  // each rounds up to a row
+  sparse.micro_batch = 1 << 20;    // every token: all of it
+  EXPECT_EQ(plan_wire(model, sparse).total(), before.total());
+  const Model tied = model_of(llama(sizes, /*tied_head=*/true));
+  sparse.micro_batch = 2;
+  EXPECT_EQ(plan_wire(tied, sparse).total(), plan_wire(tied, dense).total());
+}
+
 TEST(TimePlan, AddsUpItsCausesAndNamesTheLargest) {
   const Model model = model_of(gpt2_small());
   const RunShape run{

@@ -18,6 +18,7 @@
 #include <cstring>
 #include <mutex>
 
+#include "hydrofoil/comm/meter.h"
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/core/random.h"
 #include "hydrofoil/models/recompute.h"
@@ -60,9 +61,11 @@ struct Run {
   bool recompute = false;
   int64_t steps = 6;
   double lr = 1e-2;
+  bool sparse_gradients = false;
 };
 struct Outcome {
   std::vector<double> losses, norms;
+  uint64_t gathered_gradients = 0;  // bytes
   std::vector<std::vector<float>> weights;
 };
 
@@ -73,6 +76,7 @@ Outcome train(const spec::ModelSpec& spec, const Run& run) {
     EngineOptions options{.stage = run.stage,
                           .accumulation = run.accumulation,
                           .gradient_clipping = 0.5,
+                          .sparse_gradients = run.sparse_gradients,
                           .groups = {{.lr = run.lr, .weight_decay = 0.1}},
                           .resident_bytes = run.resident_bytes,
                           .prefetch_bytes = run.prefetch_bytes};
@@ -96,6 +100,9 @@ Outcome train(const spec::ModelSpec& spec, const Run& run) {
       auto values = values_of(*model.engine, place, info);
       if (group.rank() == 0) outcome.weights.push_back(std::move(values));
     });
+    if (group.rank() == 0)
+      outcome.gathered_gradients =
+          group.meter().snapshot().of(comm::Operation::kAllGather, comm::Purpose::kGradients).bytes;
     model.engine->cache().check_integrity();
     group.barrier();
   });
@@ -139,6 +146,19 @@ TEST(Engine, EveryStageOnAnyNumberOfRanksIsBitEqualToOneRank) {
       for (const int stage : {0, 1, 2, 3})
         expect_bit_equal(one, train(spec, {.ranks = ranks, .stage = stage, .steps = 50}),
                          named(spec, stage, ranks));
+    }
+}
+
+// A tied head gives every row a gradient: then all of it travels.
+TEST(Engine, SparseGradientsOfAnEmbeddingGiveEqualBits) {
+  for (const int ranks : {1, 2, 3})
+    for (const auto& spec : {tiny_gpt2(), tiny_llama()}) {
+      const Outcome dense = train(spec, {.ranks = ranks, .accumulation = 2});
+      const Outcome sparse =
+          train(spec, {.ranks = ranks, .accumulation = 2, .sparse_gradients = true});
+      expect_bit_equal(dense, sparse, named(spec, 0, ranks));
+      EXPECT_EQ(sparse.gathered_gradients > 0, !spec.tied_head && ranks > 1);
+      EXPECT_EQ(dense.gathered_gradients, 0);
     }
 }
 

@@ -27,7 +27,7 @@ struct Training {
   int64_t unit_elements = 0;
   bool files = false, recompute = true, tied = true;
   int64_t mlp_rows = 0, accumulation = 1, steps = 5;
-  bool autocast = false;
+  bool autocast = false, sparse_gradients = false, in_backward = false;
   spec::ParameterTypes types() const {
     return {.others = DType::kF32, .linear = autocast ? DType::kBF16 : DType::kF32};
   }
@@ -36,8 +36,10 @@ struct Training {
 EngineOptions options_of(const Training& run) {
   EngineOptions options{.stage = run.stage,
                         .accumulation = run.accumulation,
-                        .gradient_clipping = 0.5,
+                        .gradient_clipping = run.in_backward ? 0 : 0.5,
                         .wire_as_parameters = run.autocast,
+                        .sparse_gradients = run.sparse_gradients,
+                        .update_in_backward = run.in_backward,
                         .groups = {{.lr = 1e-2, .weight_decay = 0.1}}};
   if (!run.files) return options;
   const auto tier = small_files(1024);
@@ -99,6 +101,25 @@ TEST(Units, TilesOfTheVocabularyChangeTheRoundingOnly) {
         EXPECT_EQ(train(run), in_memory);
       }
     }
+}
+
+// Of the tiles of an embedding, too, only the rows of a batch's tokens travel.
+TEST(Units, SparseGradientsOfTilesGiveEqualBits) {
+  for (const int ranks : {1, 2, 3})
+    for (const int64_t unit_elements : {kWholeVocabulary, kTiles})
+      for (const bool files : {false, true})
+        for (const bool in_backward : {false, true}) {
+          Training run{.ranks = ranks,
+                       .unit_elements = unit_elements,
+                       .files = files,
+                       .tied = false,
+                       .accumulation = 2,
+                       .in_backward = in_backward};
+          const auto dense = train(run);
+          run.sparse_gradients = true;
+          EXPECT_EQ(train(run), dense)
+              << ranks << " ranks, " << unit_elements << (files ? ", files" : "") << in_backward;
+        }
 }
 
 // A tile is rounded where it multiplies, as the whole matrix is. bf16 has 8 bits.
