@@ -6,6 +6,7 @@
 #include <span>
 #include <utility>
 
+#include "cli/source_reader.h"
 #include "hydrofoil/checkpoint/model_source.h"
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/core/host.h"
@@ -20,24 +21,6 @@ const std::map<std::string, WeightType> kTypes = {
     {"auto", WeightType::kAsStored}, {"f32", WeightType::kF32}, {"bf16", WeightType::kBF16},
     {"q8_0", WeightType::kQ8},       {"q4_0", WeightType::kQ4}, {"q4_1", WeightType::kQ4Min}};
 const std::map<std::string, DType> kCacheTypes = {{"f32", DType::kF32}, {"bf16", DType::kBF16}};
-
-class SourceReader final : public inference::ModelReader {
- public:
-  explicit SourceReader(std::unique_ptr<checkpoint::Weights> weights)
-      : weights_(std::move(weights)) {}
-  void read(const std::string& name, size_t begin, std::span<float> out) const override {
-    weights_->read(name, begin, out);
-  }
-  std::optional<GgmlType> row_type(const std::string& name) const override {
-    return weights_->row_type(name);
-  }
-  void read_row(const std::string& name, size_t row, std::span<std::byte> out) const override {
-    weights_->read_row(name, row, out);
-  }
-
- private:
-  std::unique_ptr<checkpoint::Weights> weights_;
-};
 
 // Where text ends, by the names that tokenizers give it.
 std::vector<int32_t> end_tokens(const text::Tokenizer& tokenizer) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a step of the runner costs on random weights: decoding 1, 8 and 32 sequences with 256 tokens
-// behind each, and a prompt of 512; beside it what these threads read from memory a second.
-//   runner_bench [smollm2|llama1b] [f32|bf16|q8_0|q4_0|q4_1] [threads=2] [rounds=15]
+// What a step of the runner costs: decoding 1, 8 and 32 sequences with 256 tokens behind each, and
+// a prompt of 512; beside it what these threads read from memory a second. Of a model's files, or
+// of random weights of a known shape.
+//   runner_bench [MODEL|smollm2|llama1b] [auto|f32|bf16|q8_0|q4_0|q4_1] [threads=2] [rounds=15]
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -13,6 +14,9 @@
 #include <vector>
 
 #include "benchmarks/inference/random_model.h"
+#include "cli/source_reader.h"
+#include "hydrofoil/checkpoint/model_source.h"
+#include "hydrofoil/core/error.h"
 #include "hydrofoil/core/parallel.h"
 #include "hydrofoil/inference/runner.h"
 
@@ -32,6 +36,12 @@ std::vector<Page> pages_from(size_t first, int64_t positions) {
   return pages;
 }
 
+PackedModel load(const std::string& model, WeightType type) {
+  if (kShapes.contains(model)) return random_model(model, type);
+  const checkpoint::ModelSource source(model);
+  return pack_model(source.spec(), cli::SourceReader(source.weights()), type);
+}
+
 double median_seconds(int rounds, const std::function<void()>& work) {
   std::vector<double> seconds;
   work();
@@ -46,13 +56,13 @@ double median_seconds(int rounds, const std::function<void()>& work) {
 
 class Bench {
  public:
-  Bench(const std::string& shape, WeightType type, int threads, int rounds)
+  Bench(const std::string& model, WeightType type, int threads, int rounds)
       : rounds_(rounds),
-        model_(random_model(shape, type)),
+        model_(load(model, type)),
         team_(threads),
         cache_(model_.spec, DType::kBF16, 32 * KvCache::pages_for(kBehind + 64) + 64),
         runner_(model_, cache_, team_, kPrompt) {
-    std::printf("%s, %.1f MB of weights, %d threads\n", shape.c_str(),
+    std::printf("%s, %.1f MB of weights, %d threads\n", model.c_str(),
                 static_cast<double>(model_.bytes()) * 1e-6, threads);
   }
 
@@ -127,15 +137,20 @@ class Bench {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const std::string shape = argc > 1 ? argv[1] : "smollm2", type = argc > 2 ? argv[2] : "q4_0";
+  const std::string model = argc > 1 ? argv[1] : "smollm2", type = argc > 2 ? argv[2] : "q4_0";
   const int threads = argc > 3 ? std::atoi(argv[3]) : 2,
             rounds = argc > 4 ? std::atoi(argv[4]) : 15;
-  if (!kShapes.contains(shape) || !kTypes.contains(type) || threads < 1 || rounds < 1) {
-    std::fprintf(
-        stderr,
-        "runner_bench [smollm2|llama1b] [f32|bf16|q8_0|q4_0|q4_1] [threads=2] [rounds=15]\n");
+  if (!kTypes.contains(type) || threads < 1 || rounds < 1) {
+    std::fprintf(stderr,
+                 "runner_bench [MODEL|smollm2|llama1b] [auto|f32|bf16|q8_0|q4_0|q4_1] [threads=2] "
+                 "[rounds=15]\n");
     return 2;
   }
   set_compute_threads(threads);
-  Bench(shape, kTypes.at(type), threads, rounds).run();
+  try {
+    Bench(model, kTypes.at(type), threads, rounds).run();
+  } catch (const Error& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return static_cast<int>(error.code());
+  }
 }

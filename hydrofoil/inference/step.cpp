@@ -191,11 +191,12 @@ struct Step {
 
   void feed_forward(const LayerWeights& layer) {
     const size_t inner = b.inner.columns;
-    const bool whole_blocks = !b.inner.bytes.codes.empty();
+    const bool as_bytes = reads_bytes({&layer.down});
     const auto put = [&](size_t tile, size_t token, std::span<float> values) {
+      if (as_bytes)
+        return kernels::quantize_block(values.data(), token, tile, inner, b.inner.bytes);
       const size_t count = std::min(kTileRows, inner - tile * kTileRows);
       std::copy_n(values.data(), count, b.inner.row(token) + tile * kTileRows);
-      if (whole_blocks) kernels::quantize_block(values.data(), token, tile, inner, b.inner.bytes);
     };
     if (!spec.gated_mlp)
       return multiply(

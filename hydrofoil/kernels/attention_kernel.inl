@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Scores, softmax and weighted values of a chunk of at most 256 keys, for up to 4 rows that share
+// Scores, softmax and weighted values of a chunk of at most 256 keys, for a few rows that share
 // them.
 #include "hydrofoil/kernels/attention_tiers.h"
 #include "hydrofoil/kernels/wide.h"
@@ -9,17 +9,36 @@ namespace {
 
 constexpr float kUnseen = -1e30f;
 
-template <class Stored, size_t kRows>
+// As many rows as leave their sums in registers; few of them take more keys and values at once, so
+// that sums do not wait for each other.
+constexpr bool kManyRegisters = kVecBytes == 64;
+constexpr size_t kMostRows = kManyRegisters ? 8 : 4;
+constexpr size_t pages_at_once(size_t rows) {
+  return kManyRegisters && rows <= 4 ? 2 : 1;
+}
+constexpr size_t wides_at_once(size_t rows) {
+  return kManyRegisters ? (rows <= 4 ? 4 : 2) : 1;
+}
+
+template <class Stored, size_t kRows, size_t kPages>
 HYDROFOIL_LANES void scores_of(const AttentionChunk& chunk, const QueryRow* rows, size_t page,
                                float (&scores)[kRows][kChunkKeys]) {
-  const auto* keys = static_cast<const Stored*>(chunk.key_pages[page]);
-  Wide sums[kRows];
-  for (size_t r = 0; r < kRows; ++r) sums[r] = wide(0);
-  for (size_t d = 0; d < chunk.head_dim; ++d, keys += kPageKeys) {
-    const Wide key = load_wide(keys);
-    for (size_t r = 0; r < kRows; ++r) sums[r] = fma(key, wide(rows[r].query[d]), sums[r]);
+  const Stored* keys[kPages];
+  for (size_t p = 0; p < kPages; ++p)
+    keys[p] = static_cast<const Stored*>(chunk.key_pages[page + p]);
+  Wide sums[kRows][kPages];
+  for (auto& row : sums)
+    for (Wide& sum : row) sum = wide(0);
+  for (size_t d = 0; d < chunk.head_dim; ++d) {
+    Wide key[kPages];
+    for (size_t p = 0; p < kPages; ++p) key[p] = load_wide(keys[p] + d * kPageKeys);
+    for (size_t r = 0; r < kRows; ++r) {
+      const Wide query = wide(rows[r].query[d]);
+      for (size_t p = 0; p < kPages; ++p) sums[r][p] = fma(key[p], query, sums[r][p]);
+    }
   }
-  for (size_t r = 0; r < kRows; ++r) store_wide(scores[r] + page * kPageKeys, sums[r]);
+  for (size_t r = 0; r < kRows; ++r)
+    for (size_t p = 0; p < kPages; ++p) store_wide(scores[r] + (page + p) * kPageKeys, sums[r][p]);
 }
 
 // Scores of a row to weights e^(score - largest), in place, 0 where unseen.
@@ -80,40 +99,37 @@ HYDROFOIL_LANES void attend_rows(const AttentionChunk& chunk, const QueryRow* ro
   size_t keys = 0;
   for (size_t r = 0; r < kRows; ++r) keys = rows[r].end > keys ? rows[r].end : keys;
   const size_t pages = (keys + kPageKeys - 1) / kPageKeys;
-  for (size_t page = 0; page < pages; ++page) scores_of<Stored, kRows>(chunk, rows, page, scores);
+  constexpr size_t kPages = pages_at_once(kRows), kWides = wides_at_once(kRows);
+  size_t page = 0;
+  for (; page + kPages <= pages; page += kPages)
+    scores_of<Stored, kRows, kPages>(chunk, rows, page, scores);
+  for (; page < pages; ++page) scores_of<Stored, kRows, 1>(chunk, rows, page, scores);
   for (size_t r = 0; r < kRows; ++r) {
     float* end = out + r * partial_size(chunk.head_dim) + chunk.head_dim;
     weights_of(rows[r], chunk.softcap, pages, scores[r], end, end + 1);
   }
   size_t d = 0;
-  for (; d + 4 * kWide <= chunk.head_dim; d += 4 * kWide)
-    values_of<Stored, kRows, 4>(chunk, scores, keys, d, out);
+  for (; d + kWides * kWide <= chunk.head_dim; d += kWides * kWide)
+    values_of<Stored, kRows, kWides>(chunk, scores, keys, d, out);
   for (; d + kWide <= chunk.head_dim; d += kWide)
     values_of<Stored, kRows, 1>(chunk, scores, keys, d, out);
 }
 
-template <class Stored>
-HYDROFOIL_LANES void attend_all(const AttentionChunk& chunk, size_t rows, float* out) {
-  size_t r = 0;
-  const size_t stride = partial_size(chunk.head_dim);
-  for (; r + 4 <= rows; r += 4) attend_rows<Stored, 4>(chunk, chunk.rows + r, out + r * stride);
-  switch (rows - r) {
-    case 3:
-      return attend_rows<Stored, 3>(chunk, chunk.rows + r, out + r * stride);
-    case 2:
-      return attend_rows<Stored, 2>(chunk, chunk.rows + r, out + r * stride);
-    case 1:
-      return attend_rows<Stored, 1>(chunk, chunk.rows + r, out + r * stride);
-  }
+template <class Stored, size_t kRows = kMostRows>
+HYDROFOIL_LANES void attend_all(const AttentionChunk& chunk, const QueryRow* rows, size_t count,
+                                float* out) {
+  for (; count >= kRows; count -= kRows, rows += kRows, out += kRows * partial_size(chunk.head_dim))
+    attend_rows<Stored, kRows>(chunk, rows, out);
+  if constexpr (kRows > 1) attend_all<Stored, kRows - 1>(chunk, rows, count, out);
 }
 
 }  // namespace
 
 void attend_f32(const AttentionChunk& chunk, size_t rows, float* out) {
-  attend_all<float>(chunk, rows, out);
+  attend_all<float>(chunk, chunk.rows, rows, out);
 }
 void attend_bf16(const AttentionChunk& chunk, size_t rows, float* out) {
-  attend_all<uint16_t>(chunk, rows, out);
+  attend_all<uint16_t>(chunk, chunk.rows, rows, out);
 }
 
 }  // namespace hydrofoil::kernels::HYDROFOIL_TIER

@@ -182,6 +182,22 @@ void product_q4_min(const uint8_t* tile, size_t columns, const ProductInput& x, 
   });
 }
 
+namespace {
+
+// The lanes of a pack to one, halves onto halves.
+template <class T, class V, class Add>
+HYDROFOIL_LANES T folded(const V& v, const Add& add) {
+  if constexpr (sizeof(V) == 16) {
+    return add(add(v[0], v[2]), add(v[1], v[3]));
+  } else {
+    typename PackOf<T, sizeof(V) / 2>::type halves[2];
+    __builtin_memcpy(halves, &v, sizeof v);
+    return folded<T>(add(halves[0], halves[1]), add);
+  }
+}
+
+}  // namespace
+
 void quantize_blocks(const float* x, size_t blocks, int8_t* codes, float* scales, int32_t* sums) {
   // Adding it leaves the nearest whole number, ties to even, in the low bits.
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23
@@ -192,9 +208,8 @@ void quantize_blocks(const float* x, size_t blocks, int8_t* codes, float* scales
       const F32 size = v < 0 ? -v : v;
       top = size > top ? size : top;
     }
-    float largest = 0;
-    for (size_t lane = 0; lane < kF32Lanes; ++lane)
-      largest = top[lane] > largest ? top[lane] : largest;
+    const float largest =
+        folded<float>(top, [](const auto& one, const auto& two) { return one > two ? one : two; });
     const float inverse = largest > 0 ? 127.0f / largest : 0.0f;
     I32 sum = {};
     for (size_t i = 0; i < kColumns; i += kF32Lanes) {
@@ -205,9 +220,7 @@ void quantize_blocks(const float* x, size_t blocks, int8_t* codes, float* scales
       store(codes + i, __builtin_convertvector(code, Narrow));
     }
     scales[b] = largest / 127.0f;
-    int32_t total = 0;
-    for (size_t lane = 0; lane < kF32Lanes; ++lane) total += sum[lane];
-    sums[b] = total;
+    sums[b] = folded<int32_t>(sum, [](const auto& one, const auto& two) { return one + two; });
   }
 }
 
