@@ -36,4 +36,19 @@ std::optional<std::string> decode_base64(std::string_view text) {
   return out;
 }
 
+std::string encode_base64(std::string_view bytes) {
+  constexpr std::string_view kDigits =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string out;
+  for (size_t begin = 0; begin < bytes.size(); begin += 3) {
+    uint32_t bits = 0;
+    const auto group = bytes.substr(begin, 3);
+    for (size_t i = 0; i < 3; ++i)
+      bits = (bits << 8) | (i < group.size() ? static_cast<uint8_t>(group[i]) : 0u);
+    for (size_t i = 0; i < 4; ++i)
+      out += i <= group.size() ? kDigits[(bits >> (18 - 6 * i)) & 63] : '=';
+  }
+  return out;
+}
+
 }  // namespace hydrofoil

@@ -10,5 +10,7 @@ namespace hydrofoil {
 
 // Url-safe or plain alphabet, padding optional. Nothing when `text` is not base64.
 std::optional<std::string> decode_base64(std::string_view text);
+// Plain alphabet, padded.
+std::string encode_base64(std::string_view bytes);
 
 }  // namespace hydrofoil

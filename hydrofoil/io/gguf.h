@@ -75,6 +75,8 @@ std::optional<bool> as_flag(const GgufValue* value);
 const std::string* as_text(const GgufValue* value);
 const std::vector<std::string>* as_texts(const GgufValue* value);
 std::optional<std::vector<int64_t>> as_integers(const GgufValue* value);
+std::optional<std::vector<double>> as_numbers(const GgufValue* value);
+std::optional<std::string> as_bytes(const GgufValue* value);  // a list of kU8
 
 GgufValue gguf_u32(uint32_t value);
 GgufValue gguf_f32(float value);
@@ -82,6 +84,8 @@ GgufValue gguf_flag(bool value);
 GgufValue gguf_text(std::string value);
 GgufValue gguf_texts(std::vector<std::string> values);
 GgufValue gguf_i32s(std::span<const int32_t> values);
+GgufValue gguf_f32s(std::span<const float> values);
+GgufValue gguf_bytes(std::string_view bytes);
 
 struct GgufEntry {
   std::string key;

@@ -134,19 +134,45 @@ const std::vector<std::string>* as_texts(const GgufValue* value) {
   return array ? std::get_if<std::vector<std::string>>(&array->items) : nullptr;
 }
 
-std::optional<std::vector<int64_t>> as_integers(const GgufValue* value) {
+namespace {
+
+// Each item of a list of fixed-width items by `as`; nothing where one is something else.
+template <class T>
+std::optional<std::vector<T>> as_list(const GgufValue* value,
+                                      std::optional<T> (*as)(const GgufValue*)) {
   const auto* array = value ? std::get_if<GgufArray>(&value->value) : nullptr;
   const auto* bytes = array ? std::get_if<std::vector<std::byte>>(&array->items) : nullptr;
   if (!bytes) return std::nullopt;
-  std::vector<int64_t> items;
+  std::vector<T> items;
   const uint32_t width = width_of(array->item);
   for (size_t at = 0; at + width <= bytes->size(); at += width) {
     const GgufValue item = scalar_from_bytes(array->item, bytes->data() + at);
-    const auto integer = as_integer(&item);
-    if (!integer) return std::nullopt;
-    items.push_back(*integer);
+    const auto number = as(&item);
+    if (!number) return std::nullopt;
+    items.push_back(*number);
   }
   return items;
+}
+
+GgufValue list_of(GgufKind item, std::span<const std::byte> bytes) {
+  return {GgufKind::kArray, GgufArray{item, std::vector<std::byte>(bytes.begin(), bytes.end())}};
+}
+
+}  // namespace
+
+std::optional<std::vector<int64_t>> as_integers(const GgufValue* value) {
+  return as_list<int64_t>(value, as_integer);
+}
+
+std::optional<std::vector<double>> as_numbers(const GgufValue* value) {
+  return as_list<double>(value, as_number);
+}
+
+std::optional<std::string> as_bytes(const GgufValue* value) {
+  const auto* array = value ? std::get_if<GgufArray>(&value->value) : nullptr;
+  if (!array || array->item != GgufKind::kU8) return std::nullopt;
+  const auto& bytes = std::get<std::vector<std::byte>>(array->items);
+  return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
 }
 
 GgufValue gguf_u32(uint32_t value) {
@@ -170,9 +196,15 @@ GgufValue gguf_texts(std::vector<std::string> values) {
 }
 
 GgufValue gguf_i32s(std::span<const int32_t> values) {
-  const auto bytes = std::as_bytes(values);
-  return {GgufKind::kArray,
-          GgufArray{GgufKind::kI32, std::vector<std::byte>(bytes.begin(), bytes.end())}};
+  return list_of(GgufKind::kI32, std::as_bytes(values));
+}
+
+GgufValue gguf_f32s(std::span<const float> values) {
+  return list_of(GgufKind::kF32, std::as_bytes(values));
+}
+
+GgufValue gguf_bytes(std::string_view bytes) {
+  return list_of(GgufKind::kU8, std::as_bytes(std::span(bytes)));
 }
 
 }  // namespace hydrofoil::io

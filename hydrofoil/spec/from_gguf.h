@@ -29,8 +29,9 @@ bool has_gguf_form(const std::string& family);
 ModelSpec model_spec_from_gguf(const io::GgufHeader& header, const std::string& where);
 
 // Byte-level BPE (tokenizer.ggml.model "gpt2") with the splitting rules gpt-2, smollm, llama-bpe
-// and qwen2; others are refused by name. Control tokens become special ones; the prefix and suffix
-// are what add_bos_token and add_eos_token ask for. Error(kData).
+// and qwen2, and SentencePiece's unigram ("t5"); others are refused by name. Control tokens become
+// special ones; the prefix and suffix are what add_bos_token and add_eos_token ask for.
+// Error(kData).
 text::TokenizerSpec tokenizer_spec_from_gguf(const io::GgufHeader& header,
                                              const std::string& where);
 

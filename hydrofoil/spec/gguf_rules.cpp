@@ -41,4 +41,13 @@ const std::vector<GgufRule>& gguf_rules() {
   return rules;
 }
 
+std::vector<SplitStep> sentence_piece_split(bool removes_extra_spaces, bool adds_space) {
+  std::vector<SplitStep> steps;
+  if (removes_extra_spaces) steps.push_back({.kind = SplitStep::Kind::kWhitespace});
+  steps.push_back(
+      {.kind = SplitStep::Kind::kMetaspace,
+       .prepend = adds_space ? SplitStep::Prepend::kAlways : SplitStep::Prepend::kNever});
+  return steps;
+}
+
 }  // namespace hydrofoil::spec

@@ -22,6 +22,10 @@ struct GgufRule {
 // One rule may have several names; the first is the one to write.
 const std::vector<GgufRule>& gguf_rules();
 
+// How SentencePiece cuts: all that GGUF knows of a unigram tokenizer. Whoever removes extra spaces
+// also puts one before the text.
+std::vector<text::SplitStep> sentence_piece_split(bool removes_extra_spaces, bool adds_space);
+
 // Values of tokenizer.ggml.token_type.
 enum class GgufTokenType : int32_t {
   kNormal = 1,
@@ -29,6 +33,7 @@ enum class GgufTokenType : int32_t {
   kControl = 3,
   kUserDefined = 4,
   kUnused = 5,
+  kByte = 6,
 };
 
 }  // namespace hydrofoil::spec

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads a byte-level BPE tokenizer from GGUF metadata (keys tokenizer.ggml.*).
+// Reads a byte-level BPE or a unigram tokenizer from GGUF metadata (keys tokenizer.ggml.*).
 #include <string_view>
 #include <unordered_map>
 #include <utility>
 
+#include "hydrofoil/core/base64.h"
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/spec/from_gguf.h"
 #include "hydrofoil/spec/gguf_rules.h"
@@ -64,21 +65,49 @@ const GgufRule& rule_of(const Reader& reader) {
                 "supported: " + known);
 }
 
-std::vector<int64_t> token_types(const Reader& reader, size_t count) {
-  if (!reader.find("token_type"))
-    return std::vector<int64_t>(count, static_cast<int64_t>(GgufTokenType::kNormal));
-  const auto types = io::as_integers(reader.find("token_type"));
-  if (!types || types->size() != count)
-    reader.refuse("tokenizer.ggml.token_type is not a list of " + std::to_string(count) +
-                  " numbers, one for each token");
-  return *types;
-}
-
-void read_vocabulary(const Reader& reader, text::TokenizerSpec& spec) {
+const std::vector<std::string>& read_tokens(const Reader& reader) {
   const auto& tokens = reader.texts("tokens");
   if (tokens.empty() || tokens.size() > kMaxTokens)
     reader.refuse("has " + std::to_string(tokens.size()) + " tokens, expected 1 to " +
                   std::to_string(kMaxTokens));
+  return tokens;
+}
+
+// A number for each token.
+template <class T>
+std::vector<T> per_token(const Reader& reader, const std::string& key, size_t count,
+                         std::optional<std::vector<T>> numbers) {
+  if (!numbers || numbers->size() != count)
+    reader.refuse("tokenizer.ggml." + key + " is not a list of " + std::to_string(count) +
+                  " numbers, one for each token");
+  return *std::move(numbers);
+}
+
+std::vector<int64_t> token_types(const Reader& reader, size_t count) {
+  if (!reader.find("token_type"))
+    return std::vector<int64_t>(count, static_cast<int64_t>(GgufTokenType::kNormal));
+  return per_token(reader, "token_type", count, io::as_integers(reader.find("token_type")));
+}
+
+bool is_added(GgufTokenType type) {
+  return type == GgufTokenType::kControl || type == GgufTokenType::kUserDefined ||
+         type == GgufTokenType::kUnknown;
+}
+
+text::AddedToken added_token(size_t id, const std::string& content, GgufTokenType type) {
+  return {.id = static_cast<int32_t>(id),
+          .content = content,
+          .special = type != GgufTokenType::kUserDefined};
+}
+
+[[noreturn]] void refuse_type(const Reader& reader, size_t id, int64_t type) {
+  reader.refuse("token " + std::to_string(id) + " has the type " + std::to_string(type) +
+                    ", which is not supported",
+                "supported are the vocabularies of byte-level BPE and of unigram");
+}
+
+void read_vocabulary(const Reader& reader, text::TokenizerSpec& spec) {
+  const auto& tokens = read_tokens(reader);
   const std::vector<int64_t> types = token_types(reader, tokens.size());
   spec.bpe.tokens.resize(tokens.size());
   for (size_t id = 0; id < tokens.size(); ++id) {
@@ -90,16 +119,11 @@ void read_vocabulary(const Reader& reader, text::TokenizerSpec& spec) {
         reader.refuse("token " + std::to_string(id) + " is not in the byte-level alphabet",
                       "only byte-level BPE vocabularies are supported");
       spec.bpe.tokens[id] = std::move(*bytes);
-    } else if (type == GgufTokenType::kControl || type == GgufTokenType::kUserDefined ||
-               type == GgufTokenType::kUnknown) {
+    } else if (is_added(type)) {
       spec.bpe.tokens[id] = tokens[id];
-      spec.added_tokens.push_back({.id = static_cast<int32_t>(id),
-                                   .content = tokens[id],
-                                   .special = type != GgufTokenType::kUserDefined});
+      spec.added_tokens.push_back(added_token(id, tokens[id], type));
     } else {
-      reader.refuse("token " + std::to_string(id) + " has the type " + std::to_string(types[id]) +
-                        ", which is not supported",
-                    "only byte-level BPE vocabularies are supported");
+      refuse_type(reader, id, types[id]);
     }
   }
 }
@@ -121,15 +145,7 @@ void read_merges(const Reader& reader, text::TokenizerSpec& spec) {
   }
 }
 
-}  // namespace
-
-text::TokenizerSpec tokenizer_spec_from_gguf(const io::GgufHeader& header,
-                                             const std::string& where) {
-  const Reader reader(header, where);
-  const std::string model = reader.text("model");
-  if (model != "gpt2")
-    reader.refuse("a tokenizer of kind \"" + model + "\" is not supported",
-                  "supported: gpt2 (byte-level BPE)");
+text::TokenizerSpec read_bpe(const Reader& reader) {
   const GgufRule& rule = rule_of(reader);
   text::TokenizerSpec spec;
   spec.split = rule.split;
@@ -143,6 +159,62 @@ text::TokenizerSpec tokenizer_spec_from_gguf(const io::GgufHeader& header,
   if (reader.flag("add_eos_token", false))
     spec.suffix = {reader.id("eos_token_id", spec.bpe.tokens.size())};
   return spec;
+}
+
+void read_pieces(const Reader& reader, text::TokenizerSpec& spec) {
+  text::UnigramSpec& unigram = spec.unigram.emplace();
+  const auto& tokens = read_tokens(reader);
+  const auto types = token_types(reader, tokens.size());
+  const auto scores =
+      per_token(reader, "scores", tokens.size(), io::as_numbers(reader.find("scores")));
+  size_t count = tokens.size();  // but for rows of the embedding without a text, at its end
+  while (count > 0 && types[count - 1] == static_cast<int64_t>(GgufTokenType::kUnused)) --count;
+  for (size_t id = 0; id < count; ++id) {
+    const auto type = static_cast<GgufTokenType>(types[id]);
+    const bool unused = type == GgufTokenType::kUnused;
+    unigram.tokens.push_back(unused ? std::string() : tokens[id]);
+    unigram.scores.push_back(unused ? 0 : scores[id]);
+    if (is_added(type))
+      spec.added_tokens.push_back(added_token(id, tokens[id], type));
+    else if (type == GgufTokenType::kByte)
+      unigram.byte_fallback = true;
+    else if (type != GgufTokenType::kNormal && !unused)
+      refuse_type(reader, id, types[id]);
+  }
+  unigram.unknown = reader.id("unknown_token_id", count);
+}
+
+text::TokenizerSpec read_unigram(const Reader& reader) {
+  text::TokenizerSpec spec;
+  read_pieces(reader, spec);
+  if (reader.find("precompiled_charsmap")) {
+    const auto table = io::as_bytes(reader.find("precompiled_charsmap"));
+    if (!table) reader.refuse("tokenizer.ggml.precompiled_charsmap is no list of bytes");
+    spec.normalize = {
+        {.kind = text::NormalizeStep::Kind::kCharsmap, .content = encode_base64(*table)}};
+  }
+  const bool removes = reader.flag("remove_extra_whitespaces", false);
+  spec.unigram->drops_first_space = reader.flag("add_space_prefix", false);
+  if (removes && !spec.unigram->drops_first_space)
+    reader.refuse("a tokenizer that removes extra spaces without adding one is not supported",
+                  "supported: tokenizer.ggml.add_space_prefix beside remove_extra_whitespaces");
+  spec.split = sentence_piece_split(removes, spec.unigram->drops_first_space);
+  const size_t count = spec.unigram->tokens.size();
+  if (reader.flag("add_bos_token", false)) spec.prefix = {reader.id("bos_token_id", count)};
+  if (reader.flag("add_eos_token", true)) spec.suffix = {reader.id("eos_token_id", count)};
+  return spec;
+}
+
+}  // namespace
+
+text::TokenizerSpec tokenizer_spec_from_gguf(const io::GgufHeader& header,
+                                             const std::string& where) {
+  const Reader reader(header, where);
+  const std::string model = reader.text("model");
+  if (model == "gpt2") return read_bpe(reader);
+  if (model == "t5") return read_unigram(reader);
+  reader.refuse("a tokenizer of kind \"" + model + "\" is not supported",
+                "supported: gpt2 (byte-level BPE), t5 (unigram)");
 }
 
 }  // namespace hydrofoil::spec

@@ -4,9 +4,11 @@
 #include <algorithm>
 #include <utility>
 
+#include "hydrofoil/core/base64.h"
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/spec/from_gguf.h"
 #include "hydrofoil/spec/gguf_rules.h"
+#include "hydrofoil/text/pieces.h"
 
 namespace hydrofoil::spec {
 namespace {
@@ -65,8 +67,8 @@ const GgufRule& rule_of(const text::TokenizerSpec& tokenizer, const std::string&
   auto split = tokenizer.split;
   if (!split.empty()) split.back().add_prefix_space = false;
   for (const GgufRule& rule : gguf_rules())
-    if (!tokenizer.word_piece && !tokenizer.unigram && rule.split == split &&
-        rule.normalize == tokenizer.normalize && rule.ignore_merges == tokenizer.bpe.ignore_merges)
+    if (!tokenizer.word_piece && rule.split == split && rule.normalize == tokenizer.normalize &&
+        rule.ignore_merges == tokenizer.bpe.ignore_merges)
       return rule;
   throw Error(ExitCode::kData, "no splitting rule of GGUF files cuts texts as this tokenizer does",
               where);
@@ -75,25 +77,85 @@ const GgufRule& rule_of(const text::TokenizerSpec& tokenizer, const std::string&
 struct Vocabulary {
   std::vector<std::string> tokens;
   std::vector<int32_t> types;
+  void mark(size_t id, GgufTokenType type) { types[id] = static_cast<int32_t>(type); }
 };
 
 // `vocab_size` is above all ids.
 Vocabulary vocabulary_of(const text::TokenizerSpec& tokenizer, int64_t vocab_size) {
+  const auto& tokens = text::tokens_of(tokenizer);
   Vocabulary vocabulary;
   for (size_t id = 0; id < static_cast<size_t>(vocab_size); ++id) {
-    const bool known = id < tokenizer.bpe.tokens.size() && !tokenizer.bpe.tokens[id].empty();
-    vocabulary.tokens.push_back(known ? text::to_byte_level(tokenizer.bpe.tokens[id])
-                                      : "[PAD" + std::to_string(id) + "]");
+    const bool known = id < tokens.size() && !tokens[id].empty();
+    vocabulary.tokens.push_back(!known              ? "[PAD" + std::to_string(id) + "]"
+                                : tokenizer.unigram ? tokens[id]
+                                                    : text::to_byte_level(tokens[id]));
     vocabulary.types.push_back(
         static_cast<int32_t>(known ? GgufTokenType::kNormal : GgufTokenType::kUnused));
   }
   for (const auto& token : tokenizer.added_tokens) {
     const auto id = static_cast<size_t>(token.id);
     vocabulary.tokens[id] = token.content;
-    vocabulary.types[id] =
-        static_cast<int32_t>(token.special ? GgufTokenType::kControl : GgufTokenType::kUserDefined);
+    vocabulary.mark(id, token.special ? GgufTokenType::kControl : GgufTokenType::kUserDefined);
   }
   return vocabulary;
+}
+
+std::vector<GgufEntry> bpe_metadata(const text::TokenizerSpec& tokenizer, Vocabulary vocabulary,
+                                    const std::string& where) {
+  const GgufRule& rule = rule_of(tokenizer, where);
+  std::vector<std::string> merges;
+  for (const auto& [left, right] : tokenizer.bpe.merges)
+    merges.push_back(vocabulary.tokens.at(static_cast<size_t>(left)) + " " +
+                     vocabulary.tokens.at(static_cast<size_t>(right)));
+  return {
+      {"tokenizer.ggml.model", io::gguf_text("gpt2")},
+      {"tokenizer.ggml.pre", io::gguf_text(std::string(rule.name))},
+      {"tokenizer.ggml.tokens", io::gguf_texts(std::move(vocabulary.tokens))},
+      {"tokenizer.ggml.token_type", io::gguf_i32s(vocabulary.types)},
+      {"tokenizer.ggml.merges", io::gguf_texts(std::move(merges))},
+      {"tokenizer.ggml.add_space_prefix", io::gguf_flag(tokenizer.split.back().add_prefix_space)}};
+}
+
+// Whether extra spaces go, where the tokenizer normalises and cuts as SentencePiece itself does.
+bool removes_extra_spaces(const text::TokenizerSpec& tokenizer, const std::string& where) {
+  const auto& [tokens, scores, unknown, byte_fallback, space, adds] = *tokenizer.unigram;
+  const bool table = tokenizer.normalize.size() == 1 &&
+                     tokenizer.normalize[0].kind == text::NormalizeStep::Kind::kCharsmap;
+  if ((tokenizer.normalize.empty() || table) && space == text::UnigramSpec().space)
+    for (const bool removes : {true, false})
+      if ((adds || !removes) && tokenizer.split == sentence_piece_split(removes, adds))
+        return removes;
+  throw Error(ExitCode::kData,
+              "this unigram tokenizer normalises or cuts texts in a way that GGUF cannot describe",
+              where, "what it can: a table of characters (Precompiled), then Metaspace");
+}
+
+std::vector<GgufEntry> unigram_metadata(const text::TokenizerSpec& tokenizer, Vocabulary vocabulary,
+                                        const std::string& where) {
+  const bool removes = removes_extra_spaces(tokenizer, where);
+  const text::UnigramSpec& unigram = *tokenizer.unigram;
+  const auto unknown = static_cast<size_t>(unigram.unknown);
+  if (vocabulary.types[unknown] == static_cast<int32_t>(GgufTokenType::kControl))
+    vocabulary.mark(unknown, GgufTokenType::kUnknown);
+  std::vector<float> scores(vocabulary.tokens.size());
+  for (size_t id = 0; id < unigram.tokens.size(); ++id) {
+    scores[id] = static_cast<float>(unigram.scores[id]);
+    if (unigram.byte_fallback && text::byte_of_token(unigram.tokens[id]))
+      vocabulary.mark(id, GgufTokenType::kByte);
+  }
+  std::vector<GgufEntry> metadata = {
+      {"tokenizer.ggml.model", io::gguf_text("t5")},
+      {"tokenizer.ggml.pre", io::gguf_text("default")},
+      {"tokenizer.ggml.tokens", io::gguf_texts(std::move(vocabulary.tokens))},
+      {"tokenizer.ggml.scores", io::gguf_f32s(scores)},
+      {"tokenizer.ggml.token_type", io::gguf_i32s(vocabulary.types)},
+      {"tokenizer.ggml.unknown_token_id", size_value(unigram.unknown)},
+      {"tokenizer.ggml.add_space_prefix", io::gguf_flag(unigram.drops_first_space)},
+      {"tokenizer.ggml.remove_extra_whitespaces", io::gguf_flag(removes)}};
+  if (!tokenizer.normalize.empty())
+    metadata.push_back({"tokenizer.ggml.precompiled_charsmap",
+                        io::gguf_bytes(*decode_base64(tokenizer.normalize[0].content))});
+  return metadata;
 }
 
 // add_bos_token and bos_token_id, or those of eos.
@@ -123,24 +185,14 @@ std::vector<GgufEntry> gguf_metadata(const ModelSpec& spec, const std::string& w
 std::vector<GgufEntry> gguf_tokenizer_metadata(const text::Tokenizer& source, int64_t vocab_size,
                                                const std::string& where) {
   const text::TokenizerSpec& tokenizer = source.spec();
-  const GgufRule& rule = rule_of(tokenizer, where);
   if (source.vocab_size() > vocab_size)
     throw Error(ExitCode::kData,
                 "the tokenizer has ids up to " + std::to_string(source.vocab_size() - 1) +
                     ", the model " + std::to_string(vocab_size) + " tokens",
                 where);
   Vocabulary vocabulary = vocabulary_of(tokenizer, vocab_size);
-  std::vector<std::string> merges;
-  for (const auto& [left, right] : tokenizer.bpe.merges)
-    merges.push_back(vocabulary.tokens.at(static_cast<size_t>(left)) + " " +
-                     vocabulary.tokens.at(static_cast<size_t>(right)));
-  std::vector<GgufEntry> metadata = {
-      {"tokenizer.ggml.model", io::gguf_text("gpt2")},
-      {"tokenizer.ggml.pre", io::gguf_text(std::string(rule.name))},
-      {"tokenizer.ggml.tokens", io::gguf_texts(std::move(vocabulary.tokens))},
-      {"tokenizer.ggml.token_type", io::gguf_i32s(vocabulary.types)},
-      {"tokenizer.ggml.merges", io::gguf_texts(std::move(merges))},
-      {"tokenizer.ggml.add_space_prefix", io::gguf_flag(tokenizer.split.back().add_prefix_space)}};
+  auto metadata = tokenizer.unigram ? unigram_metadata(tokenizer, std::move(vocabulary), where)
+                                    : bpe_metadata(tokenizer, std::move(vocabulary), where);
   add_template(tokenizer.prefix, "bos", where, metadata);
   add_template(tokenizer.suffix, "eos", where, metadata);
   return metadata;

@@ -23,9 +23,9 @@ namespace hydrofoil::spec {
 // settings that GGUF has no key for.
 std::vector<io::GgufEntry> gguf_metadata(const ModelSpec& spec, const std::string& where);
 
-// Rows of the embedding without a token are written as unused ones, up to `vocab_size`.
-// Error(kData) for a tokenizer that no splitting rule of GGUF describes, or a template of several
-// tokens.
+// Rows of the embedding without a token are written as unused ones, up to `vocab_size`; scores of
+// unigram in fp32. Error(kData) for a tokenizer that no splitting rule of GGUF describes, or a
+// template of several tokens.
 std::vector<io::GgufEntry> gguf_tokenizer_metadata(const text::Tokenizer& source,
                                                    int64_t vocab_size, const std::string& where);
 

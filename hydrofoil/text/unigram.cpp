@@ -39,7 +39,8 @@ Unigram::Unigram(UnigramSpec spec, std::span<const int32_t> excluded) : spec_(st
     throw Error(ExitCode::kData, "the score of a token is not finite");
   unknown_score_ = std::ranges::min(spec_.scores) - kUnknownPenalty;
   for (size_t id = 0; id < spec_.tokens.size(); ++id)
-    if (!ids_.emplace(spec_.tokens[id], static_cast<int32_t>(id)).second)
+    if (!spec_.tokens[id].empty() &&
+        !ids_.emplace(spec_.tokens[id], static_cast<int32_t>(id)).second)
       throw Error(ExitCode::kData, "the token \"" + spec_.tokens[id] + "\" is listed twice");
   build_trie(excluded);
 }

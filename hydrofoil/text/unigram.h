@@ -14,7 +14,7 @@
 namespace hydrofoil::text {
 
 struct UnigramSpec {
-  std::vector<std::string> tokens = {};  // as written, by id
+  std::vector<std::string> tokens = {};  // as written, by id; an empty one is none
   std::vector<double> scores = {};       // log probabilities
   int32_t unknown = 0;                   // for what no token covers, one for several in a row
   bool byte_fallback = false;            // or the tokens "<0xC3>" of its bytes, where all are there

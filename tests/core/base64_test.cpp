@@ -15,5 +15,14 @@ TEST(Base64, DecodesBothAlphabetsWithAndWithoutPadding) {
   EXPECT_EQ(decode_base64(""), std::nullopt);
 }
 
+TEST(Base64, EncodesWhatItDecodes) {
+  EXPECT_EQ(encode_base64("{\"a\": 1}"), "eyJhIjogMX0=");
+  std::string bytes;
+  for (int i = 0; i < 259; ++i) {
+    EXPECT_EQ(decode_base64(encode_base64(bytes)).value_or(""), bytes);
+    bytes += static_cast<char>(255 - i);
+  }
+}
+
 }  // namespace
 }  // namespace hydrofoil

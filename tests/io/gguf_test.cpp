@@ -123,6 +123,8 @@ TEST(GgufWriter, ReadsBackValuesMadeHere) {
                                            {"t", gguf_text("x")},
                                            {"ts", gguf_texts({"a", ""})},
                                            {"is", gguf_i32s(std::vector<int32_t>{1, -2})},
+                                           {"fs", gguf_f32s(std::vector<float>{0.5F, -3})},
+                                           {"bs", gguf_bytes("a\xFF")},
                                            {"none", gguf_texts({})}};
   const GgufPlan plan = plan_gguf(metadata, {{"e", GgmlType::kF32, {0, 4}},
                                              {"s", GgmlType::kF32, {}},
@@ -131,6 +133,10 @@ TEST(GgufWriter, ReadsBackValuesMadeHere) {
   file.resize(plan.file_bytes);
   const GgufHeader header = parse(file);
   EXPECT_EQ(header.metadata, metadata);
+  EXPECT_THAT(*as_numbers(header.find("fs")), ElementsAre(0.5, -3));
+  EXPECT_EQ(as_numbers(header.find("ts")), std::nullopt);
+  EXPECT_EQ(as_bytes(header.find("bs")), "a\xFF");
+  EXPECT_EQ(as_bytes(header.find("is")), std::nullopt);
   ASSERT_EQ(header.tensors.size(), 3u);
   for (size_t i = 0; i < 3; ++i) EXPECT_EQ(header.tensors[i].offset, plan.offsets[i]);
   EXPECT_EQ(header.tensors[0].bytes, 0u);

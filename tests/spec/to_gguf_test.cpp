@@ -4,10 +4,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
+#include <optional>
 
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/spec/from_gguf.h"
+#include "hydrofoil/spec/gguf_rules.h"
 #include "hydrofoil/text/tokenizer_json.h"
 
 namespace hydrofoil::spec {
@@ -117,6 +120,77 @@ TEST(ToGguf, WritesTokenizersThatReadBackEqual) {
     EXPECT_EQ(again.token_bytes(static_cast<int32_t>(padded - 1)), "");
     EXPECT_EQ(again.spec().bpe.merges, spec.bpe.merges) << name;
   }
+}
+
+// T5's table of characters and spaces, XLM-R's bytes; scores as fp32 has them.
+TEST(ToGguf, WritesUnigramTokenizersThatReadBackEqual) {
+  text::TokenizerSpec t5 = text::load_tokenizer(TOKENIZERS_FOLDER "/t5.json").spec();
+  text::TokenizerSpec bytes = text::load_tokenizer(TOKENIZERS_FOLDER "/xlmr.json").spec();
+  bytes.normalize.clear();
+  bytes.added_tokens.pop_back();  // beyond the vocabulary: see the next test
+  bytes.split = sentence_piece_split(/*removes_extra_spaces=*/false, /*adds_space=*/true);
+  text::TokenizerSpec bare = bytes;
+  bare.split = sentence_piece_split(false, false);
+  bare.unigram->drops_first_space = false;
+  bare.prefix.clear(), bare.suffix.clear();
+  ASSERT_TRUE(bytes.unigram->byte_fallback);
+  for (text::TokenizerSpec* spec : {&t5, &bytes, &bare}) {
+    for (double& score : spec->unigram->scores) score = static_cast<float>(score);
+    for (auto& token : spec->added_tokens)
+      token.lstrip = token.rstrip = token.normalized = false;  // what GGUF has no field for
+    std::ranges::sort(spec->added_tokens, {}, &text::AddedToken::id);
+    const text::Tokenizer tokenizer(*spec);
+    io::GgufHeader header;
+    header.metadata = gguf_tokenizer_metadata(tokenizer, tokenizer.vocab_size() + 3, "u");
+    EXPECT_EQ(tokenizer_spec_from_gguf(header, "u"), *spec);
+  }
+}
+
+TEST(ToGguf, AUnigramTokenBeyondAGapReadsBackWithoutOnesInIt) {
+  text::TokenizerSpec spec = text::load_tokenizer(TOKENIZERS_FOLDER "/t5.json").spec();
+  const auto size = static_cast<int32_t>(spec.unigram->tokens.size());
+  spec.added_tokens.push_back({.id = size + 3, .content = "<far>", .special = true});
+  const text::Tokenizer tokenizer(spec);
+  io::GgufHeader header;
+  header.metadata = gguf_tokenizer_metadata(tokenizer, size + 9, "u");
+  const text::Tokenizer again(tokenizer_spec_from_gguf(header, "u"));
+  EXPECT_EQ(again.vocab_size(), size + 4);
+  EXPECT_EQ(again.token_bytes(size + 1), "");
+  const char* const text = "the time <far> of [PAD601] \xEF\xBC\xA1\xEF\xBC\xA2  w\xC3\xB6rld";
+  EXPECT_EQ(again.encode(text, {.add_template = true}),
+            tokenizer.encode(text, {.add_template = true}));
+}
+
+TEST(ToGguf, RefusesUnigramTokenizersThatGgufCannotDescribe) {
+  for (const char* name : {"xlmr", "albert"}) {
+    const auto tokenizer =
+        text::load_tokenizer(std::string(TOKENIZERS_FOLDER "/") + name + ".json");
+    EXPECT_THAT(refusal([&] { gguf_tokenizer_metadata(tokenizer, 1000, "t"); }),
+                HasSubstr("t: this unigram tokenizer normalises or cuts texts in a way"))
+        << name;
+  }
+}
+
+TEST(FromGguf, RefusesBrokenUnigramTokenizers) {
+  const text::Tokenizer t5 = text::load_tokenizer(TOKENIZERS_FOLDER "/t5.json");
+  const auto metadata = gguf_tokenizer_metadata(t5, t5.vocab_size(), "t");
+  const auto line = [&](const std::string& key, std::optional<io::GgufValue> value) {
+    io::GgufHeader header;
+    header.metadata = metadata;
+    std::erase_if(header.metadata, [&](const auto& entry) { return entry.key == key; });
+    if (value) header.metadata.push_back({key, *value});
+    return refusal([&] { tokenizer_spec_from_gguf(header, "t"); });
+  };
+  const std::string at = "tokenizer.ggml.";
+  EXPECT_THAT(line(at + "scores", {}), HasSubstr("scores is not a list of 600 numbers"));
+  EXPECT_THAT(line(at + "scores", io::gguf_f32s(std::vector<float>(599))),
+              HasSubstr("scores is not a list of 600 numbers"));
+  EXPECT_THAT(line(at + "unknown_token_id", io::gguf_u32(600)), HasSubstr("not an id below 600"));
+  EXPECT_THAT(line(at + "eos_token_id", {}), HasSubstr("eos_token_id is missing"));
+  EXPECT_THAT(line(at + "precompiled_charsmap", io::gguf_text("x")), HasSubstr("no list of bytes"));
+  EXPECT_THAT(line(at + "add_space_prefix", io::gguf_flag(false)),
+              HasSubstr("removes extra spaces without adding one"));
+  EXPECT_THAT(line(at + "model", io::gguf_text("llama")), HasSubstr("supported: gpt2"));
 }
 
 TEST(ToGguf, RefusesTokenizersThatGgufCannotDescribe) {
