@@ -101,6 +101,7 @@ Packing nearest_packing(std::optional<GgmlType> type) {
   for (const Packing packing :
        {Packing::kF32, Packing::kBF16, Packing::kQ8, Packing::kQ4, Packing::kQ4Min})
     if (kernels::stored_type(packing) == *type) return packing;
+  if (*type == GgmlType::kQ4_K) return Packing::kQ4Min;
   return layout_of(*type).block_elements > 1 ? Packing::kQ8 : Packing::kF32;
 }
 
@@ -266,15 +267,21 @@ class Packer {
   static void pack_rows(const std::vector<SourceMatrix>& sources, const std::vector<RowOf>& rows,
                         size_t begin, size_t end, Matrix& matrix) {
     const GgmlType stored = kernels::stored_type(matrix.shape.packing);
-    std::vector<std::byte> bytes(stored_row_bytes(stored, matrix.shape.columns));
+    std::vector<std::byte> bytes(stored_row_bytes(stored, matrix.shape.columns)), blocks;
     std::vector<Window> windows(sources.size());
     for (size_t i = begin; i < end; ++i) {
       const auto [source, row] = rows[i];
       if (source == SIZE_MAX) continue;
-      if (sources[source].type() == stored)
-        sources[source].stored_row(row, bytes);
-      else
-        kernels::quantize(stored, sources[source].row(row, windows[source]), bytes);
+      const SourceMatrix& from = sources[source];
+      if (from.type() == stored) {
+        from.stored_row(row, bytes);
+      } else if (from.type() == GgmlType::kQ4_K && stored == GgmlType::kQ4_1) {
+        blocks.resize(stored_row_bytes(GgmlType::kQ4_K, from.columns()));
+        from.stored_row(row, blocks);
+        kernels::q4_k_to_q4_1(blocks, bytes);
+      } else {
+        kernels::quantize(stored, from.row(row, windows[source]), bytes);
+      }
       kernels::pack_row(matrix.shape, i, bytes, matrix.packed.span());
     }
   }

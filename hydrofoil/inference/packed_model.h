@@ -59,9 +59,9 @@ struct PackedModel {
   size_t bytes() const;  // of all matrices
 };
 
-// How matrices are kept. kAsStored: in the type they come in where there is a packing for it; other
-// block formats as Q8, everything else as fp32. Others: all of them in that type, but for those
-// whose columns are no whole blocks, which stay fp32.
+// How matrices are kept. kAsStored: in the type they come in where there is a packing for it, Q4_K
+// as Q4_1; other block formats as Q8, everything else as fp32. Others: all of them in that type,
+// but for those whose columns are no whole blocks, which stay fp32.
 enum class WeightType : uint8_t { kAsStored, kF32, kBF16, kQ8, kQ4, kQ4Min };
 
 // Error(kConfig) for an encoder.

@@ -5,6 +5,7 @@
 //
 // Products and sums round one by one (no fused operation), in the order of the Python package gguf.
 #include "hydrofoil/kernels/dequantize_tiers.h"
+#include "hydrofoil/kernels/k_scales.h"
 
 namespace hydrofoil::kernels::HYDROFOIL_TIER {
 namespace {
@@ -49,18 +50,6 @@ HYDROFOIL_LANES void five_bits(const uint8_t* high, const uint8_t* bytes, float*
     values[j] = weight(static_cast<int>((bytes[j] & 15u) | ((fifth >> j) & 1) << 4));
   for (uint32_t j = 0; j < kSmall / 2; ++j)
     values[j + 16] = weight(static_cast<int>((bytes[j] >> 4) | ((fifth >> (j + 16)) & 1) << 4));
-}
-
-// Q4_K and Q5_K: 8 scales and 8 minima of 6 bits each in 12 bytes.
-HYDROFOIL_LANES void scales_and_minima(const uint8_t* packed, uint8_t (&scales)[8],
-                                       uint8_t (&minima)[8]) {
-  for (size_t j = 0; j < 4; ++j) {
-    const uint8_t a = packed[j], b = packed[j + 4], c = packed[j + 8];
-    scales[j] = a & 63;
-    minima[j] = b & 63;
-    scales[j + 4] = static_cast<uint8_t>((c & 15) | (a >> 2 & 0x30));
-    minima[j + 4] = static_cast<uint8_t>(c >> 4 | (b >> 2 & 0x30));
-  }
 }
 
 // Q3_K: 16 scales of 6 bits in 12 bytes, less 32.

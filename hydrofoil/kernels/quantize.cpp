@@ -10,6 +10,7 @@
 
 #include "hydrofoil/core/dtype.h"
 #include "hydrofoil/kernels/convert.h"
+#include "hydrofoil/kernels/k_scales.h"
 
 namespace hydrofoil::kernels {
 namespace {
@@ -98,6 +99,31 @@ void quantize(GgmlType type, std::span<const float> values, std::span<std::byte>
       return each_block(type, values, out, q4_1);
     default:
       throw std::logic_error("quantize: no way to " + std::string(layout_of(type).name));
+  }
+}
+
+void q4_k_to_q4_1(std::span<const std::byte> blocks, std::span<std::byte> out) {
+  constexpr size_t kGroups = 8;  // of 32 codes, two in the halves of 32 bytes
+  const size_t from_bytes = layout_of(GgmlType::kQ4_K).block_bytes,
+               to_bytes = layout_of(GgmlType::kQ4_1).block_bytes;
+  if (blocks.size() % from_bytes != 0 ||
+      out.size() != blocks.size() / from_bytes * kGroups * to_bytes)
+    throw std::logic_error("q4_k_to_q4_1: sizes that do not match");
+  auto* to = out.data();
+  for (size_t b = 0; b < blocks.size(); b += from_bytes) {
+    const auto* block = reinterpret_cast<const uint8_t*>(blocks.data() + b);
+    uint16_t halves[2];
+    std::memcpy(halves, block, sizeof halves);
+    const float scale = from_f16(halves[0]), minimum = from_f16(halves[1]);
+    uint8_t scales[kGroups], minima[kGroups];
+    scales_and_minima(block + 4, scales, minima);
+    for (size_t group = 0; group < kGroups; ++group, to += to_bytes) {
+      put_half(scale * static_cast<float>(scales[group]), to);
+      put_half(-minimum * static_cast<float>(minima[group]), to + 2);
+      const uint8_t* codes = block + 16 + group / 2 * kBlock;
+      const size_t shift = group % 2 * 4;
+      put_nibbles([&](size_t c) { return codes[c] >> shift & 15; }, to + 4);
+    }
   }
 }
 

@@ -13,4 +13,8 @@ namespace hydrofoil::kernels {
 // values: whole blocks. out: as many bytes as they take. std::logic_error for other types.
 void quantize(GgmlType type, std::span<const float> values, std::span<std::byte> out);
 
+// Blocks of Q4_K as those of Q4_1, 8 for 1: the same codes, the products of two scales rounded to
+// fp16.
+void q4_k_to_q4_1(std::span<const std::byte> blocks, std::span<std::byte> out);
+
 }  // namespace hydrofoil::kernels

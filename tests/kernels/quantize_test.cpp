@@ -4,9 +4,12 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
+#include <random>
 #include <stdexcept>
 #include <vector>
 
+#include "hydrofoil/core/dtype.h"
 #include "hydrofoil/kernels/dequantize.h"
 #include "tests/kernels/tiers.h"
 #include "tests/support/golden.h"
@@ -35,6 +38,28 @@ TEST(Quantize, PlainTypesComeBackAsTheyWere) {
     quantize(type, back, again);
     EXPECT_EQ(again, bytes);
   }
+}
+
+// Any codes and scales: values differ by the rounding of a block's scale and minimum to fp16.
+TEST(Quantize, TurnsQ4KIntoQ4OneWithTheSameCodes) {
+  constexpr size_t kBlocks = 50, kValues = kBlocks * 256;
+  std::mt19937_64 engine(5);
+  std::vector<std::byte> blocks(kBlocks * 144), got(kBlocks * 8 * 20);
+  for (auto& byte : blocks) byte = static_cast<std::byte>(engine());
+  for (size_t b = 0; b < kBlocks; ++b)
+    for (const size_t field : {0u, 2u}) {
+      const uint16_t half = to_f16(0.001f * static_cast<float>(b + field + 1));
+      std::memcpy(blocks.data() + b * 144 + field, &half, 2);
+    }
+  q4_k_to_q4_1(blocks, got);
+  std::vector<float> want(kValues), values(kValues);
+  dequantize(GgmlType::kQ4_K, blocks, want);
+  dequantize(GgmlType::kQ4_1, got, values);
+  for (size_t i = 0; i < kValues; ++i) {
+    const float unit = 0.001f * static_cast<float>(i / 256 + 3) * 63;  // the largest scale, minimum
+    ASSERT_NEAR(values[i], want[i], unit * 16 * 0x1p-11f) << i;
+  }
+  EXPECT_THROW(q4_k_to_q4_1(blocks, std::span(got).first(20)), std::logic_error);
 }
 
 TEST(Quantize, RefusesOtherTypesAndSizesThatDoNotMatch) {
