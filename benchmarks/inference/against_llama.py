@@ -41,7 +41,7 @@ def llama(arguments, model):
     rates = {"prefill 512": bench("-t", str(threads), "-p", "512", "-n", "0"),
              "decode 1": bench("-t", ",".join(map(str, range(1, threads + 1))), "-p", "0", "-n", "32", "-d", "256")}
     out = subprocess.run([arguments.llama / "llama-batched-bench", "-m", model, "-t", str(threads), "-npp", "256", "-pps",
-                          "-ntg", "16", "-npl", "8,32", "-c", "2048", "--output-format", "jsonl"],
+                          "-ntg", "16", "-npl", "8,32", "-c", "16384", "--output-format", "jsonl"],
                          check=True, capture_output=True, text=True).stdout
     for line in out.splitlines():
         if line.startswith("{"):

@@ -51,7 +51,6 @@ void Runner::plan(std::span<const SequencePart> parts) {
   b.tokens.clear();
   b.items.clear();
   b.wanted.clear();
-  b.decodes = std::ranges::all_of(parts, [](const auto& part) { return part.tokens.size() <= 1; });
   int64_t end = 0;
   for (size_t p = 0; p < parts.size(); ++p) {
     const auto& part = parts[p];

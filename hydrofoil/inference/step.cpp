@@ -222,16 +222,14 @@ struct Step {
                                 : windowed && b.windowed_rotary            ? &*b.windowed_rotary
                                                                            : &b.rotary;
     multiply_into(layer.qkv, normal, tokens, b.qkv.data(), layer.qkv.shape.rows);
-    // Where each sequence has one token, the keys of an item are those of nobody else.
-    const auto place_all = [&](size_t first, size_t count, size_t head) {
-      for (size_t t = first; t < first + count; ++t) place(number, t, head, rotary);
-    };
-    if (!b.decodes)
-      each_mine(tokens * index(spec.kv_heads), [&](size_t i) {
-        place_all(i / index(spec.kv_heads), 1, i % index(spec.kv_heads));
-      });
+    const size_t kv_heads = index(spec.kv_heads);
+    // A token that is alone has its keys to itself; sequences may share a page that this step
+    // fills.
+    if (!alone)
+      each_mine(tokens * kv_heads,
+                [&](size_t i) { place(number, i / kv_heads, i % kv_heads, rotary); });
     for (size_t i = index(me); i < b.items.size(); i += index(team.size())) {
-      if (b.decodes) place_all(b.items[i].first, b.items[i].count, b.items[i].head);
+      if (alone) place(number, 0, b.items[i].head, rotary);
       attend_item(number, b.items[i]);
     }
     barrier();

@@ -75,7 +75,6 @@ struct Buffers {
   KeyBias key_bias;
 
   size_t head_dim, padded_dim;
-  bool decodes = false;    // one token of each sequence
   Aligned<float> x;        // [tokens][hidden]
   Aligned<float> added;    // [tokens][hidden]: what a branch adds, where it is not added at once
   Aligned<float> qkv;      // [tokens][rows of qkv]
