@@ -286,18 +286,31 @@ void RunConfig::visit_dependent(Reader& f) {
           unit_elements);
   f.field({.name = "update_in_backward",
            .help = "update each block during the last backward of a step, as soon as its gradient "
-                   "is complete: gradients of two or three blocks, not of all, take memory; a "
-                   "gradient that is not finite may then leave a step half done",
+                   "is complete: gradients of two or three blocks, not of all, take memory; where "
+                   "not all states lie in files (of twice the size then), nothing may be clipped, "
+                   "and a gradient that is not finite may leave a step half done",
            .idle = why_not_in_backward()},
           update_in_backward);
 }
 
 std::string RunConfig::why_not_in_backward() const {
-  if (deepspeed.gradient_clipping > 0)
-    return "gradient_clipping needs the norm of all gradients first";
-  if (deepspeed.scales_loss()) return "fp16 looks for an overflow in all gradients first";
+  if (!can_take_back()) {
+    if (deepspeed.gradient_clipping > 0)
+      return "gradient_clipping needs the norm of all gradients first, where not all states lie in "
+             "files";
+    if (deepspeed.scales_loss())
+      return "fp16 looks for an overflow in all gradients first, where not all states lie in files";
+  }
   if (deepspeed.optimizer.type == OptimizerType::kLamb) return "Lamb measures all tensors first";
   return {};
+}
+
+// What an update writes over lies in files, or is rounded from what does.
+bool RunConfig::can_take_back() const {
+  const auto& states = deepspeed.zero.offload_optimizer;
+  const bool parameters = deepspeed.zero.offload_param.device == Device::kNvme;
+  return states.device == Device::kNvme && states.ratio == 1 &&
+         (parameters || (deepspeed.parameter_dtype() != DType::kF32 && deepspeed.keeps_master()));
 }
 
 bool RunConfig::updates_in_backward() const {

@@ -100,6 +100,7 @@ struct RunConfig {
   void visit(Reader& f);
   void visit_records(Reader& f);
   void visit_dependent(Reader& f);
+  bool can_take_back() const;
   std::string why_not_in_backward() const;
 };
 

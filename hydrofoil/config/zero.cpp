@@ -195,8 +195,9 @@ void OffloadConfig::visit_optimizer(Reader& f) {
   f.field({.name = "super_offload",
            .help = "update during backward",
            .status = Status::kMapped,
-           .why = "update_in_backward, where nothing needs all gradients first: clipping, fp16 and "
-                  "Lamb do; nothing is guessed and rolled back"},
+           .why = "update_in_backward, where nothing needs all gradients first: Lamb does, and "
+                  "clipping and fp16 where not all states lie in files, which take an update back "
+                  "to the bit"},
           super_offload);
   f.leave();
 }

@@ -53,6 +53,10 @@ void Column::read(size_t begin, std::span<std::byte> out) const {
   }
 }
 
+void Column::take_back() const {
+  for (const auto piece : pieces_) tier_->take_back(piece);
+}
+
 void Column::write_stamps(std::span<FileTier::Stamp> out) const {
   for (size_t i = 0; i < pieces_.size(); ++i) out[i] = tier_->stamp(pieces_[i]);
 }

@@ -51,6 +51,8 @@ class Column {
   // By piece; of a column in a file.
   size_t pieces() const { return pieces_.size(); }
   FileTier::Piece piece(size_t index) const { return pieces_[index]; }
+  // See FileTier::take_back: of all pieces, each of which has been written since.
+  void take_back() const;
   void write_stamps(std::span<FileTier::Stamp> out) const;
   void expect(std::span<const FileTier::Stamp> stamps) const;
 

@@ -44,10 +44,14 @@ FileTier::Piece FileTier::add(const Place& place) {
 
 FileTier::Piece FileTier::add(size_t bytes) {
   const std::lock_guard lock(mutex_);
-  const uint64_t end = file_bytes_ + round_up(bytes, io::kDirectAlign);
+  const uint64_t room = round_up(bytes, io::kDirectAlign);
+  const uint64_t end = file_bytes_ + (options_.keep_previous ? 2 : 1) * room;
   file_.reserve(end);
-  return add(
-      {.file = &file_, .bytes = bytes, .stamp = {.offset = std::exchange(file_bytes_, end)}});
+  const uint64_t begin = std::exchange(file_bytes_, end);
+  return add({.file = &file_,
+              .bytes = bytes,
+              .stamp = {.offset = begin},
+              .previous = {.offset = begin + room}});
 }
 
 uint64_t FileTier::bytes() const {
@@ -101,9 +105,16 @@ void FileTier::check(const Place& from, const std::byte* buffer) const {
 io::Transfer FileTier::begin_write(Piece piece, const std::byte* buffer) {
   forget_last_read();
   Place& to = place(piece);
+  if (options_.keep_previous) std::swap(to.stamp, to.previous);
   to.stamp.checksum = XXH3_64bits(buffer, to.bytes);
   to.stamp.written = 1;
   return io_.write(*to.file, to.stamp.offset, {buffer, round_up(to.bytes, io::kDirectAlign)});
+}
+
+void FileTier::take_back(Piece piece) {
+  forget_last_read();
+  Place& back = place(piece);
+  std::swap(back.stamp, back.previous);
 }
 
 void FileTier::read(Piece piece, size_t begin, std::span<std::byte> out) {

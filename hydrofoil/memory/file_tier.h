@@ -32,6 +32,8 @@ struct FileTierOptions {
   // Elements of a column in one piece: 4 MiB of fp32 are enough for a disk's full rate. A multiple
   // of kSliceGranule.
   size_t chunk_elements = size_t{1} << 20;
+  // Every piece has two places, which are written in turn: the last write can be taken back.
+  bool keep_previous = false;
 };
 
 // Thread-safe; a piece is in the hands of one thread at a time. Errors of the file name the folder;
@@ -68,6 +70,8 @@ class FileTier {
   io::Transfer begin_read(Piece piece, std::byte* buffer);
   void check(Piece piece, const std::byte* buffer) const;
   io::Transfer begin_write(Piece piece, const std::byte* buffer);
+  // With keep_previous: the piece is again what it was before its last write.
+  void take_back(Piece piece);
   // From byte `begin` on. Consecutive calls for one piece read the file once: it stays in memory
   // until another is asked for.
   void read(Piece piece, size_t begin, std::span<std::byte> out);
@@ -80,6 +84,7 @@ class FileTier {
     const io::File* file = nullptr;
     size_t bytes = 0;
     Stamp stamp;
+    Stamp previous = {};  // its other place
   };
   Place& place(Piece piece) const;
   Piece add(const Place& place);

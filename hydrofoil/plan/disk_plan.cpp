@@ -40,6 +40,7 @@ std::vector<DiskUse> plan_disks(const Model& model, const RunShape& run, const D
                                 int ranks_on_host) {
   const FilePlan files = plan_files(model, run);
   const auto ranks = static_cast<uint64_t>(ranks_on_host);
+  const uint64_t places = run.takes_back() ? 2 : 1;  // of a piece
   std::map<uint64_t, DiskUse> uses;
   const auto add = [&](const std::optional<Disk>& disk, uint64_t bytes) {
     if (!disk || bytes == 0) return;
@@ -50,8 +51,8 @@ std::vector<DiskUse> plan_disks(const Model& model, const RunShape& run, const D
     use.free_bytes = disk->free_bytes;
     use.needed_bytes += bytes;
   };
-  add(disks.states, ranks * (files.optimizer.kept + files.gradients.kept));
-  add(disks.parameters, ranks * files.parameters.kept);
+  add(disks.states, ranks * (places * files.optimizer.kept + files.gradients.kept));
+  add(disks.parameters, ranks * places * files.parameters.kept);
   add(disks.activations, ranks * plan_memory(model, run).activation_files);
   add(disks.output, static_cast<uint64_t>(run.checkpoints) * checkpoint_bytes(model, run));
   std::vector<DiskUse> result;

@@ -46,8 +46,8 @@ void shape_optimizer(const config::RunConfig& run, RunShape& shape) {
   const optim::Hyperparameters group{.momentum = ds.optimizer.momentum};
   const auto rule = optim::make_rule(ds.optimizer.rule(), std::span(&group, 1));
   shape.optimizer_widths.assign(rule.states.size(), size_of(ds.state_dtype()));
-  const bool narrow = ds.parameter_dtype() != DType::kF32;
-  for (const bool kept : {narrow && ds.keeps_master(), run.average_decay > 0})
+  shape.masters = ds.parameter_dtype() != DType::kF32 && ds.keeps_master();
+  for (const bool kept : {shape.masters, run.average_decay > 0})
     if (kept) shape.optimizer_widths.push_back(sizeof(float));
   shape.norms_first = rule.measure != nullptr;
 }

@@ -77,6 +77,7 @@ struct RunShape {
   size_t gradient_wire_bytes = 4;  // an element on its way
   bool sparse_gradients = false;   // stage 0: of embeddings, rows in use travel alone
   std::vector<size_t> optimizer_widths = {4, 4};  // an element: states, master copy, average
+  bool masters = false;                           // the parameters are copies of
   // Of parameters of matrix products, where they differ: autocast.
   std::optional<ElementBytes> linear = {};
   bool norms_first = false;                    // the optimizer walks twice (LAMB)
@@ -102,6 +103,11 @@ struct RunShape {
   bool any_files() const { return state_files || parameter_files; }
   // Of this many units, the first whose optimizer states lie in files.
   size_t first_in_files(size_t units) const;
+  // Whether files keep what an update writes over (EngineOptions::update_in_backward).
+  bool takes_back() const {
+    return update_in_backward && state_files && state_files->share == 1 &&
+           (parameter_files || masters);
+  }
   // Whether operators see copies of what is kept.
   bool copies() const { return effective_stage() == 3 || compute_bytes != parameter_bytes; }
   ElementBytes element_bytes(bool of_linear) const;

@@ -11,6 +11,7 @@
 
 #include "hydrofoil/comm/flight_recorder.h"
 #include "hydrofoil/core/error.h"
+#include "hydrofoil/optim/clip.h"
 #include "hydrofoil/zero/gradient_hooks.h"
 
 namespace hydrofoil::train {
@@ -65,9 +66,24 @@ size_t default_resident_bytes(const std::vector<Plan>& plans) {
   return largest;
 }
 
+void set_budgets(const std::vector<Plan>& plans, EngineOptions& options) {
+  if (options.resident_bytes == 0) options.resident_bytes = default_resident_bytes(plans);
+  // The other half is room for a unit that was not foreseen.
+  if (options.parameter_files && options.prefetch_bytes == 0)
+    options.prefetch_bytes = options.resident_bytes / 2;
+}
+
 std::optional<memory::FileTierOptions> gradient_files(const EngineOptions& options) {
   if (!options.state_files) return {};
-  return options.state_files->tier;
+  auto tier = options.state_files->tier;
+  tier.keep_previous = false;
+  return tier;
+}
+
+// Whether an update can be undone: all it writes over lies in files, or is rounded from what does.
+bool takes_back(const EngineOptions& options) {
+  return options.state_files && options.state_files->share == 1 &&
+         (options.parameter_files || (options.storage != DType::kF32 && options.master));
 }
 
 void check(const EngineOptions& options) {
@@ -96,11 +112,13 @@ void check(const EngineOptions& options) {
       options.states == DType::kF16 || (options.storage == DType::kF16 && !options.master);
   if (options.rounding_seed && f16)
     throw Error(ExitCode::kConfig, "stochastic rounding is for bf16, not for fp16");
-  if (options.update_in_backward && (options.gradient_clipping > 0 || options.loss_scale.dynamic ||
+  const bool depends_on_norm = options.gradient_clipping > 0 || options.loss_scale.dynamic;
+  if (options.update_in_backward && ((depends_on_norm && !takes_back(options)) ||
                                      optim::make_rule(options.optimizer, options.groups).measure))
     throw Error(ExitCode::kConfig,
-                "an update in backward goes without clipping, a dynamic loss scale and optimizers "
-                "that measure tensors: they need all gradients first");
+                "an update in backward goes without optimizers that measure tensors, and with "
+                "clipping or a dynamic loss scale only where all states lie in files, which can "
+                "take it back: they need all gradients first");
   if (options.groups.empty())
     throw Error(ExitCode::kConfig, "an engine needs at least one parameter group");
 }
@@ -115,12 +133,22 @@ void require_whole_tensors(const std::vector<UnitDeclaration>& units, std::strin
                     {}, "set unit_elements to 0, or use AdamW");
 }
 
+EngineOptions checked(EngineOptions options) {
+  check(options);
+  if (options.update_in_backward && takes_back(options)) {
+    options.state_files->tier.keep_previous = true;
+    if (options.parameter_files) options.parameter_files->keep_previous = true;
+  }
+  return options;
+}
+
 }  // namespace
 
 Engine::Engine(comm::Communicator group, const std::vector<UnitDeclaration>& units,
                EngineOptions options)
-    : group_(std::move(group)), options_(std::move(options)), scaler_(options_.loss_scale) {
-  check(options_);
+    : group_(std::move(group)),
+      options_(checked(std::move(options))),
+      scaler_(options_.loss_scale) {
   for (const auto& parameters : options_.groups)
     schedules_.emplace_back(options_.schedule, parameters.lr);
   std::vector<Plan> plans;
@@ -129,10 +157,7 @@ Engine::Engine(comm::Communicator group, const std::vector<UnitDeclaration>& uni
     plans.push_back(plan_unit(unit, group_.size(), options_.storage));
     groups.push_back(plans.back().groups);
   }
-  if (options_.resident_bytes == 0) options_.resident_bytes = default_resident_bytes(plans);
-  // The other half is room for a unit that was not foreseen.
-  if (options_.parameter_files && options_.prefetch_bytes == 0)
-    options_.prefetch_bytes = options_.resident_bytes / 2;
+  set_budgets(plans, options_);
   const auto rule = optim::make_rule(options_.optimizer, options_.groups);
   if (rule.measure) require_whole_tensors(units, rule.name);
   cache_ = std::make_unique<memory::ParameterCache>(
@@ -262,7 +287,9 @@ void Engine::backward(const at::Tensor& loss, double weight) {
   const bool last = !no_sync_ && known && at_boundary();
   loss_sum_ += loss.item<double>();
   weight_sum_ += weight;
-  in_parts_ = last && options_.update_in_backward;
+  // A guess where gradients are clipped: this step needs it if the last one did.
+  in_parts_ = last && options_.update_in_backward &&
+              optim::clip_coefficient(last_norm_, options_.gradient_clipping) == 1;
   zero::GradientReducer::Consumer update;
   if (in_parts_) update = [this](UnitId unit) { return optimizer_->update(unit); };
   reducer_->begin_micro_batch(no_sync_ ? Sync::kNone
@@ -295,6 +322,7 @@ StepResult Engine::step() {
   started_ = reduced_ = in_parts_ = false;
   loss_sum_ = weight_sum_ = 0;
   scaler_.update(/*overflow=*/!outcome.applied);
+  if (outcome.applied) last_norm_ = outcome.gradient_norm;
   steps_ += outcome.applied ? 1 : 0;  // the schedule does not advance on a skipped step
   result.boundary = true;
   result.applied = outcome.applied;

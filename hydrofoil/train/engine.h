@@ -16,6 +16,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <span>
@@ -98,10 +99,12 @@ struct EngineOptions {
   std::optional<memory::FileTierOptions> parameter_files = {};
   // Update each unit during the last backward of a step, as soon as its gradient is final: with one
   // micro-batch a step, gradients take the room of two or three units, not of all. What lies in
-  // files is updated beside backward, not only beside the next forward. Where the count
-  // or set_boundary says which backward is the last; needs a clipping of 0, a loss scale of 1 and
-  // an optimizer without norms of tensors. A gradient that is not finite: see
-  // ShardedOptimizer::begin.
+  // files is updated beside backward, not only beside the next forward. Where the count or
+  // set_boundary says which backward is the last; needs an optimizer without norms of tensors.
+  // Where all states lie in files, and parameters too unless they rest in 16 bits beside masters,
+  // files take twice the room and a step is taken back if its gradient is not finite, or must be
+  // clipped where that of the step before was not. Elsewhere nothing may be clipped, the loss scale
+  // must be constant, and a step that is half done is an Error.
   bool update_in_backward = false;
   double average_decay = 0;  // keep a moving average of the parameters; 0: none
   optim::LossScaleConfig loss_scale = {};
@@ -256,6 +259,7 @@ class Engine {
   std::array<double, 2> sums_{};                     // loss and weight of all ranks, once a step
   std::vector<optim::Hyperparameters> step_groups_;  // of that step
   double update_wait_seconds_ = 0;                   // in all
+  double last_norm_ = std::numeric_limits<double>::infinity();  // of the gradient last used
   double gradient_scale_ = 1;  // of this step's backward passes, beside the loss scale
 };
 

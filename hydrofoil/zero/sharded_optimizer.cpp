@@ -80,6 +80,18 @@ void ShardedOptimizer::load_master(UnitId unit, size_t segment) {
   });
 }
 
+// The other way: what rests in 16 bits is the master, rounded, after every update.
+void ShardedOptimizer::store_master(UnitId unit, size_t segment) {
+  const auto kept = *states_[unit][segment].kept;
+  const ColumnWalk::Table table{{&store_.arrays(kept.id)[*kept.master], ColumnWalk::Use::kRead},
+                                {&cache_.own(unit, segment), ColumnWalk::Use::kOverwrite}};
+  store_.visit({&table, 1}, [](const ColumnWalk::Chunk& chunk) {
+    const memory::Values& narrow = chunk.columns[1];
+    kernels::narrow(chunk.columns[0].floats(),
+                    {reinterpret_cast<uint16_t*>(narrow.data), narrow.count}, narrow.dtype);
+  });
+}
+
 void ShardedOptimizer::start_average(UnitId unit, size_t segment) {
   const auto kept = states_[unit][segment].kept;
   if (!kept || !kept->average) return;
@@ -141,14 +153,24 @@ double ShardedOptimizer::gradient_norm(const GradientReducer& gradients, double 
   return std::sqrt(sum.value()) / divisor;
 }
 
-StepOutcome ShardedOptimizer::step(const GradientReducer& gradients, const StepInputs& inputs) {
-  StepOutcome outcome{.gradient_norm = gradient_norm(gradients, inputs.divisor)};
-  if (!std::isfinite(outcome.gradient_norm)) return outcome;
-  const double clip = optim::clip_coefficient(outcome.gradient_norm, inputs.max_norm);
+void ShardedOptimizer::start(const GradientReducer& gradients, const StepInputs& inputs) {
   step_ = {.gradients = &gradients,
            .groups = {inputs.groups.begin(), inputs.groups.end()},
            .divisor = inputs.divisor,
-           .gradient_scale = static_cast<float>(clip / inputs.divisor)};
+           .max_norm = inputs.max_norm,
+           .gradient_scale = static_cast<float>(1 / inputs.divisor)};
+}
+
+StepOutcome ShardedOptimizer::step(const GradientReducer& gradients, const StepInputs& inputs) {
+  start(gradients, inputs);
+  StepOutcome outcome{.gradient_norm = gradient_norm(gradients, inputs.divisor)};
+  outcome.applied = std::isfinite(outcome.gradient_norm);
+  if (outcome.applied) update_all(optim::clip_coefficient(outcome.gradient_norm, inputs.max_norm));
+  return outcome;
+}
+
+void ShardedOptimizer::update_all(double clip) {
+  step_.gradient_scale = static_cast<float>(clip / step_.divisor);
   keep_all();
   const auto units = all_units(cache_);
   count_updates(units, 1);
@@ -161,17 +183,12 @@ StepOutcome ShardedOptimizer::step(const GradientReducer& gradients, const StepI
     update_units(units);
     cache_.end_update();
   }
-  outcome.applied = true;
-  return outcome;
 }
 
 void ShardedOptimizer::begin(const GradientReducer& gradients, const StepInputs& inputs) {
-  if (inputs.max_norm > 0 || rule_.measure)
+  if ((inputs.max_norm > 0 && !takes_back()) || rule_.measure)
     throw std::logic_error("ShardedOptimizer: all norms come first, a step in parts has none");
-  step_ = {.gradients = &gradients,
-           .groups = {inputs.groups.begin(), inputs.groups.end()},
-           .divisor = inputs.divisor,
-           .gradient_scale = static_cast<float>(1 / inputs.divisor)};
+  start(gradients, inputs);
   keep_all();
   if (beside()) start_worker();
 }
@@ -205,13 +222,33 @@ StepOutcome ShardedOptimizer::end() {
   }
   StepOutcome outcome{.gradient_norm = gradient_norm(*step_.gradients, step_.divisor)};
   outcome.applied = std::isfinite(outcome.gradient_norm);
-  if (outcome.applied) return outcome;
+  const double clip = optim::clip_coefficient(outcome.gradient_norm, step_.max_norm);
+  if (outcome.applied && clip == 1) return outcome;
   finish();
+  if (takes_back()) {
+    take_back();
+    if (outcome.applied) update_all(clip);
+    return outcome;
+  }
   cache_.group().all_reduce({&step_.changed, 1, DType::kF64}, comm::Reduce::kMax,
                             {comm::Purpose::kControl, "units updated"});
   outcome.partly = step_.changed > 0;
   if (!outcome.partly) count_updates(step_.counted, -1);
   return outcome;
+}
+
+// As if the step had never been, in a new version: what it wrote lies beside what was there.
+void ShardedOptimizer::take_back() {
+  cache_.begin_update();
+  for (UnitId unit = 0; unit < cache_.units(); ++unit) cache_.await_readers(unit);
+  for (const auto& [unit, segment] : places_of(step_.counted)) {
+    for (const auto& array : store_.arrays(states_[unit][segment].kept->id)) array.take_back();
+    const memory::Column& parameters = cache_.own(unit, segment);
+    parameters.tier() ? parameters.take_back() : store_master(unit, segment);
+  }
+  for (UnitId unit = 0; unit < cache_.units(); ++unit) cache_.publish(unit);
+  cache_.end_update();
+  count_updates(step_.counted, -1);
 }
 
 void ShardedOptimizer::start_worker() {

@@ -66,10 +66,13 @@ class ShardedOptimizer {
   StepOutcome step(const GradientReducer& gradients, const StepInputs& inputs);
   // The same in parts, for gradients that are not kept until the norm is known: begin(), then
   // update() for every unit when its gradient is final, while backward goes on, then end(). All
-  // ranks alike. Without clipping, and for rules that measure no norms. What is updated cannot be
-  // taken back: where a gradient that is not finite is the first (the loss was none), every rank
-  // has skipped the update; where it came later, parts of the model have been updated. With files
-  // units are updated on a thread of its own here too, while backward and the next forward go on.
+  // ranks alike, and for rules that measure no norms. With files units are updated on a thread of
+  // its own here too, while backward and the next forward go on. Where a gradient is not finite, or
+  // all have to be clipped, end() takes back what has been updated, if files keep what was written
+  // over (keep_previous, of states; and of parameters, unless these are copies of masters), and
+  // updates with what is clipped. Else nothing may be clipped, and nothing can be taken back: where
+  // the first gradient was not finite (the loss was none), every rank has skipped the update; where
+  // a later one was not, parts of the model have been updated.
   void begin(const GradientReducer& gradients, const StepInputs& inputs);
   // False: its gradient must stay until finish().
   bool update(memory::UnitId unit);
@@ -118,7 +121,7 @@ class ShardedOptimizer {
   struct Step {
     const GradientReducer* gradients = nullptr;
     std::vector<optim::Hyperparameters> groups;
-    double divisor = 1;
+    double divisor = 1, max_norm = 0;
     float gradient_scale = 1;
     std::vector<memory::UnitId> counted = {};  // units whose updates have been
     double changed = 0;                        // whether this rank has updated anything
@@ -132,6 +135,8 @@ class ShardedOptimizer {
                                      const memory::ColumnWalk::Chunk& chunk)>;
   void walk(std::span<const Place> places, memory::ColumnWalk::Use parameters,
             const Visitor& visitor, const std::function<void(size_t place)>& settled = {});
+  void start(const GradientReducer& gradients, const StepInputs& inputs);
+  void update_all(double clip);
   bool beside() const { return options_.files || cache_.options().files; }
   void update_units(std::span<const memory::UnitId> units);
   void update_places(std::span<const Place> places,
@@ -140,9 +145,12 @@ class ShardedOptimizer {
   void hand_over(std::span<const memory::UnitId> units, bool last);
   void work();
   void stop_worker();
+  bool takes_back() const { return options_.files && options_.files->tier.keep_previous; }
+  void take_back();
   bool lies_in_file(memory::UnitId unit) const;
   void move(memory::FileTier* file, bool masters);
   void load_master(memory::UnitId unit, size_t segment);
+  void store_master(memory::UnitId unit, size_t segment);
   void add_up(std::span<kernels::SumOfSquares* const> sums, std::string_view what) const;
   double gradient_norm(const GradientReducer& gradients, double divisor) const;
   std::vector<Place> places_of(std::span<const memory::UnitId> units) const;

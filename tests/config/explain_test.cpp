@@ -80,6 +80,9 @@ TEST(Explain, SaysWhatNeedsAllGradientsBeforeTheFirstUpdate) {
   EXPECT_THAT(row("{}"), HasSubstr("gradient_clipping"));
   EXPECT_THAT(row(R"({"gradient_clipping": 0, "fp16": {"enabled": true}})"), HasSubstr("fp16"));
   EXPECT_THAT(row(R"({"gradient_clipping": 0, "optimizer": {"type": "Lamb"}})"), HasSubstr("Lamb"));
+  EXPECT_EQ(row(R"({"gradient_clipping": 1, "fp16": {"enabled": true}, "zero_optimization": {
+                "offload_optimizer": {"device": "nvme", "nvme_path": "/tmp"}}})"),
+            "");
   Report report;
   const std::string asked = R"({"deepspeed": {"gradient_clipping": 0,
       "zero_optimization": {"stage": 3, "offload_optimizer": {"super_offload": true}}}})";

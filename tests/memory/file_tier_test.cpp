@@ -66,6 +66,37 @@ TEST_F(FileTierTest, OtherBytesThanWereWrittenAreAnError) {
   EXPECT_EQ(ledger_.bytes(Category::kOptimizer), 0u);
 }
 
+TEST_F(FileTierTest, TakesItsLastWriteBack) {
+  auto twice = options();
+  twice.keep_previous = true;
+  FileTier tier(twice, ledger_, Category::kOptimizer);
+  const auto column = Column::in_file(2500, DType::kF32, tier);
+  EXPECT_EQ(tier.bytes(), 2 * 3 * kPage);
+  ColumnWalk walk(3, ledger_, Category::kOptimizer);
+  const ColumnWalk::Table table{{&column, ColumnWalk::Use::kUpdate}};
+  const auto add = [&](float what) {
+    walk.visit({&table, 1}, [&](const ColumnWalk::Chunk& chunk) {
+      for (float& value : chunk.columns[0].floats()) value += what;
+    });
+  };
+  const auto value = [&] {
+    std::vector<float> all(column.count());
+    column.read(0, std::as_writable_bytes(std::span(all)));
+    EXPECT_EQ(std::ranges::count(all, all[0]), 2500);
+    return all[0];
+  };
+  add(1);
+  column.take_back();
+  EXPECT_EQ(value(), 0) << "before it was ever written";
+  add(2);
+  add(4);
+  EXPECT_EQ(value(), 6);
+  column.take_back();
+  EXPECT_EQ(value(), 2);
+  add(8);
+  EXPECT_EQ(value(), 10);
+}
+
 TEST_F(FileTierTest, PeersReadEachOthersPieces) {
   test::run_ranks(3, [&](const comm::Communicator& group) {
     Ledger ledger;

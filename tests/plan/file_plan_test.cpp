@@ -116,6 +116,14 @@ TEST(DiskPlan, FoldersOfOneFileSystemShareItsSpace) {
   ASSERT_EQ(shared.size(), 1u);
   EXPECT_THAT(shared[0].folders, ElementsAre("/a", "/c"));
   EXPECT_EQ(shared[0].needed_bytes, 2 * files.kept() + saved);
+  run.update_in_backward = true;  // every piece but of gradients has two places
+  EXPECT_EQ(plan_disks(model, run, {.states = disk("/a", 1, 5)}, 2)[0].needed_bytes,
+            2 * (2 * files.optimizer.kept + files.gradients.kept));
+  EXPECT_EQ(plan_disks(model, run, {.parameters = disk("/b", 2, 6)}, 2)[0].needed_bytes,
+            2 * 2 * files.parameters.kept);
+  run.state_files->share = 0.5;
+  EXPECT_EQ(plan_disks(model, run, {.parameters = disk("/b", 2, 6)}, 2)[0].needed_bytes,
+            2 * files.parameters.kept);
 }
 
 TEST(Fit, ProposesFilesWhereMemoryDoesNotSuffice) {

@@ -5,7 +5,11 @@
 #include <ATen/TensorOperators.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <limits>
+#include <optional>
+#include <set>
+#include <utility>
 
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/train/model.h"
@@ -21,6 +25,9 @@ struct Training {
   DType storage = DType::kF32, wire = DType::kF32;
   int64_t accumulation = 1;
   bool recompute = false;
+  double clipping = 0;
+  int64_t steps = 4;
+  bool scaled = false;  // dynamically, from too high on
   std::optional<std::filesystem::path> files = {};
 };
 
@@ -28,7 +35,7 @@ Model make(const comm::Communicator& group, const Training& run) {
   at::set_num_threads(1);
   EngineOptions options{.stage = run.stage,
                         .accumulation = run.accumulation,
-                        .gradient_clipping = 0,
+                        .gradient_clipping = run.clipping,
                         .storage = run.storage,
                         .wire = run.wire,
                         .update_in_backward = run.in_backward,
@@ -39,6 +46,7 @@ Model make(const comm::Communicator& group, const Training& run) {
     options.state_files = {.tier = tier};
     if (run.stage == 3) options.parameter_files = tier;
   }
+  if (run.scaled) options.loss_scale = {.dynamic = true, .initial = std::ldexp(1.0, 24)};
   Model model = make_model(group, tiny_gpt2(/*layers=*/5), options);
   initialize(model, 3);
   return model;
@@ -59,14 +67,16 @@ struct Outcome {
   bool operator==(const Outcome&) const = default;
 };
 
-Outcome train(const Training& run) {
+// `written`: to files of states, in all, after each step.
+Outcome train(const Training& run, std::vector<uint64_t>* written = nullptr) {
   Outcome outcome;
   test::run_ranks(run.ranks, [&](const comm::Communicator& group) {
     Model model = make(group, run);
-    for (int64_t step = 0; step < 4; ++step) {
+    for (int64_t step = 0; step < run.steps; ++step) {
       const auto result = train_step(model, step, run.recompute);
       EXPECT_TRUE(result.applied);
       if (group.rank() > 0) continue;
+      if (written) written->push_back(model.engine->optimizer().store().counters().written_bytes);
       outcome.losses.push_back(result.loss);
       outcome.norms.push_back(result.gradient_norm);
     }
@@ -185,6 +195,101 @@ TEST(UpdateInBackward, SaysWhereAStepIsHalfDone) {
       }
       group.barrier();
     });
+}
+
+// Unless all that was written over is still there.
+TEST(UpdateInBackward, TakesAHalfDoneStepBack) {
+  const test::Scratch folder;
+  for (const auto& [stage, storage] :
+       {std::pair{1, DType::kBF16}, {2, DType::kBF16}, {3, DType::kBF16}, {3, DType::kF32}})
+    for (const int ranks : {1, 3}) {
+      const Training run{
+          .ranks = ranks, .stage = stage, .storage = storage, .files = folder.path()};
+      const auto expected = train(run);
+      Outcome outcome;
+      test::run_ranks(ranks, [&](const comm::Communicator& group) {
+        Model model = make(group, run);
+        for (int64_t step = 0; step < 4; ++step) {
+          if (step % 2 == 0) {  // also the very first
+            const auto& tensor = model.engine->tensor("transformer.h.2.mlp.c_fc.weight");
+            const auto spoil = tensor.register_hook([&](const at::Tensor& gradient) {
+              return group.rank() + 1 == ranks ? gradient / 0 : gradient;
+            });
+            EXPECT_FALSE(train_step(model, 99).applied);
+            tensor.remove_hook(spoil);
+          }
+          const auto result = train_step(model, step);
+          if (group.rank() > 0) continue;
+          outcome.losses.push_back(result.loss);
+          outcome.norms.push_back(result.gradient_norm);
+        }
+        const auto parameters = parameters_of(model);
+        if (group.rank() == 0) outcome.parameters = parameters;
+        group.barrier();
+      });
+      EXPECT_EQ(outcome, expected)
+          << "stage " << stage << ", ranks " << ranks << ", " << name_of(storage);
+    }
+}
+
+// A step that must be clipped after one that need not be is taken back and done again.
+TEST(UpdateInBackward, GuessesWhatIsClipped) {
+  const test::Scratch folder;
+  for (const auto& [stage, storage] :
+       {std::pair{1, DType::kBF16}, {2, DType::kF16}, {3, DType::kF32}})
+    for (const int ranks : {1, 2, 3}) {
+      SCOPED_TRACE(testing::Message() << "stage " << stage << ", ranks " << ranks);
+      Training run{
+          .ranks = ranks, .stage = stage, .in_backward = false, .storage = storage, .steps = 8};
+      const auto norms = train(run).norms;
+      size_t steepest = 2;
+      for (size_t i = 3; i < norms.size(); ++i)
+        if (norms[i] - norms[i - 1] > norms[steepest] - norms[steepest - 1]) steepest = i;
+      run.clipping = (norms[steepest - 1] + norms[steepest]) / 2;
+      const auto expected = train(run);
+      run.in_backward = true;
+      run.files = folder.path();
+      std::vector<uint64_t> written;
+      EXPECT_EQ(train(run, &written), expected);
+      std::set<bool> seen;
+      for (size_t i = 2; i < written.size(); ++i) {
+        const auto clipped = [&](size_t step) { return expected.norms[step] > run.clipping; };
+        const bool wrong = !clipped(i - 1) && clipped(i);
+        seen.insert(wrong);
+        const uint64_t walk = written[1] - written[0];
+        EXPECT_EQ(written[i] - written[i - 1], (wrong ? 2 : 1) * walk) << i;
+      }
+      EXPECT_EQ(seen.size(), 2u);
+    }
+}
+
+TEST(UpdateInBackward, GoesWithADynamicLossScaleThere) {
+  const test::Scratch folder;
+  std::vector<StepResult> results[2];
+  for (const bool in_backward : {false, true})
+    test::run_ranks(2, [&](const comm::Communicator& group) {
+      Model model = make(group, {.ranks = 2,
+                                 .stage = 2,
+                                 .in_backward = in_backward,
+                                 .storage = DType::kF16,
+                                 .wire = DType::kF16,
+                                 .scaled = true,
+                                 .files = folder.path()});
+      for (int64_t step = 0; step < 24; ++step) {
+        const auto result = train_step(model, step);
+        if (group.rank() == 0) results[in_backward ? 1 : 0].push_back(result);
+      }
+      group.barrier();
+    });
+  size_t skipped = 0;
+  for (size_t step = 0; step < results[0].size(); ++step) {
+    EXPECT_EQ(results[1][step].applied, results[0][step].applied) << step;
+    EXPECT_EQ(results[1][step].loss, results[0][step].loss) << step;
+    EXPECT_EQ(results[1][step].loss_scale, results[0][step].loss_scale) << step;
+    skipped += results[0][step].applied ? 0 : 1;
+  }
+  EXPECT_GT(skipped, 0u);
+  EXPECT_LT(skipped, results[0].size());
 }
 
 TEST(UpdateInBackward, RefusesWhatNeedsAllGradientsFirst) {
