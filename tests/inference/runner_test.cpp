@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "hydrofoil/core/error.h"
+#include "hydrofoil/kernels/dequantize.h"
 #include "tests/inference/made_reader.h"
 
 namespace hydrofoil::inference {
@@ -195,6 +196,42 @@ TEST(Runner, RefusesWhatTheModelDoesNotKnow) {
   EXPECT_THAT(refusal({1, 97}), testing::HasSubstr("token 97 is outside the vocabulary of 97"));
   EXPECT_THAT(refusal({-1}), testing::HasSubstr("token -1 is outside"));
   EXPECT_THAT(refusal(std::vector<int32_t>(513, 1)), testing::HasSubstr("512"));
+}
+
+// Every matrix stored as Q4_K, of codes and 6-bit scales that differ from row to row.
+class StoredReader final : public ModelReader {
+ public:
+  void read(const std::string&, size_t, std::span<float> out) const override {
+    std::ranges::fill(out, 1.0f);
+  }
+  std::optional<GgmlType> row_type(const std::string&) const override { return GgmlType::kQ4_K; }
+  void read_row(const std::string&, size_t row, std::span<std::byte> out) const override {
+    for (size_t i = 0; i < out.size(); ++i) {
+      const size_t in_block = i % 144;
+      constexpr uint8_t kHalves[] = {0x00, 0x1c, 0x00, 0x20};  // 2^-8 and 2^-7 in fp16
+      out[i] = in_block < 4 ? std::byte{kHalves[in_block]}
+                            : static_cast<std::byte>(i * 37 + row * 11 + in_block);
+    }
+  }
+};
+
+TEST(PackModel, KeepsQ4KInFourBits) {
+  const auto spec = spec::model_spec_from_hf(
+      R"({"model_type": "llama", "vocab_size": 40, "hidden_size": 256, "intermediate_size": 512,
+          "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2,
+          "max_position_embeddings": 64})",
+      "config");
+  const StoredReader reader;
+  const PackedModel model = pack_model(spec, reader);
+  std::vector<std::byte> stored(144);
+  std::vector<float> want(256), got(256);
+  for (const size_t row : {0u, 1u, 31u, 39u}) {
+    reader.read_row("", row, stored);
+    kernels::dequantize(GgmlType::kQ4_K, stored, want);
+    model.tokens.read_row(row, got);
+    EXPECT_EQ(got, want);  // these products of scales need no rounding
+  }
+  EXPECT_EQ(model.layers[0].up.shape.packing, kernels::Packing::kQ4Min);
 }
 
 TEST(PackModel, RefusesAnEncoder) {
