@@ -121,6 +121,8 @@ std::string_view name_of(Purpose purpose) {
       return "norm";
     case Purpose::kLoss:
       return "loss";
+    case Purpose::kActivations:
+      return "activations";
     case Purpose::kCheckpoint:
       return "checkpoint";
     case Purpose::kBenchmark:

@@ -55,10 +55,11 @@ enum class Purpose : uint8_t {
   kGradients,
   kNorm,
   kLoss,
+  kActivations,
   kCheckpoint,
   kBenchmark,
 };
-constexpr size_t kPurposes = 7;
+constexpr size_t kPurposes = 8;
 std::string_view name_of(Operation op);
 std::string_view name_of(Purpose purpose);
 

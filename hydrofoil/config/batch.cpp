@@ -181,13 +181,32 @@ BatchSizes resolve_batch(const BatchRequest& r, int64_t ranks, const std::string
   return divide(*r.train_batch_size, r, ranks);
 }
 
-BatchSizes resolve_batch(const DeepSpeedConfig& config, int64_t ranks) {
-  if (config.mesh.dp && *config.mesh.dp != ranks) {
+namespace {
+
+std::string ranks_text(int64_t ranks) {
+  return std::to_string(ranks) + (ranks == 1 ? " rank" : " ranks");
+}
+
+int64_t data_ranks(const MeshConfig& mesh, int64_t ranks) {
+  if (ranks % mesh.sp != 0)
     throw Error(ExitCode::kConfig,
-                "mesh.dp is " + std::to_string(*config.mesh.dp) + ", the run has " +
-                    std::to_string(ranks) + (ranks == 1 ? " rank" : " ranks"),
-                "mesh.dp", "remove it: all ranks are data-parallel");
-  }
+                "mesh.sp is " + std::to_string(mesh.sp) + ", the run has " + ranks_text(ranks),
+                "mesh.sp",
+                "set it to " + std::to_string(divisor_up_to(ranks, mesh.sp)) + ", or start " +
+                    std::to_string(nearest_multiple(ranks, mesh.sp)) + " ranks");
+  const int64_t left = ranks / mesh.sp;
+  if (mesh.dp && *mesh.dp != left)
+    throw Error(ExitCode::kConfig,
+                "mesh.dp is " + std::to_string(*mesh.dp) + ", the run has " + ranks_text(ranks) +
+                    (mesh.sp > 1 ? " with mesh.sp " + std::to_string(mesh.sp) : ""),
+                "mesh.dp", "remove it: it is what the other axes leave");
+  return left;
+}
+
+}  // namespace
+
+BatchSizes resolve_batch(const DeepSpeedConfig& config, int64_t all_ranks) {
+  const int64_t ranks = data_ranks(config.mesh, all_ranks);
   if (config.elasticity.enabled) return elastic_batch(config.elasticity, ranks);
   return resolve_batch({config.train_batch_size, config.train_micro_batch_size_per_gpu,
                         config.gradient_accumulation_steps},

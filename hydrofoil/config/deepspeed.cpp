@@ -151,10 +151,12 @@ void DeepSpeedConfig::visit_gradients(Reader& f) {
            .choices = float_types(),
            .default_text = "what they add up in: fp32"},
           communication_type);
-  f.unstored({.name = "seq_parallel_communication_data_type",
-              .status = kNoEffect,
-              .why = "there is no sequence parallelism"},
-             "\"fp32\"");
+  f.unstored(
+      {.name = "seq_parallel_communication_data_type",
+       .status = kNoEffect,
+       .why =
+           "gradients of ranks that share sequences travel as all others: communication_data_type"},
+      "\"fp32\"");
   const std::string chosen = "collectives are chosen by the library";
   f.ignored("disable_allgather", "false", chosen);
   f.ignored("allgather_size", "500000000", chosen);
@@ -306,10 +308,13 @@ void DeepSpeedConfig::visit_bookkeeping(Reader& f) {
   f.ignored("zero_allow_untested_optimizer", "false", "every optimizer works at every stage");
   f.ignored("zero_force_ds_cpu_optimizer", "true", "there is one implementation of each optimizer");
   f.ignored("use_data_before_expert_parallelism", "false", "there is no expert parallelism");
-  f.unstored({.name = "sequence_parallel_size",
-              .status = kRefused,
-              .why = "sequence parallelism is not built yet; remove it"},
-             "1");
+  f.field({.name = "sequence_parallel_size",
+           .help = "ranks that share every sequence",
+           .unit = "ranks",
+           .min = 1,
+           .status = Status::kMapped,
+           .why = "mesh.sp"},
+          sequence_parallel_size);
   f.enter({.name = "timers", .help = "throughput timers"});
   f.enter({.name = "throughput"});
   f.ignored("enabled", "true", "throughput is always measured");
@@ -333,8 +338,14 @@ void MeshConfig::visit(Reader& f) {
            .help = "data-parallel ranks; checked against the ranks that start",
            .unit = "ranks",
            .min = 1,
-           .default_text = "all ranks"},
+           .default_text = "what other axes leave"},
           dp);
+  f.field({.name = "sp",
+           .help = "neighbouring ranks that share every sequence, each with a part of its tokens "
+                   "(Ulysses); ZeRO slices over them too",
+           .unit = "ranks",
+           .min = 1},
+          sp);
   const auto single = [&](const char* name, const std::string& what) {
     f.unstored(
         {.name = name,
@@ -347,7 +358,6 @@ void MeshConfig::visit(Reader& f) {
   };
   single("pp", "pipeline parallelism");
   single("ep", "expert parallelism");
-  single("sp", "sequence parallelism");
   single("tp", "tensor parallelism");
 }
 

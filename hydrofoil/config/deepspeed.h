@@ -164,9 +164,10 @@ struct ElasticityConfig {
   void visit_nodes(Reader& f, const std::string& off);
 };
 
-// How ranks are laid out. Axes other than data parallelism exist with one rank only.
+// How ranks are laid out (mesh/mesh.h). Axes that are not here have one rank.
 struct MeshConfig {
-  std::optional<int64_t> dp;  // none: all ranks
+  std::optional<int64_t> dp;  // data parallel; none: what the others leave
+  int64_t sp = 1;             // ranks that share a sequence
   void visit(Reader& f);
 };
 
@@ -225,9 +226,10 @@ struct DeepSpeedConfig {
   MonitorConfig csv_monitor, tensorboard;
   CommsLogger comms_logger;
   FlopsProfilerConfig flops_profiler;
-  bool wall_clock_breakdown = false;  // print where the time of a step went
-  bool memory_breakdown = false;      // print memory by category
-  bool dump_state = false;            // print the resolved configuration
+  bool wall_clock_breakdown = false;   // print where the time of a step went
+  bool memory_breakdown = false;       // print memory by category
+  bool dump_state = false;             // print the resolved configuration
+  int64_t sequence_parallel_size = 1;  // mesh.sp by another name
   MeshConfig mesh;
   ElasticityConfig elasticity;
 

@@ -67,6 +67,13 @@ void merge_mesh(RunConfig& run, Report& report) {
   } else if (inner->set) {
     run.mesh = run.deepspeed.mesh;
   }
+  // A name that DeepSpeed has for one of the axes.
+  const int64_t named = run.deepspeed.sequence_parallel_size;
+  if (named > 1 && run.mesh.sp > 1 && named != run.mesh.sp)
+    report.add("sequence_parallel_size is " + std::to_string(named) + ", mesh.sp is " +
+                   std::to_string(run.mesh.sp),
+               report.find("deepspeed.sequence_parallel_size")->place, "keep one of the two");
+  run.mesh.sp = std::max(run.mesh.sp, named);
   run.deepspeed.mesh = run.mesh;
 }
 
@@ -415,10 +422,9 @@ RunConfig run_from_flags(const RunFlags& flags, std::span<const std::string> ove
 }
 
 std::string resolved_json(const RunConfig& run) {
-  RunConfig copy = run;
-  copy.deepspeed.mesh = {};  // one place for it: the run's own
   Value tree = make_object();
-  for (const Row& row : describe_fields(copy).rows) {
+  for (const Row& row : describe_fields(run).rows) {
+    if (row.path.starts_with("deepspeed.mesh")) continue;  // one place for it: the run's own
     if (!row.stored || !row.key.not_here.empty() || row.value.is_null()) continue;
     set_path(tree, row.path, row.value);
   }

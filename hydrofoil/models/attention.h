@@ -7,6 +7,7 @@
 
 #include "hydrofoil/models/layers.h"
 #include "hydrofoil/models/rotary.h"
+#include "hydrofoil/models/sequence_seam.h"
 #include "hydrofoil/models/visibility.h"
 
 namespace hydrofoil::models {
@@ -24,17 +25,18 @@ struct Attention {
   bool interleaved = false;             // how pairs that turn together lie
   bool causal = true;
   const Visibility* visibility = nullptr;  // of causal attention
+  const SequenceSeam* seam = nullptr;      // null: sequences are whole
 };
 
-// Keys and values of the positions so far, for generation.
-struct KeyValues {
-  at::Tensor keys, values;  // [B, kv_heads, positions, D]
-  int64_t positions() const { return keys.defined() ? keys.size(2) : 0; }
-};
-
-// x [B, T, H] -> [B, T, H]. With a cache, x continues it (T = 1, unless it is empty) and is added.
-// Attention that is not causal sees every key, or those that `seen` [B, 1, 1, T] bool marks.
-at::Tensor attend(const at::Tensor& x, const Attention& attention, KeyValues* cache = nullptr,
+// x [B, T, H] -> [B, T, H]; x may be a part of sequences where a seam knows the rest. Attention
+// that is not causal sees every key, or those that `seen` [B, 1, 1, T] bool marks.
+at::Tensor attend(const at::Tensor& x, const Attention& attention, const SequencePart& part = {},
                   const at::Tensor& seen = {});
+
+// The middle of it: q [B, T, heads, D], k and v [B, T, kv_heads, D] of whole sequences ->
+// [B, T, heads, D]. Heads may be some of the model's, from `first_head` on.
+at::Tensor mix_heads(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                     const Attention& attention, int64_t first_head = 0,
+                     const at::Tensor& seen = {});
 
 }  // namespace hydrofoil::models

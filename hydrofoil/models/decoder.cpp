@@ -32,25 +32,19 @@ Decoder::Decoder(const spec::ModelSpec& spec, const Allocate& allocate,
            .type = products_};
 }
 
-at::Tensor Decoder::embed(const at::Tensor& tokens, int64_t first_position) const {
-  check_positions(spec_, first_position + tokens.size(1));
+at::Tensor Decoder::embed(const at::Tensor& tokens, const SequencePart& part) const {
+  check_positions(spec_, part.whole(tokens.size(1)));
   auto x = embedding(token_embedding_, tokens);
   if (spec_.embedding_scale != 1) x = x * spec_.embedding_scale;
   if (project_in_.weight.defined()) x = linear(x, project_in_);
   if (position_embedding_.defined())
-    x = x + position_embedding_.narrow(0, spec_.position_offset + first_position, tokens.size(1));
+    x = x + position_embedding_.narrow(0, spec_.position_offset + part.first, tokens.size(1));
   return embedding_norm_.weight.defined() ? normalize(x, embedding_norm_) : x;
 }
 
-at::Tensor Decoder::forward(int block, const at::Tensor& input, const Batch&) const {
-  return block == 0 ? embed(input, 0) : run_layer(layers_.at(block - 1), input, nullptr);
-}
-
-at::Tensor Decoder::forward_cached(const at::Tensor& tokens, std::vector<KeyValues>& cache) const {
-  cache.resize(layers_.size());
-  auto x = embed(tokens, cache.front().positions());
-  for (size_t i = 0; i < layers_.size(); ++i) x = run_layer(layers_[i], x, &cache[i]);
-  return x;
+at::Tensor Decoder::forward(int block, const at::Tensor& input, const Batch& batch) const {
+  return block == 0 ? embed(input, batch.part)
+                    : run_layer(layers_.at(block - 1), input, batch.part);
 }
 
 at::Tensor Decoder::before_head(const at::Tensor& hidden) const {

@@ -10,7 +10,6 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <vector>
 
 #include "hydrofoil/models/cross_entropy.h"
 #include "hydrofoil/models/transformer.h"
@@ -28,11 +27,8 @@ class Decoder final : public Transformer {
   LossSum loss(const at::Tensor& hidden, const Batch& batch) const override;
   at::Tensor logits(const at::Tensor& hidden) const override;
 
-  // Hidden states after the last layer of tokens [B, T] that continue a cache (one entry a layer).
-  at::Tensor forward_cached(const at::Tensor& tokens, std::vector<KeyValues>& cache) const;
-
  private:
-  at::Tensor embed(const at::Tensor& tokens, int64_t first_position) const;
+  at::Tensor embed(const at::Tensor& tokens, const SequencePart& part) const;
   at::Tensor before_head(const at::Tensor& hidden) const;
 
   Norm final_norm_;                  // weight undefined: none

@@ -18,9 +18,12 @@ at::Tensor seen_by_all(const Batch& batch) {
   return (position.unsqueeze(0) < batch.lengths.unsqueeze(1)).unsqueeze(1).unsqueeze(1);
 }
 
-const spec::ModelSpec& require_encoder(const spec::ModelSpec& spec) {
+const spec::ModelSpec& require_encoder(const spec::ModelSpec& spec, const ProgramOptions& options) {
   if (spec.causal || spec.head == spec::HeadKind::kNextToken)
     throw Error(ExitCode::kConfig, "the " + spec.family + " model is not an encoder");
+  if (options.sequence)
+    throw Error(ExitCode::kConfig,
+                "the " + spec.family + " model is an encoder: its sequences cannot be cut (sp)");
   return spec;
 }
 
@@ -28,7 +31,7 @@ const spec::ModelSpec& require_encoder(const spec::ModelSpec& spec) {
 
 Encoder::Encoder(const spec::ModelSpec& spec, const Allocate& allocate,
                  const ProgramOptions& options)
-    : Transformer(require_encoder(spec), allocate, options) {
+    : Transformer(require_encoder(spec, options), allocate, options) {
   using spec::Part;
   type_embedding_ = parts(0).weight(Part::kTokenTypes);
   const Parts last = parts(parameters_.size() - 1);
@@ -50,7 +53,7 @@ at::Tensor Encoder::embed(const at::Tensor& tokens, const Batch& batch) const {
 
 at::Tensor Encoder::forward(int block, const at::Tensor& input, const Batch& batch) const {
   if (block == 0) return embed(input, batch);
-  return run_layer(layers_.at(block - 1), input, nullptr, seen_by_all(batch));
+  return run_layer(layers_.at(block - 1), input, {}, seen_by_all(batch));
 }
 
 at::Tensor Encoder::before_head(const at::Tensor& hidden) const {

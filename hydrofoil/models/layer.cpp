@@ -152,15 +152,15 @@ Layer bind_layer(const Parts& parts, int64_t layer, const LayerTables& tables) {
           .residual = s.residual};
 }
 
-at::Tensor run_layer(const Layer& layer, const at::Tensor& x, KeyValues* cache,
+at::Tensor run_layer(const Layer& layer, const at::Tensor& x, const SequencePart& part,
                      const at::Tensor& seen) {
   if (layer.norm_placement == spec::NormPlacement::kAfter) {
-    const auto mixed = normalize(x + attend(x, layer.attention, cache, seen), layer.attention_norm);
+    const auto mixed = normalize(x + attend(x, layer.attention, part, seen), layer.attention_norm);
     return normalize(mixed + feed_forward(mixed, layer.mlp), layer.mlp_norm);
   }
   const auto normal = normalize(x, layer.attention_norm);
   const auto attended =
-      normalize_if(attend(normal, layer.attention, cache, seen), layer.attention_add_norm);
+      normalize_if(attend(normal, layer.attention, part, seen), layer.attention_add_norm);
   if (layer.residual != spec::Residual::kSequential) {
     const bool one = layer.residual == spec::Residual::kParallelOneNorm;
     return x + (attended + feed_forward(one ? normal : normalize(x, layer.mlp_norm), layer.mlp));

@@ -65,8 +65,8 @@ struct Layer {
 };
 
 Layer bind_layer(const Parts& parts, int64_t layer, const LayerTables& tables);
-// x [B, T, H] -> [B, T, H]; cache and seen as in attend.
-at::Tensor run_layer(const Layer& layer, const at::Tensor& x, KeyValues* cache,
+// x [B, T, H] -> [B, T, H]; part and seen as in attend.
+at::Tensor run_layer(const Layer& layer, const at::Tensor& x, const SequencePart& part,
                      const at::Tensor& seen = {});
 
 }  // namespace hydrofoil::models

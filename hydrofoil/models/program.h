@@ -23,6 +23,7 @@
 #include <span>
 #include <string>
 
+#include "hydrofoil/models/sequence_seam.h"
 #include "hydrofoil/spec/model_spec.h"
 
 namespace hydrofoil::models {
@@ -35,6 +36,7 @@ struct Batch {
   // Of encoders. Labels are those of masked tokens, or one class a sequence, [B].
   at::Tensor token_types = {};  // [B, T] int64; undefined: all 0
   at::Tensor lengths = {};  // [B] int64, at least 1: where a row's padding begins; undefined: none
+  SequencePart part = {};   // of programs with a sequence seam
 };
 
 // One divisor, applied at the boundary of a step: losses of micro-batches and ranks simply add up.
@@ -78,6 +80,8 @@ struct ProgramOptions {
   int64_t unit_elements =
       0;                 // spec/units.h: a vocabulary's matrix of more comes in tiles; 0: whole
   int64_t mlp_rows = 0;  // that a feed-forward works on at a time; 0: all
+  // Of decoders: batches are parts of sequences. Must outlive the program.
+  const SequenceSeam* sequence = nullptr;
 };
 
 // A Decoder, or an Encoder where the model is none. Parameters are those of spec::tiled_blocks.

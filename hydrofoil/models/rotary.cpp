@@ -123,24 +123,22 @@ at::Tensor RotaryTable::frequencies(int64_t length, const at::Tensor& like) cons
   throw std::logic_error("unknown rotary scaling");
 }
 
-std::pair<at::Tensor, at::Tensor> RotaryTable::rows(int64_t begin, int64_t count,
+std::pair<at::Tensor, at::Tensor> RotaryTable::rows(const SequencePart& part, int64_t count,
                                                     const at::Tensor& like) const {
+  const int64_t length = part.whole(count);
   std::lock_guard lock(mutex_);
-  const bool by_length = scaling_.kind == RopeKind::kDynamic && begin + count > positions_;
-  if (by_length || !cos_.defined() || cos_.size(0) < begin + count ||
-      cos_.device() != like.device()) {
+  const bool by_length = scaling_.kind == RopeKind::kDynamic && length > positions_;
+  if (by_length || !cos_.defined() || cos_.size(0) < length || cos_.device() != like.device()) {
     at::NoGradGuard no_grad;
-    const auto frequency = frequencies(begin + count, like);
-    const auto positions =
-        at::arange(std::max<int64_t>(begin + count, 2 * begin), frequency.options());
-    const auto angle = positions.view({-1, 1, 1}) * frequency;
+    const auto frequency = frequencies(length, like);
+    const auto angle = at::arange(length, frequency.options()).view({-1, 1, 1}) * frequency;
     auto cos = at::cos(angle), sin = at::sin(angle);
     if (scaling_.attention_factor != 1)
       cos.mul_(scaling_.attention_factor), sin.mul_(scaling_.attention_factor);
-    if (by_length) return {cos.narrow(0, begin, count), sin.narrow(0, begin, count)};
+    if (by_length) return {cos.narrow(0, part.first, count), sin.narrow(0, part.first, count)};
     cos_ = cos, sin_ = sin;
   }
-  return {cos_.narrow(0, begin, count), sin_.narrow(0, begin, count)};
+  return {cos_.narrow(0, part.first, count), sin_.narrow(0, part.first, count)};
 }
 
 at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin,

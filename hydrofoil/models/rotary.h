@@ -11,6 +11,7 @@
 #include <mutex>
 #include <utility>
 
+#include "hydrofoil/models/sequence_seam.h"
 #include "hydrofoil/spec/model_spec.h"
 
 namespace hydrofoil::models {
@@ -22,9 +23,9 @@ class RotaryTable {
   // Of another base, unscaled.
   RotaryTable(const spec::ModelSpec& spec, double theta);
 
-  // Of positions [begin, begin + count): two tensors [count, 1, D/2], fp32, on the device of
-  // `like`. Dynamic scaling: as the length begin + count asks for.
-  std::pair<at::Tensor, at::Tensor> rows(int64_t begin, int64_t count,
+  // Of `count` positions of that part: two tensors [count, 1, D/2], fp32, on the device of `like`.
+  // Dynamic scaling: as the length of whole sequences asks for.
+  std::pair<at::Tensor, at::Tensor> rows(const SequencePart& part, int64_t count,
                                          const at::Tensor& like) const;
 
  private:

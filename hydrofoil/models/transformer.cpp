@@ -34,6 +34,7 @@ Transformer::Transformer(const spec::ModelSpec& spec, const Allocate& allocate,
   for (int64_t i = 0; i < spec_.layers; ++i) {
     layers_.push_back(bind_layer(parts(static_cast<size_t>(i) + 1), i, tables_));
     layers_.back().mlp.rows = options.mlp_rows;
+    layers_.back().attention.seam = options.sequence;
   }
 }
 

@@ -20,10 +20,10 @@ Visibility::Visibility(const spec::ModelSpec& spec, int64_t window) : window_(wi
   if (spec.alibi_before_scale) bias_scale_ = 1 / std::sqrt(static_cast<double>(spec.head_dim));
 }
 
-at::Tensor Visibility::seen(int64_t begin, int64_t count, const at::Tensor& like) const {
-  const auto options = at::TensorOptions().dtype(at::kLong).device(like.device());
-  const auto query = at::arange(begin, begin + count, options).unsqueeze(1);
-  const auto key = at::arange(begin + count, options).unsqueeze(0);
+at::Tensor Visibility::seen(int64_t length, const at::Tensor& like) const {
+  const auto position =
+      at::arange(length, at::TensorOptions().dtype(at::kLong).device(like.device()));
+  const auto query = position.unsqueeze(1), key = position.unsqueeze(0);
   auto seen = key <= query;
   if (window_ > 0) seen.logical_and_(key > query - window_);
   return seen;
@@ -40,19 +40,16 @@ at::Tensor Visibility::bias(int64_t keys, const at::Tensor& like) const {
   return bias_scale_ == 1 ? bias : bias * bias_scale_;
 }
 
-at::Tensor Visibility::mask(int64_t begin, int64_t count, const at::Tensor& like) const {
-  if (!alibi_heads_ && (window_ == 0 || begin + count <= window_)) return {};
+at::Tensor Visibility::mask(int64_t length, const at::Tensor& like) const {
+  if (!alibi_heads_ && (window_ == 0 || length <= window_)) return {};
   std::lock_guard lock(mutex_);
-  if (last_.defined() && last_begin_ == begin && last_.size(-2) == count &&
-      last_.device() == like.device())
-    return last_;
+  if (last_.defined() && last_.size(-2) == length && last_.device() == like.device()) return last_;
   at::NoGradGuard no_grad;
-  last_ = seen(begin, count, like);
+  last_ = seen(length, like);
   if (alibi_heads_)
-    last_ = bias(begin + count, like)
+    last_ = bias(length, like)
                 .masked_fill(last_.logical_not(), -std::numeric_limits<float>::infinity())
                 .to(like.scalar_type());
-  last_begin_ = begin;
   return last_;
 }
 

@@ -18,13 +18,13 @@ class Visibility {
   // window: keys a query sees, itself included; 0: all before it.
   Visibility(const spec::ModelSpec& spec, int64_t window);
 
-  // For queries at positions [begin, begin + count) and keys at [0, begin + count): undefined when
-  // plain causal attention is meant, else [count, keys] bool (true: seen) or, with ALiBi,
-  // [1, heads, count, keys] of `like`'s type (-inf: not seen).
-  at::Tensor mask(int64_t begin, int64_t count, const at::Tensor& like) const;
+  // For queries and keys at positions [0, length): undefined when plain causal attention is meant,
+  // else [length, length] bool (true: seen) or, with ALiBi, [1, heads, length, length] of `like`'s
+  // type (-inf: not seen).
+  at::Tensor mask(int64_t length, const at::Tensor& like) const;
 
  private:
-  at::Tensor seen(int64_t begin, int64_t count, const at::Tensor& like) const;
+  at::Tensor seen(int64_t length, const at::Tensor& like) const;
   at::Tensor bias(int64_t keys, const at::Tensor& like) const;  // [1, heads, 1, keys]
 
   int64_t window_;
@@ -33,7 +33,6 @@ class Visibility {
   bool in_bfloat16_ = false;  // slopes and biases are rounded
   mutable std::mutex mutex_;
   mutable at::Tensor last_;
-  mutable int64_t last_begin_ = -1;
 };
 
 }  // namespace hydrofoil::models

@@ -58,10 +58,10 @@ int64_t chunked_mlp_elements(const spec::ModelSpec& s, int64_t rows) {
 }
 
 // Elements of one layer that grow with the square of the sequence: scores [B, heads, T, T] where
-// they are capped, else a mask [T, T] as fp32.
-int64_t square_elements(const spec::ModelSpec& s, int64_t layer, int64_t micro_batch,
+// they are capped, else a mask [T, T] as fp32. Of the heads of one rank.
+int64_t square_elements(const spec::ModelSpec& s, int64_t layer, int64_t heads, int64_t micro_batch,
                         int64_t length) {
-  if (s.attention_softcap != 0) return 2 * micro_batch * s.heads * length * length;
+  if (s.attention_softcap != 0) return 2 * micro_batch * heads * length * length;
   const int64_t window = s.window_of(layer);
   return window > 0 && window < length ? length * length : 0;
 }
@@ -97,14 +97,19 @@ int64_t layer_elements_per_token(const spec::ModelSpec& s) {
 }
 
 uint64_t activation_bytes(const spec::ModelSpec& s, const Pass& pass) {
-  const auto& [micro_batch, sequence_length, recompute, unit_elements, mlp_rows, in_files] = pass;
-  const int64_t tokens = micro_batch * sequence_length, hidden = s.hidden_size;
+  const auto& [micro_batch, sequence_length, recompute, unit_elements, mlp_rows, in_files,
+               sequence_ranks] = pass;
+  const auto share = [ranks = sequence_ranks](int64_t n) { return (n + ranks - 1) / ranks; };
+  const int64_t tokens = micro_batch * share(sequence_length);
+  const int64_t hidden = s.hidden_size;
   const bool in_chunks = mlp_rows > 0 && mlp_rows < tokens;  // keeps nothing of a feed-forward
-  const int64_t layer = layer_elements_per_token(s) - (in_chunks ? mlp_elements(s) : 0);
+  // What attention gives is kept for its own backward as some heads, and for what follows as all.
+  const int64_t twice = sequence_ranks > 1 ? s.heads * s.head_dim : 0;
+  const int64_t layer = layer_elements_per_token(s) + twice - (in_chunks ? mlp_elements(s) : 0);
   const int64_t ends = ends_elements(s);
   int64_t squares = 0, largest_square = 0;
   for (int64_t i = 0; i < s.layers; ++i) {
-    const int64_t square = square_elements(s, i, micro_batch, sequence_length);
+    const int64_t square = square_elements(s, i, share(s.heads), micro_batch, sequence_length);
     squares += square;
     largest_square = std::max(largest_square, square);
   }

@@ -25,6 +25,7 @@ struct Pass {
   int64_t unit_elements = 0;     // spec/units.h: the vocabulary's tiles
   int64_t mlp_rows = 0;          // tokens that a feed-forward works on at a time; 0: all
   bool inputs_in_files = false;  // with recompute, but for the buffers that they pass through
+  int64_t sequence_ranks = 1;    // that share every sequence; then 1 A more a token and layer
 };
 
 // Largest sum at one time of saved activations and what the running operator makes, fp32. It lies

@@ -87,14 +87,37 @@ void check_positions(const config::RunConfig& run, const spec::ModelSpec& spec) 
                 "data.sequence_length", "lower it, or take a model with more positions");
 }
 
+namespace {
+
+void check_axes(const config::RunConfig& run, const spec::ModelSpec& spec) {
+  if (run.mesh.sp == 1) return;
+  if (!spec.causal)
+    throw Error(ExitCode::kConfig,
+                "the " + spec.family + " model is an encoder: its sequences cannot be cut",
+                "mesh.sp", "set it to 1");
+  const bool plain = spec.positions != spec::Positions::kAlibi && spec.sliding_window == 0 &&
+                     spec.attention_softcap == 0;
+  if (plain || run.mesh.sp <= spec.heads) return;
+  throw Error(ExitCode::kConfig,
+              "the " + spec.family + " model has " + std::to_string(spec.heads) +
+                  (spec.heads == 1 ? " attention head" : " attention heads") +
+                  ", fewer than ranks share its sequences, and its attention has windows, ALiBi "
+                  "or caps",
+              "mesh.sp", "set it to " + std::to_string(spec.heads) + " at most");
+}
+
+}  // namespace
+
 RunShape shape_of(const config::RunConfig& run, const config::BatchSizes& batch,
                   const spec::ModelSpec& spec) {
   check_positions(run, spec);
-  RunShape shape{.ranks = static_cast<int>(batch.ranks),
+  check_axes(run, spec);
+  RunShape shape{.ranks = static_cast<int>(batch.ranks * run.mesh.sp),
                  .stage = static_cast<int>(run.deepspeed.zero.stage),
                  .micro_batch = batch.micro_batch_size,
                  .accumulation = batch.accumulation_steps,
                  .sequence_length = run.data.sequence_length,
+                 .sequence_ranks = static_cast<int>(run.mesh.sp),
                  .mlp_rows = run.mlp_rows,
                  .recompute = run.recompute,
                  .parameter_bytes = size_of(run.deepspeed.parameter_dtype()),

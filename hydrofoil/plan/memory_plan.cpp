@@ -154,12 +154,13 @@ void plan_activations(MemoryPlan& plan, const Model& model, const RunShape& run)
                                                     .recompute = run.recompute,
                                                     .unit_elements = model.unit_elements,
                                                     .mlp_rows = run.mlp_rows,
-                                                    .inputs_in_files = in_files}) *
+                                                    .inputs_in_files = in_files,
+                                                    .sequence_ranks = run.sequence_ranks}) *
                      run.compute_bytes / 4;
   if (!in_files) return;
   const auto layers = static_cast<uint64_t>(model.spec->layers);
   const auto elements =
-      static_cast<uint64_t>(run.micro_batch * run.sequence_length * model.spec->hidden_size);
+      static_cast<uint64_t>(run.micro_batch * run.part_length() * model.spec->hidden_size);
   const uint64_t input = round_up(elements * run.compute_bytes, 4096);
   plan.activation_files = layers * input;
   plan.activation_buffers = std::min<uint64_t>(layers, run.activation_files->buffers) * input;

@@ -70,7 +70,7 @@ size_t ElementBytes::optimizer() const {
 
 double RunShape::tokens_per_step() const {
   return static_cast<double>(micro_batch) * static_cast<double>(accumulation) *
-         static_cast<double>(sequence_length);
+         static_cast<double>(sequence_length) / sequence_ranks;
 }
 
 namespace {

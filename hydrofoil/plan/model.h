@@ -69,6 +69,7 @@ struct RunShape {
   int64_t micro_batch = 1;   // sequences, a rank
   int64_t accumulation = 1;  // micro-batches of a step
   int64_t sequence_length = 256;
+  int sequence_ranks = 1;          // of the ranks: that share every sequence
   int64_t mlp_rows = 0;            // tokens that a feed-forward works on at a time; 0: all
   bool recompute = false;          // layers keep their inputs only
   size_t parameter_bytes = 4;      // an element at rest and on the wire
@@ -99,6 +100,8 @@ struct RunShape {
     if (ranks > 1 || parameter_files) return stage;
     return gradient_files() ? 2 : 0;
   }
+  // Tokens of a sequence that a rank has, at most.
+  int64_t part_length() const { return (sequence_length + sequence_ranks - 1) / sequence_ranks; }
   bool gradient_files() const { return state_files && stage >= 2; }
   bool any_files() const { return state_files || parameter_files; }
   // Of this many units, the first whose optimizer states lie in files.

@@ -25,8 +25,9 @@ double wire_seconds(const Model& model, const RunShape& run, const Machine& mach
   const WirePlan wire = plan_wire(model, run);
   const double reads = machine.gather_bytes_per_second > 0 ? machine.gather_bytes_per_second
                                                            : machine.wire_bytes_per_second;
-  return seconds(static_cast<double>(wire.all_reduce + wire.all_gather + wire.reduce_scatter),
-                 machine.wire_bytes_per_second) +
+  const uint64_t others =
+      wire.all_reduce + wire.all_gather + wire.reduce_scatter + wire.all_to_all + wire.recv;
+  return seconds(static_cast<double>(others), machine.wire_bytes_per_second) +
          seconds(static_cast<double>(wire.read), reads);
 }
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "hydrofoil/parallel/head_shares.h"
 #include "hydrofoil/plan/gathers.h"
 
 namespace hydrofoil::plan {
@@ -36,6 +37,27 @@ SparseRows sparse_rows(const Unit& unit, size_t vocabulary, const RunShape& run)
   return sparse.bytes < sparse.dense_bytes ? sparse : SparseRows{};
 }
 
+// Of rank 0: no other has more heads or tokens. In a ring it receives least.
+void plan_seam(WirePlan& plan, const Model& model, const RunShape& run) {
+  if (run.sequence_ranks == 1 || !model.spec) return;
+  const spec::ModelSpec& s = *model.spec;
+  const auto once = parallel::seam_traffic({.heads = s.heads,
+                                            .kv_heads = s.kv_heads,
+                                            .head_dim = s.head_dim,
+                                            .length = run.sequence_length,
+                                            .ranks = run.sequence_ranks},
+                                           0);
+  const auto times = static_cast<uint64_t>(s.layers * run.micro_batch * run.accumulation);
+  const auto bytes = [&](int64_t elements, size_t each) {
+    return times * static_cast<uint64_t>(elements) * each;
+  };
+  const int64_t forwards = run.recompute ? 2 : 1;
+  const size_t element = run.linear ? run.linear->compute_bytes : run.compute_bytes;
+  plan.all_to_all = bytes(forwards * once.exchanged + once.exchanged_back, element);
+  plan.recv =
+      bytes((forwards + 1) * once.passed, element) + bytes(once.passed_gradients, sizeof(float));
+}
+
 }  // namespace
 
 monitor::NamedBytes WirePlan::by_operation() const {
@@ -44,6 +66,8 @@ monitor::NamedBytes WirePlan::by_operation() const {
   if (all_gather) result.emplace_back("all_gather", all_gather);
   if (reduce_scatter) result.emplace_back("reduce_scatter", reduce_scatter);
   if (read) result.emplace_back("read", read);
+  if (all_to_all) result.emplace_back("all_to_all", all_to_all);
+  if (recv) result.emplace_back("recv", recv);
   return result;
 }
 
@@ -78,6 +102,7 @@ WirePlan plan_wire(const Model& model, const RunShape& run) {
                static_cast<double>(sizes[u].numel ? sizes[u].numel : 1);
   }
   plan.padding = plan.total() - static_cast<uint64_t>(payload);
+  plan_seam(plan, model, run);
   return plan;
 }
 

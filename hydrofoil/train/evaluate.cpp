@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <array>
 
+#include "hydrofoil/parallel/sequence.h"
+
 namespace hydrofoil::train {
 
 Evaluation evaluate(const Model& model, const Samples& samples, int64_t rows) {
@@ -14,9 +16,11 @@ Evaluation evaluate(const Model& model, const Samples& samples, int64_t rows) {
   const auto& group = model.engine->group();
   const bool classes = model.program->spec().head == spec::HeadKind::kClasses;
   std::array<double, 3> sums{0, 0, 0};  // loss, labels, right ones
-  for (int64_t first = group.rank() * rows; first < samples.rows(); first += rows * group.size())
+  const Share& share = model.share;
+  for (int64_t first = share.rank * rows; first < samples.rows(); first += rows * share.ranks)
     for (int64_t row = first, end = std::min(first + rows, samples.rows()); row < end;) {
-      const auto batch = samples.in_order(row, end - row);
+      const auto whole = samples.in_order(row, end - row);
+      const auto batch = parallel::part_of(whole, share.part, share.parts);
       const auto hidden = models::hidden_states(*model.program, batch);
       const auto loss = model.program->loss(hidden, batch);
       sums[0] += loss.sum.item<double>();
@@ -25,7 +29,7 @@ Evaluation evaluate(const Model& model, const Samples& samples, int64_t rows) {
         const auto likeliest = model.program->logits(hidden).argmax(-1);
         sums[2] += likeliest.eq(batch.labels).sum().item<double>();
       }
-      row += batch.tokens.size(0);
+      row += whole.tokens.size(0);
     }
   model.engine->begin_pass("train");
   group.all_reduce({sums.data(), sums.size(), DType::kF64}, comm::Reduce::kSum,

@@ -43,9 +43,10 @@ monitor::NamedBytes wire_bytes(const comm::MeterSnapshot& used) {
   // What a save beside training says meanwhile belongs to no step.
   uint64_t state = used.of({}, Purpose::kCheckpoint).bytes;
   for (const auto op : {Operation::kAllReduce, Operation::kReduceScatter, Operation::kAllGather,
-                        Operation::kRead}) {
-    const uint64_t sum =
-        used.of(op, Purpose::kParameters).bytes + used.of(op, Purpose::kGradients).bytes;
+                        Operation::kRead, Operation::kAllToAll, Operation::kRecv}) {
+    uint64_t sum = 0;
+    for (const auto purpose : {Purpose::kParameters, Purpose::kGradients, Purpose::kActivations})
+      sum += used.of(op, purpose).bytes;
     if (sum > 0) bytes.emplace_back(name_of(op), sum);
     state += sum;
   }

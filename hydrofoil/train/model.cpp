@@ -7,6 +7,8 @@
 
 #include "hydrofoil/models/initialize.h"
 #include "hydrofoil/models/recompute.h"
+#include "hydrofoil/parallel/head_shares.h"
+#include "hydrofoil/parallel/sequence.h"
 #include "hydrofoil/spec/units.h"
 
 namespace hydrofoil::train {
@@ -32,9 +34,31 @@ std::vector<UnitDeclaration> units_of(const spec::ModelSpec& spec, spec::Paramet
   return units;
 }
 
+namespace {
+
+Share share_of(const mesh::Mesh& mesh, int rank) {
+  return {.rank = mesh.coordinate(rank, mesh::kDp),
+          .ranks = mesh.extent(mesh::kDp),
+          .part = mesh.coordinate(rank, mesh::kSp),
+          .parts = mesh.extent(mesh::kSp)};
+}
+
+}  // namespace
+
 Model make_model(comm::Communicator group, const spec::ModelSpec& spec, EngineOptions options,
-                 spec::ParameterTypes types, const models::ProgramOptions& program) {
+                 spec::ParameterTypes types, const models::ProgramOptions& given,
+                 const mesh::Sizes& axes) {
+  const mesh::Mesh mesh(axes, group.size());
   Model model;
+  model.share = share_of(mesh, group.rank());
+  models::ProgramOptions program = given;
+  if (model.share.parts > 1) {
+    const int sharing = mesh.group_index(group.rank(), mesh::kSp);
+    model.seam = std::make_unique<parallel::SequenceAxis>(
+        group.split(sharing, model.share.part, "sequence"),
+        parallel::ring_size(spec.heads, model.share.parts));
+    program.sequence = model.seam.get();
+  }
   model.engine = std::make_unique<Engine>(
       std::move(group), units_of(spec, types, program.unit_elements), std::move(options));
   model.program = models::make_program(

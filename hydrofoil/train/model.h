@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "hydrofoil/core/dtype.h"
+#include "hydrofoil/mesh/mesh.h"
 #include "hydrofoil/models/program.h"
 #include "hydrofoil/models/recompute.h"
 #include "hydrofoil/spec/model_spec.h"
@@ -18,14 +19,25 @@ namespace hydrofoil::train {
 std::vector<UnitDeclaration> units_of(const spec::ModelSpec& spec, spec::ParameterTypes types = {},
                                       int64_t unit_elements = 0);
 
+// Whose samples a rank takes: those of one of `ranks` data-parallel ranks, and of their sequences
+// one of `parts`.
+struct Share {
+  int64_t rank = 0, ranks = 1;
+  int part = 0, parts = 1;
+};
+
 struct Model {
-  std::unique_ptr<Engine> engine;  // declared first: the program's tensors refer to it
+  std::unique_ptr<Engine> engine;              // declared first: the program's tensors refer to it
+  std::unique_ptr<models::SequenceSeam> seam;  // null: sequences are whole
   std::unique_ptr<models::Program> program;
+  Share share;
 };
 
 // Values are zeros until initialize or restore. Never holds more than the slices and one unit.
+// `axes` are those of the group: ZeRO slices over dp and sp alike. Collective.
 Model make_model(comm::Communicator group, const spec::ModelSpec& spec, EngineOptions options,
-                 spec::ParameterTypes types = {}, const models::ProgramOptions& program = {});
+                 spec::ParameterTypes types = {}, const models::ProgramOptions& program = {},
+                 const mesh::Sizes& axes = {});
 // From counter-based random numbers: the same model on any number of ranks.
 void initialize(Model& model, uint64_t seed);
 

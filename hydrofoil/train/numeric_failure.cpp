@@ -19,6 +19,7 @@
 #include "hydrofoil/io/file.h"
 #include "hydrofoil/io/json.h"
 #include "hydrofoil/io/safetensors.h"
+#include "hydrofoil/parallel/sequence.h"
 #include "hydrofoil/plan/from_config.h"
 #include "hydrofoil/train/non_finite.h"
 #include "hydrofoil/train/options.h"
@@ -86,7 +87,9 @@ std::string search_micro_batch(Model& model, const FailedStep& failed, int64_t m
   for (const auto& block : spec::blocks(model.program->spec())) names.push_back(block.name);
   NonFiniteSearch search(*model.program, std::move(names));
   const auto& shape = failed.shape;
-  const auto batch = rows_of(failed.batch, shape.first_row(micro, rank), shape.micro_batch_size);
+  const auto batch =
+      parallel::part_of(rows_of(failed.batch, shape.first_row(micro, rank), shape.micro_batch_size),
+                        model.share.part, model.share.parts);
   backward(model, batch_loss(*model.program, batch, shape.recompute, &search), search);
   if (!search.finding()) return {};
   return search.finding()->text() + " (rank " + std::to_string(rank) + ", micro-batch " +
@@ -130,10 +133,9 @@ std::pair<FailedStep, std::string> read_failure(const fs::path& folder) {
 
 std::string find_non_finite(Model& model, const FailedStep& failed) {
   const auto& group = model.engine->group();
-  const bool alone = group.size() == 1;
   std::string first;
   for (int64_t micro = 0; micro < failed.shape.accumulation; ++micro)
-    for (int64_t rank = alone ? 0 : group.rank(); rank < failed.shape.ranks; rank += group.size()) {
+    for (int64_t rank = model.share.rank; rank < failed.shape.ranks; rank += model.share.ranks) {
       auto found = search_micro_batch(model, failed, micro, rank);
       auto all = group.all_gather_text(found);
       for (auto& text : all)

@@ -17,8 +17,8 @@
 
 namespace hydrofoil::train {
 
-// How the rows of a step's batch go to micro-batches and ranks: row (micro x ranks + rank) x
-// micro_batch_size is the first of one micro-batch.
+// How the rows of a step's batch go to micro-batches and data-parallel ranks: row (micro x ranks +
+// rank) x micro_batch_size is the first of one micro-batch.
 struct StepShape {
   int64_t micro_batch_size = 1, accumulation = 1, ranks = 1;
   bool recompute = false;

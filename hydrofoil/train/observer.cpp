@@ -57,7 +57,8 @@ void Observer::end_step(double seconds) {
 
 int64_t Observer::tokens() const {
   const auto batch = config::resolve_batch(run_.deepspeed, group_.size());
-  return batch.micro_batch_size * batch.accumulation_steps * run_.data.sequence_length;
+  return batch.micro_batch_size * batch.accumulation_steps * run_.data.sequence_length /
+         run_.mesh.sp;
 }
 
 std::optional<double> Observer::mfu(double seconds) const {

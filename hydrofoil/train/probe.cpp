@@ -61,7 +61,7 @@ models::Batch any_batch(const spec::ModelSpec& spec, int64_t rows, int64_t lengt
 
 // Forward and backward of one micro-batch of the model with so many layers.
 double micro_batch_seconds(const comm::Communicator& group, const config::RunConfig& run,
-                           spec::ModelSpec spec, int64_t layers) {
+                           spec::ModelSpec spec, int64_t layers, int64_t length) {
   const auto batch_sizes = config::resolve_batch(run.deepspeed, group.size());
   const auto types = plan::compute_types(run);
   spec.layers = layers;
@@ -69,7 +69,7 @@ double micro_batch_seconds(const comm::Communicator& group, const config::RunCon
     auto values = at::randn(p.shape).mul_(0.02);
     return values.to(memory::scalar_type(types.of(p))).requires_grad_();
   });
-  const auto batch = any_batch(spec, batch_sizes.micro_batch_size, run.data.sequence_length);
+  const auto batch = any_batch(spec, batch_sizes.micro_batch_size, length);
   return slowest(group, [&] {
     batch_loss(*program, batch, run.recompute).sum.backward();
     for (int block = 0; block < program->blocks(); ++block)
@@ -83,9 +83,12 @@ void probe_compute(const comm::Communicator& group, const config::RunConfig& run
   const auto batch = config::resolve_batch(run.deepspeed, group.size());
   auto shape = plan::shape_of(run, batch, spec);
   shape.accumulation = 1;
+  shape.sequence_length = shape.part_length();
+  shape.sequence_ranks = 1;
   const int64_t more = std::min<int64_t>(spec.layers, 3);
-  const double one = micro_batch_seconds(group, run, spec, 1);
-  const double some = more > 1 ? micro_batch_seconds(group, run, spec, more) : 0;
+  const double one = micro_batch_seconds(group, run, spec, 1, shape.sequence_length);
+  const double some =
+      more > 1 ? micro_batch_seconds(group, run, spec, more, shape.sequence_length) : 0;
   spec::ModelSpec single = spec;
   single.layers = 1;
   const auto flops = plan::flops_per_step(plan::model_of(single), shape);

@@ -21,6 +21,7 @@
 #include "hydrofoil/comm/meter.h"
 #include "hydrofoil/core/log.h"
 #include "hydrofoil/io/file.h"
+#include "hydrofoil/parallel/sequence.h"
 #include "hydrofoil/plan/from_config.h"
 #include "hydrofoil/plan/model.h"
 #include "hydrofoil/train/agreement.h"
@@ -95,7 +96,7 @@ Trainer::Trainer(comm::Communicator group, config::RunConfig run, TrainerOptions
   require_disk();
   corpus_ = std::make_unique<Corpus>(prepare_corpus(group_, run_, spec_));
   model_ = make_model(group_, spec_, planned_options(), plan::compute_types(run_),
-                      program_options(run_));
+                      program_options(run_), {.sp = static_cast<int>(run_.mesh.sp)});
   if (auto files = activation_files(run_))
     activations_ = std::make_unique<ActivationFiles>(*std::move(files), model_.engine->ledger());
   load_state();
@@ -252,12 +253,15 @@ StepResult Trainer::train_step() {
   step_first_sample_ = progress_.samples;
   StepResult result;
   double forward_seconds = 0, backward_seconds = 0, update_seconds = 0;
+  const Share& share = model_.share;
   for (int64_t micro = 0; micro < batch_.accumulation_steps; ++micro) {
     // Consecutive samples go to the ranks in turn: the order does not depend on how many there are.
     const int64_t first =
-        progress_.samples + (micro * group_.size() + group_.rank()) * batch_.micro_batch_size;
+        progress_.samples + (micro * share.ranks + share.rank) * batch_.micro_batch_size;
     std::optional<comm::Activity> doing(std::in_place, group_.flight_ring(), "data");
-    const auto batch = corpus_->train->shuffled(progress_.seed, first, batch_.micro_batch_size);
+    const auto batch =
+        parallel::part_of(corpus_->train->shuffled(progress_.seed, first, batch_.micro_batch_size),
+                          share.part, share.parts);
     doing.reset();
     const auto start = Clock::now();
     const auto loss = batch_loss(*model_.program, batch, {run_.recompute, activations_.get()},

@@ -79,7 +79,7 @@ void Trainer::explain_failure(const Error& cause) {
   const FailedStep failed{.step = model_.engine->steps() + 1,
                           .shape = {.micro_batch_size = batch_.micro_batch_size,
                                     .accumulation = batch_.accumulation_steps,
-                                    .ranks = group_.size(),
+                                    .ranks = model_.share.ranks,
                                     .recompute = run_.recompute},
                           .batch = corpus_->train->shuffled(progress_.seed, step_first_sample_,
                                                             batch_.train_batch_size)};

@@ -173,5 +173,14 @@ TEST(Batch, MeshMustMatchTheRanks) {
               HasSubstr("mesh.dp is 2, the run has 3 ranks"));
 }
 
+TEST(Batch, RanksThatShareSequencesCountOnce) {
+  const DeepSpeedConfig config =
+      deepspeed_of(R"({"train_micro_batch_size_per_gpu": 3, "mesh": {"sp": 2}})");
+  EXPECT_EQ(resolve_batch(config, 8), (BatchSizes{12, 3, 1, 4}));
+  EXPECT_THAT(error_of([&] { resolve_batch(config, 3); }),
+              testing::AllOf(HasSubstr("mesh.sp is 2, the run has 3 ranks"),
+                             HasSubstr("set it to 1, or start 2 ranks")));
+}
+
 }  // namespace
 }  // namespace hydrofoil::config

@@ -206,7 +206,6 @@ TEST(DeepSpeed, UnsupportedFeaturesAreRefusedByName) {
       R"({"compile": {"deepcompile": true}})",
       R"({"nebula": {"enabled": true}})",
       R"({"mesh": {"tp": 2}})",
-      R"({"sequence_parallel_size": 2})",
       R"({"gradient_allreduce_op": "sum"})",
       R"({"data_types": {"param_dtype": "bf16"}})",
       R"({"checkpoint": {"use_node_local_storage": true}})",

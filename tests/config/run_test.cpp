@@ -165,6 +165,20 @@ TEST_F(RunFile, MeshStandsInOnePlace) {
       HasSubstr("\"mesh\" is set twice"));
 }
 
+TEST_F(RunFile, SequenceParallelSizeIsAnAxisOfTheMesh) {
+  const std::string head = R"({"model": {"path": "m"}, "data": {"train": ["a"]}, )";
+  const RunConfig run =
+      load_run(write("a.json", head + R"("deepspeed": {"sequence_parallel_size": 2}})"));
+  EXPECT_EQ(run.mesh.sp, 2);
+  EXPECT_EQ(load_run(write("b.json", resolved_json(run))).mesh.sp, 2);
+  EXPECT_EQ(load_run(write("c.json", head + R"("mesh": {"sp": 3}})")).deepspeed.mesh.sp, 3);
+  EXPECT_THAT(error_of([&] {
+                load_run(write("d.json", head + R"("mesh": {"sp": 3},
+                                                   "deepspeed": {"sequence_parallel_size": 2}})"));
+              }),
+              HasSubstr("sequence_parallel_size is 2, mesh.sp is 3"));
+}
+
 TEST_F(RunFile, FlagsMakeARunWithoutAFile) {
   const std::string ds = write("ds.json", R"({"train_micro_batch_size_per_gpu": 2})");
   const std::vector<std::string> set = {"steps=7"};

@@ -108,20 +108,6 @@ TEST_P(Golden, SameThreadsSameBits) {
   at::set_num_threads(1);
 }
 
-TEST_P(Golden, CachedForwardEqualsFullForward) {
-  const GoldenModel golden = golden_model(GetParam());
-  at::NoGradGuard no_grad;
-  const Batch batch = golden.batch(2);
-  const auto full = hidden_states(golden.model, batch);
-  std::vector<KeyValues> cache;
-  auto hidden = golden.model.forward_cached(batch.tokens.narrow(1, 0, 5), cache);
-  EXPECT_LT(test::relative_difference(hidden, full.narrow(1, 0, 5)), 1e-6);
-  for (int64_t t = 5; t < batch.tokens.size(1); ++t) {
-    hidden = golden.model.forward_cached(batch.tokens.narrow(1, t, 1), cache);
-    EXPECT_LT(test::relative_difference(hidden, full.narrow(1, t, 1)), 1e-5) << t;
-  }
-}
-
 TEST_P(Golden, NoParameterHasAnotherName) {
   const GoldenModel golden = golden_model(GetParam());
   std::set<std::string> names;

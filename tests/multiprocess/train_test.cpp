@@ -390,6 +390,22 @@ TEST_F(Train, BadInputIsNamedWithTheDocumentedCode) {
        3,
        "nvme_path"},
       {"mesh axis", {{"mesh", {{"tp", 2}}}}, 3, "tp"},
+      {"mesh that does not come out even",
+       {{"mesh", {{"sp", 3}}}},
+       3,
+       "mesh.sp is 3, the run has 2"},
+      {"an encoder's sequences",
+       {{"mesh", {{"sp", 2}}},
+        {"model",
+         {{"config",
+           {{"model_type", "bert"},
+            {"hidden_size", 36},
+            {"intermediate_size", 64},
+            {"num_hidden_layers", 1},
+            {"num_attention_heads", 3},
+            {"max_position_embeddings", 24}}}}}},
+       3,
+       "encoder"},
       {"unknown model", {{"model", {{"config", {{"model_type", "mamba"}}}}}}, 3, "mamba"},
       {"sequence beyond positions", {{"data", {{"sequence_length", 25}}}}, 3, "24"},
       {"output is a file", {{"output", corpus_}}, 3, "not a folder"},
@@ -425,6 +441,33 @@ TEST_F(Train, UpdatesInBackwardTakeTheMemoryThatIsPredicted) {
           << "stage " << stage << ", ranks " << ranks;
       EXPECT_LT(gradients(run, "measured"), gradients(plain, "measured"));
     }
+}
+
+TEST_F(Train, RanksThatShareSequencesTrainAsOneDoes) {
+  const Ended alone = hydrofoil({"train", run_file(), "--json"});
+  ASSERT_EQ(alone.code, 0) << alone.err;
+  const auto want = losses(events(alone.out));
+  const auto expect_same = [&](const Json& change, const char* ranks) {
+    fs::remove_all(output());
+    const Ended run = hydrofoil({"train", run_file(change), "--ranks", ranks, "--json"});
+    ASSERT_EQ(run.code, 0) << run.err;
+    const auto all = events(run.out);
+    const auto got = losses(all);
+    ASSERT_EQ(got.size(), want.size());
+    for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(got[i], want[i], 1e-5 * want[i]) << i;
+    const Json &predicted = all.back()["predicted"], &measured = all.back()["measured"];
+    EXPECT_GT(predicted["wire_bytes"]["all_to_all"], 0);
+    for (const auto& [name, bytes] : predicted["wire_bytes"].items())
+      EXPECT_EQ(measured["wire_bytes"][name], bytes) << name;
+  };
+  expect_same({{"mesh", {{"sp", 2}}}}, "2");
+  expect_same({{"deepspeed", {{"sequence_parallel_size", 3}}}, {"recompute", true}}, "3");
+  // More ranks than heads: keys and values go round.
+  expect_same({{"mesh", {{"sp", 4}}}}, "4");
+  // Two data-parallel ranks with one sequence each.
+  const Json one_each{{"mesh", {{"sp", 2}}},
+                      {"deepspeed", {{"train_micro_batch_size_per_gpu", 1}}}};
+  expect_same(one_each, "4");
 }
 
 TEST_F(Train, AnExistingOutputIsRefusedWithoutResume) {
