@@ -18,8 +18,8 @@ def add_shape(parser, layers=12, width=768, length=128, steps=3):
     parser.add_argument("--steps", type=int, default=steps)
 
 
-def write_run(folder, shape, deepspeed):
-    """The run file of these arguments in this folder, with its text."""
+def write_run(folder, shape, deepspeed, more=None):
+    """The run file of these arguments in this folder, with its text; `more` are other keys of it."""
     text = pathlib.Path(folder, "corpus.txt")
     if not text.exists():
         text.write_text("".join(f"{i * 7919 % 100003} and " for i in range(200000)))
@@ -29,7 +29,7 @@ def write_run(folder, shape, deepspeed):
                                            "n_layer": shape.layers, "n_head": shape.width // 64,
                                            "n_positions": shape.length}},
         "data": {"train": [str(text)], "sequence_length": shape.length}, "steps": shape.steps,
-        "output": f"{folder}/out", "deepspeed": deepspeed}))
+        "output": f"{folder}/out", "deepspeed": deepspeed, **(more or {})}))
     return run
 
 

@@ -52,7 +52,7 @@ void plan_seam(WirePlan& plan, const Model& model, const RunShape& run) {
     return times * static_cast<uint64_t>(elements) * each;
   };
   const int64_t forwards = run.recompute ? 2 : 1;
-  const size_t element = run.linear ? run.linear->compute_bytes : run.compute_bytes;
+  const size_t element = run.linear ? run.linear->compute : run.compute_bytes;
   plan.all_to_all = bytes(forwards * once.exchanged + once.exchanged_back, element);
   plan.recv =
       bytes((forwards + 1) * once.passed, element) + bytes(once.passed_gradients, sizeof(float));
