@@ -8,6 +8,7 @@
 #include <csignal>
 #include <iostream>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <utility>
@@ -23,21 +24,12 @@ struct ChatArguments : InferenceArguments {
   std::string system;
 };
 
-// How a family marks who speaks. A turn is begin + role + after_role + text + end.
-struct ChatFormat {
-  const char *marker, *begin, *after_role, *end, *assistant;
-};
-constexpr ChatFormat kFormats[] = {
-    {"<|im_start|>", "<|im_start|>", "\n", "<|im_end|>\n", "assistant"},
-    {"<|start_header_id|>", "<|start_header_id|>", "<|end_header_id|>\n\n", "<|eot_id|>",
-     "assistant"},
-    {"<start_of_turn>", "<start_of_turn>", "\n", "<end_of_turn>\n", "model"}};
-
-const ChatFormat& format_of(const text::Tokenizer& tokenizer) {
-  for (const auto& format : kFormats)
-    if (tokenizer.id_of(format.marker)) return format;
-  throw Error(ExitCode::kConfig, "the model's tokenizer has no marks for turns of a conversation",
-              {}, "take a model that was tuned for chat, or continue a text with generate");
+const text::ChatTemplateSpec& template_of(const InferenceModel& loaded) {
+  if (loaded.chat_template) return *loaded.chat_template;
+  throw Error(
+      ExitCode::kConfig,
+      "the model has no chat template, and its tokenizer no marks for turns of a conversation", {},
+      "take a model that was tuned for chat, or continue a text with generate");
 }
 
 std::atomic<bool> g_interrupted{false};
@@ -61,7 +53,7 @@ class Chat {
   explicit Chat(ChatArguments arguments)
       : arguments_(std::move(arguments)),
         loaded_(load_inference_model(arguments_)),
-        format_(format_of(loaded_.tokenizer)),
+        template_(template_of(loaded_)),
         people_(isatty(STDIN_FILENO) == 1) {
     clear();
   }
@@ -92,30 +84,32 @@ class Chat {
   void clear() {
     session_.emplace(loaded_.model, *loaded_.team, loaded_.cache,
                      inference::Runner::position_limit(loaded_.model.spec), &loaded_.tokenizer);
-    // What an answer leaves open before the next turn: nothing yet.
-    pending_ = arguments_.system.empty() ? "" : turn("system", arguments_.system);
+    messages_ = nlohmann::ordered_json::array();
+    if (!arguments_.system.empty()) add("system", arguments_.system);
   }
 
-  std::string turn(const std::string& role, const std::string& text) const {
-    return format_.begin + role + format_.after_role + text + format_.end;
+  void add(const std::string& role, const std::string& text) {
+    messages_.push_back({{"role", role}, {"content", text}});
   }
 
   void answer(const std::string& question) {
-    const std::string text =
-        pending_ + turn("user", question) + format_.begin + format_.assistant + format_.after_role;
+    add("user", question);
     auto request = arguments_.request;
-    request.prompt = loaded_.tokenizer.encode(text);
-    if (session_->room() <= static_cast<int64_t>(request.prompt.size())) {
+    request.prompt = loaded_.tokenizer.encode(template_.render(messages_));
+    if (session_->positions() <= static_cast<int64_t>(request.prompt.size())) {
       std::cerr << "the conversation has reached the model's positions: /clear begins a new one\n";
+      messages_.erase(messages_.size() - 1);
       return;
     }
+    std::string text;
     const AnswerInterrupt interrupt;
-    const auto out = session_->generate(std::move(request), [](const engine::Event& event) {
+    const auto out = session_->generate(std::move(request), [&](const engine::Event& event) {
+      text += event.text;
       std::cout << event.text << std::flush;
       return std::cout.good() && !g_interrupted;
     });
     std::cout << "\n" << std::flush;
-    pending_ = format_.end;
+    add("assistant", text);
     if (people_ && !out.tokens.empty())
       std::cerr << "(" << out.tokens.size() << " tokens, "
                 << static_cast<int>(static_cast<double>(out.tokens.size()) / out.seconds)
@@ -125,10 +119,10 @@ class Chat {
 
   ChatArguments arguments_;
   InferenceModel loaded_;
-  const ChatFormat& format_;
+  const text::ChatTemplate template_;
   const bool people_;
   std::optional<engine::Session> session_;
-  std::string pending_;
+  nlohmann::ordered_json messages_;
 };
 
 }  // namespace

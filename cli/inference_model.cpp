@@ -102,7 +102,9 @@ InferenceModel load_inference_model(InferenceArguments& a) {
                         .model = inference::pack_model(
                             source.spec(), SourceReader(source.weights()), kTypes.at(a.type)),
                         .team = std::make_unique<inference::Team>(threads),
-                        .cache = kCacheTypes.at(a.cache)};
+                        .cache = kCacheTypes.at(a.cache),
+                        .chat_template = source.chat_template()};
+  if (!loaded.chat_template) loaded.chat_template = text::usual_chat_template(loaded.tokenizer);
   a.request.stop_tokens = end_tokens(loaded.tokenizer);
   if (a.greedy) a.request.sampling.temperature = 0;
   return loaded;

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "hydrofoil/engine/request.h"
 #include "hydrofoil/inference/packed_model.h"
 #include "hydrofoil/inference/team.h"
+#include "hydrofoil/text/chat_template.h"
 #include "hydrofoil/text/tokenizer.h"
 
 namespace hydrofoil::cli {
@@ -33,6 +35,7 @@ struct InferenceModel {
   inference::PackedModel model;
   std::unique_ptr<inference::Team> team;
   DType cache = DType::kBF16;
+  std::optional<text::ChatTemplateSpec> chat_template = {};
 };
 // Also resolves what the arguments leave to the model: stop tokens, greedy.
 InferenceModel load_inference_model(InferenceArguments& arguments);

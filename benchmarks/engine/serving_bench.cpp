@@ -6,7 +6,6 @@
 //   serving_bench prefix [requests=64] [clients=8] [threads=2]
 //     Prompts of 1000 tokens of which 600 are the same for all, 16 generated; pages shared or not.
 #include <chrono>
-#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -14,19 +13,17 @@
 #include <thread>
 #include <vector>
 
+#include "benchmarks/engine/loads.h"
 #include "benchmarks/inference/random_model.h"
 #include "hydrofoil/core/parallel.h"
-#include "hydrofoil/core/random.h"
 #include "hydrofoil/engine/engine.h"
-#include "hydrofoil/engine/load.h"
 
 namespace {
 
 using namespace hydrofoil;
 using namespace hydrofoil::engine;
+using namespace hydrofoil::benchmarks;
 using Clock = std::chrono::steady_clock;
-
-constexpr size_t kLongPrompt = 4096;
 
 class EngineServer final : public Server {
  public:
@@ -53,29 +50,6 @@ class EngineServer final : public Server {
   std::map<uint64_t, size_t> numbers_;
 };
 
-std::vector<int32_t> made_prompt(size_t tokens, uint64_t seed) {
-  const Philox random(seed, RandomUse::kTest);
-  std::vector<int32_t> prompt(tokens);
-  for (size_t i = 0; i < tokens; ++i) prompt[i] = static_cast<int32_t>(random.below(49152, i));
-  return prompt;
-}
-
-Load mixed_load(size_t requests, double per_second) {
-  const Philox random(1, RandomUse::kTest);
-  Load load;
-  double arrival = 0;
-  for (uint64_t i = 0; i < requests; ++i) {
-    const auto around = [&](double mean, uint64_t draw) {
-      return static_cast<int64_t>(std::max(mean * (1 + 0.3 * random.normal(4 * i + draw)), 8.0));
-    };
-    const auto prompt = i % 10 == 4 ? kLongPrompt : static_cast<size_t>(around(128, 0));
-    arrival -= std::log(1 - random.uniform(4 * i + 1)) / per_second;
-    load.requests.push_back(
-        {.prompt = made_prompt(prompt, 100 + i), .tokens = around(60, 2), .arrival = arrival});
-  }
-  return load;
-}
-
 Load prefix_load(size_t requests, size_t clients) {
   Load load{.requests = {}, .clients = clients};
   const auto common = made_prompt(600, 7);
@@ -88,25 +62,10 @@ Load prefix_load(size_t requests, size_t clients) {
   return load;
 }
 
-void print(const char* name, const std::vector<Timeline>& timelines) {
-  std::printf("%s\n", name);
-  for (const double rate : {2.0, 4.0, 6.0}) {
-    const auto r = report(timelines, {.token_rate = rate});
-    std::printf("  level of %.0f tokens/s: %5.1f %% met, effective %.3f requests/s\n", rate,
-                100 * r.met, r.effective);
-  }
-  const auto r = report(timelines, {});
-  std::printf(
-      "  %.3f requests/s, %.1f tokens/s; interval p50 %.0f ms, p95 %.0f ms; first token p50 %.0f "
-      "ms, p95 %.0f ms\n",
-      r.requests_per_second, r.tokens_per_second, 1e3 * r.interval_p50, 1e3 * r.interval_p95,
-      1e3 * r.first_token_p50, 1e3 * r.first_token_p95);
-}
-
 class Bench {
  public:
   explicit Bench(int threads)
-      : model_(benchmarks::random_model("smollm2", inference::WeightType::kQ4)), team_(threads) {}
+      : model_(random_model("smollm2", inference::WeightType::kQ4)), team_(threads) {}
 
   void splitfuse(size_t requests, double per_second) {
     const Load load = mixed_load(requests, per_second);
@@ -115,8 +74,8 @@ class Bench {
   }
   void prefix(size_t requests, size_t clients) {
     const Load load = prefix_load(requests, clients);
-    run("pages of its own", load, {}, false);
-    run("shared pages", load, {});
+    run("pages of its own", load, {.step_tokens = 128}, false);
+    run("shared pages", load, {.step_tokens = 128});
   }
 
  private:

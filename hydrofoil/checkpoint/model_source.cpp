@@ -45,6 +45,45 @@ fs::path folder_above(const fs::path& folder) {
   return fs::absolute(folder / "").lexically_normal().parent_path().parent_path();
 }
 
+text::ChatTemplateSpec gguf_chat_template(const io::GgufHeader& header) {
+  text::ChatTemplateSpec spec;
+  if (const auto* source = io::as_text(header.find("tokenizer.chat_template")))
+    spec.source = *source;
+  const auto* tokens = io::as_texts(header.find("tokenizer.ggml.tokens"));
+  const auto token = [&](const char* key) -> std::string {
+    const auto id = static_cast<size_t>(io::as_integer(header.find(key)).value_or(-1));
+    return tokens && id < tokens->size() ? (*tokens)[id] : "";
+  };
+  spec.bos_token = token("tokenizer.ggml.bos_token_id");
+  spec.eos_token = token("tokenizer.ggml.eos_token_id");
+  return spec;
+}
+
+// A template of its own file counts before the one in tokenizer_config.json, which may be a list of
+// templates with names.
+text::ChatTemplateSpec folder_chat_template(const fs::path& folder) {
+  text::ChatTemplateSpec spec;
+  const fs::path config = folder / "tokenizer_config.json", own = folder / "chat_template.jinja";
+  if (fs::exists(config)) {
+    const auto json = nlohmann::json::parse(io::read_text(config), nullptr, false);
+    if (!json.is_object()) throw Error(ExitCode::kData, "is no JSON object", config.string());
+    const auto token = [&](const char* key) -> std::string {
+      const auto value = json.value(key, nlohmann::json());
+      if (value.is_object()) return value.value("content", "");
+      return value.is_string() ? value.get<std::string>() : "";
+    };
+    spec.bos_token = token("bos_token");
+    spec.eos_token = token("eos_token");
+    spec.source = token("chat_template");
+    if (json.contains("chat_template") && json["chat_template"].is_array())
+      for (const auto& named : json["chat_template"])
+        if (named.is_object() && named.value("name", "") == "default")
+          spec.source = named.value("template", "");
+  }
+  if (fs::exists(own)) spec.source = io::read_text(own);
+  return spec;
+}
+
 }  // namespace
 
 void Weights::require_shape(const std::string& name, std::span<const int64_t> expected) const {
@@ -103,6 +142,12 @@ std::optional<text::TokenizerSpec> ModelSource::tokenizer() const {
   const fs::path file = path_ / "tokenizer.json";
   if (!fs::exists(file)) return std::nullopt;
   return text::load_tokenizer(file).spec();
+}
+
+std::optional<text::ChatTemplateSpec> ModelSource::chat_template() const {
+  auto spec = gguf_ ? gguf_chat_template(gguf_->header()) : folder_chat_template(path_);
+  if (spec.source.empty()) return std::nullopt;
+  return spec;
 }
 
 std::unique_ptr<Weights> ModelSource::weights() const {

@@ -20,6 +20,7 @@
 #include "hydrofoil/core/ggml_type.h"
 #include "hydrofoil/io/gguf.h"
 #include "hydrofoil/spec/model_spec.h"
+#include "hydrofoil/text/chat_template.h"
 #include "hydrofoil/text/tokenizer.h"
 
 namespace hydrofoil::checkpoint {
@@ -59,6 +60,8 @@ class ModelSource {
   std::vector<std::string> settings_not_applied() const;
   // The one that lies with the model, if any.
   std::optional<text::TokenizerSpec> tokenizer() const;
+  // The one that lies with the model, if any.
+  std::optional<text::ChatTemplateSpec> chat_template() const;
   // Error(kCheckpoint) for an average where there is none.
   std::unique_ptr<Weights> weights() const;
 

@@ -34,13 +34,8 @@ Session::Session(const inference::PackedModel& model, inference::Team& team, DTy
                  int64_t positions, const text::Tokenizer* tokenizer)
     : engine_(model, team, options_for(model, cache, positions), tokenizer) {}
 
-int64_t Session::room() const {
-  return engine_.positions() - static_cast<int64_t>(text_.size());
-}
-
 Generated Session::generate(Request request, const OnToken& on_token) {
-  request.prompt.insert(request.prompt.begin(), text_.begin(), text_.end());
-  std::vector<int32_t> text = request.prompt;
+  const size_t prompt = request.prompt.size();
   Generated result;
   auto start = Clock::now();
   const uint64_t id = engine_.add(std::move(request));
@@ -49,7 +44,7 @@ Generated Session::generate(Request request, const OnToken& on_token) {
       if (event.finish == Finish::kNumeric)
         throw Error(ExitCode::kNumeric,
                     "the logits after position " +
-                        std::to_string(text.size() + result.tokens.size() - 1) + " are not finite",
+                        std::to_string(prompt + result.tokens.size() - 1) + " are not finite",
                     {}, "the weights are damaged or training has diverged");
       if (result.tokens.empty()) {
         result.prompt_seconds = since(start);
@@ -62,8 +57,6 @@ Generated Session::generate(Request request, const OnToken& on_token) {
     }
   }
   result.seconds = since(start);
-  text.insert(text.end(), result.tokens.begin(), result.tokens.end());
-  text_ = std::move(text);
   return result;
 }
 

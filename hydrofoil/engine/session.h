@@ -23,21 +23,22 @@ struct Generated {
 // Told of each token as it comes; false ends the text.
 using OnToken = std::function<bool(const Event& event)>;
 
-// A text that goes on: what has been run stays in the cache.
+// What has been run stays in the cache: a text that goes on where an earlier one ended begins
+// there.
 class Session {
  public:
   // Room for so many positions; memory is taken as they are used.
   Session(const inference::PackedModel& model, inference::Team& team, DType cache,
           int64_t positions, const text::Tokenizer* tokenizer = nullptr);
 
-  // The text so far, the request's prompt, and what follows them: one sample. Error(kData) for a
-  // request that cannot be answered; Error(kNumeric) when the model's logits are not finite.
+  // What follows the request's prompt: one sample. Error(kData) for a request that cannot be
+  // answered; Error(kNumeric) when the model's logits are not finite.
   Generated generate(Request request, const OnToken& on_token = {});
-  int64_t room() const;  // positions that are left
+  int64_t positions() const { return engine_.positions(); }  // of a text at most
+  const PoolStatistics& pool_statistics() const { return engine_.pool_statistics(); }
 
  private:
   Engine engine_;
-  std::vector<int32_t> text_;
 };
 
 }  // namespace hydrofoil::engine

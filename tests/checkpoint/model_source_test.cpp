@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <fstream>
 #include <map>
 #include <numeric>
 
@@ -126,6 +127,26 @@ TEST(ModelSource, ReadsAFolderWithAndWithoutThePrefix) {
   expect_the_model(scratch.path() / "whole");
   write_folder(scratch.path() / "bare", "model.");
   expect_the_model(scratch.path() / "bare");
+}
+
+TEST(ModelSource, FindsTheChatTemplateOfAFolder) {
+  const Scratch scratch;
+  write_folder(scratch.path());
+  EXPECT_FALSE(ModelSource(scratch.path()).chat_template());
+  const auto write = [&](const char* name, const char* text) {
+    std::ofstream(scratch.path() / name) << text;
+  };
+  write("tokenizer_config.json",
+        R"({"bos_token": {"content": "<s>"}, "eos_token": "</s>",
+            "chat_template": [{"name": "tool_use", "template": "t"}, {"name": "default", "template": "d"}]})");
+  auto found = ModelSource(scratch.path()).chat_template().value();
+  EXPECT_EQ(found.source, "d");
+  EXPECT_EQ(found.bos_token, "<s>");
+  EXPECT_EQ(found.eos_token, "</s>");
+  write("tokenizer_config.json", R"({"chat_template": "one"})");
+  EXPECT_EQ(ModelSource(scratch.path()).chat_template().value().source, "one");
+  write("chat_template.jinja", "own");
+  EXPECT_EQ(ModelSource(scratch.path()).chat_template().value().source, "own");
 }
 
 TEST(ModelSource, ReadsAGgufFileInHuggingFacesOrder) {

@@ -286,20 +286,16 @@ TEST(Engine, MeasuresItsStepWhereNobodySays) {
   EXPECT_EQ((run(engine)[{id, 0}].tokens.size()), 3u);
 }
 
-TEST(Session, GoesOnWithItsText) {
-  const auto text = made_text(60, 2);
+TEST(Session, DoesNotRunAgainWhatItHasRun) {
   Team team(1);
   Session session(llama(), team, DType::kF32, 200);
-  EXPECT_EQ(session.room(), 208);  // whole pages
-  const auto first =
-      session.generate({.prompt = {text.begin(), text.begin() + 40}, .max_tokens = 9});
-  const auto second =
-      session.generate({.prompt = {text.begin() + 40, text.end()}, .max_tokens = 9});
-  EXPECT_EQ(session.room(), 208 - 60 - 18);
-  Request whole{.prompt = {text.begin(), text.begin() + 40}, .max_tokens = 9};
-  whole.prompt.insert(whole.prompt.end(), first.tokens.begin(), first.tokens.end());
-  whole.prompt.insert(whole.prompt.end(), text.begin() + 40, text.end());
-  EXPECT_EQ(second.tokens, alone(llama(), whole).tokens);
+  EXPECT_EQ(session.positions(), 208);  // whole pages
+  Request request{.prompt = made_text(40, 2), .max_tokens = 9};
+  const auto first = session.generate(request);
+  request.prompt.insert(request.prompt.end(), first.tokens.begin(), first.tokens.end());
+  request.prompt.insert(request.prompt.end(), {5, 6, 7});
+  EXPECT_EQ(session.generate(request).tokens, alone(llama(), request).tokens);
+  EXPECT_EQ(session.pool_statistics().shared_tokens, 48u);
 }
 
 TEST(Session, EndsWhenItsListenerWishes) {

@@ -24,11 +24,12 @@ const Target& safetensors_target();
 const Target& gguf_target();
 const Target& torch_zip_target();
 const Target& tokenizer_json_target();
+const Target& chat_template_target();
 const Target& config_json_target();
 
 inline std::vector<const Target*> targets() {
-  return {&safetensors_target(), &gguf_target(), &torch_zip_target(), &tokenizer_json_target(),
-          &config_json_target()};
+  return {&safetensors_target(),    &gguf_target(),          &torch_zip_target(),
+          &tokenizer_json_target(), &chat_template_target(), &config_json_target()};
 }
 
 // The contract of a parser. Its violation is no Error, which would pass as a refusal.
