@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "hydrofoil/models/cross_entropy_chunks.h"
+#include "hydrofoil/models/kept.h"
 #include "hydrofoil/models/product.h"
 
 namespace hydrofoil::models {
@@ -26,7 +27,7 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 // One loss between its forward and its backward.
-struct Job : torch::CustomClassHolder {
+struct Job {
   Head head;
   std::vector<int64_t> first;              // rows, by tile
   at::Tensor hidden;                       // [N, H]
@@ -42,7 +43,7 @@ struct Job : torch::CustomClassHolder {
     for (int64_t begin = 0; begin < rows; begin += step) visit(begin, std::min(step, rows - begin));
   }
 };
-using JobPointer = c10::intrusive_ptr<Job>;
+using JobPointer = std::shared_ptr<Job>;
 
 // Labels as columns of a tile, and which of them lie in it: [n, 1] both.
 struct Picked {
@@ -102,13 +103,12 @@ at::Tensor tile_backward(Job& job, size_t t) {
 struct TileGradient : torch::autograd::Function<TileGradient> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& tile, const JobPointer& job,
                             int64_t index) {
-    context->saved_data["job"] = c10::IValue::make_capsule(job);
+    keep(context, job);
     context->saved_data["index"] = index;
     return at::empty({0}, tile.options().dtype(at::kFloat).requires_grad(false));
   }
   static variable_list backward(AutogradContext* context, variable_list) {
-    const auto job =
-        c10::static_intrusive_pointer_cast<Job>(context->saved_data["job"].toCapsule());
+    const auto& job = kept<JobPointer>(context);
     return {tile_backward(*job, static_cast<size_t>(context->saved_data["index"].toInt())), {}, {}};
   }
 };
@@ -118,12 +118,11 @@ struct TiledLoss : torch::autograd::Function<TiledLoss> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor&,
                             const std::optional<at::Tensor>&, const at::Tensor&,
                             const JobPointer& job) {
-    context->saved_data["job"] = c10::IValue::make_capsule(job);
+    keep(context, job);
     return total_loss(*job);
   }
   static variable_list backward(AutogradContext* context, variable_list grads) {
-    const auto job =
-        c10::static_intrusive_pointer_cast<Job>(context->saved_data["job"].toCapsule());
+    const auto job = kept<JobPointer>(context);
     context->saved_data.clear();
     const auto options = job->hidden.options().dtype(at::kFloat);
     job->scale = grads[0].item<double>();
@@ -148,7 +147,7 @@ struct TiledLoss : torch::autograd::Function<TiledLoss> {
 
 at::Tensor tiled_cross_entropy(const at::Tensor& hidden, const Head& head,
                                const at::Tensor& labels) {
-  auto job = c10::make_intrusive<Job>();
+  auto job = std::make_shared<Job>();
   job->head = head;
   if (head.bias.defined())  // its unit is used once
     job->head.bias = head.bias.detach().clone().to(head.type);

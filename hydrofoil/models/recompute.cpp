@@ -8,6 +8,8 @@
 
 #include <utility>
 
+#include "hydrofoil/models/kept.h"
+
 namespace hydrofoil::models {
 namespace {
 
@@ -15,34 +17,31 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 using Block = std::function<at::Tensor(const at::Tensor&)>;
 
-struct BlockHolder : torch::CustomClassHolder {
-  explicit BlockHolder(Block b) : block(std::move(b)) {}
+struct Again {
   Block block;
-  bool wants_gradient = false;            // the input
-  std::function<at::Tensor()> kept = {};  // in a store
+  bool wants_gradient = false;              // the input
+  std::function<at::Tensor()> stored = {};  // the input, in a store
 };
 
 struct Recompute : torch::autograd::Function<Recompute> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& input, const at::Tensor&,
                             Block block, ActivationStore* store) {
-    auto holder = c10::make_intrusive<BlockHolder>(std::move(block));
-    holder->wants_gradient = input.requires_grad();
+    Again again{.block = std::move(block), .wants_gradient = input.requires_grad()};
     if (store) {
-      holder->kept = store->keep(input);
+      again.stored = store->keep(input);
     } else {
       context->save_for_backward({input});
     }
-    auto output = holder->block(input);  // a Function's forward records no graph
-    context->saved_data["block"] = c10::IValue::make_capsule(std::move(holder));
+    auto output = again.block(input);  // a Function's forward records no graph
+    keep(context, std::move(again));
     return output;
   }
   static variable_list backward(AutogradContext* context, variable_list grads) {
-    const auto holder =
-        c10::static_intrusive_pointer_cast<BlockHolder>(context->saved_data["block"].toCapsule());
-    auto input = holder->kept ? holder->kept() : context->get_saved_variables()[0].detach();
+    const auto& again = kept<Again>(context);
+    auto input = again.stored ? again.stored() : context->get_saved_variables()[0].detach();
     at::AutoGradMode record(true);
-    input.set_requires_grad(holder->wants_gradient);
-    const auto output = holder->block(input);
+    input.set_requires_grad(again.wants_gradient);
+    const auto output = again.block(input);
     torch::autograd::backward({output}, {grads[0]});
     return {input.grad(), {}, {}, {}};
   }

@@ -7,7 +7,10 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
+#include <memory>
 #include <utility>
+
+#include "hydrofoil/models/kept.h"
 
 namespace hydrofoil::models {
 namespace {
@@ -16,7 +19,7 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 using Block = std::function<at::Tensor(const at::Tensor&)>;
 
-struct Job : torch::CustomClassHolder {
+struct Job {
   Block fn;
   int64_t rows = 0;
   bool wants_gradient = false;  // x
@@ -37,19 +40,18 @@ struct Job : torch::CustomClassHolder {
     return result;
   }
 };
-using JobPointer = c10::intrusive_ptr<Job>;
+using JobPointer = std::shared_ptr<Job>;
 
 // inputs: x, then the parameters.
 struct Tiled : torch::autograd::Function<Tiled> {
   static at::Tensor forward(AutogradContext* context, at::TensorList inputs,
                             const JobPointer& job) {
     context->save_for_backward(inputs.vec());
-    context->saved_data["job"] = c10::IValue::make_capsule(job);
+    keep(context, job);
     return job->run(inputs[0]);
   }
   static variable_list backward(AutogradContext* context, variable_list grads) {
-    const auto job =
-        c10::static_intrusive_pointer_cast<Job>(context->saved_data["job"].toCapsule());
+    const auto& job = kept<JobPointer>(context);
     auto inputs = context->get_saved_variables();
     const auto x = inputs[0].detach();
     variable_list sums(inputs.size() + 1);  // and nothing for the job
@@ -84,7 +86,7 @@ at::Tensor tiled(Block fn, const at::Tensor& x, const std::vector<at::Tensor>& p
                  int64_t rows) {
   const auto flat = x.reshape({-1, x.size(-1)});
   if (flat.size(0) <= rows) return fn(x);
-  auto job = c10::make_intrusive<Job>();
+  auto job = std::make_shared<Job>();
   job->fn = std::move(fn);
   job->rows = rows;
   job->wants_gradient = x.requires_grad();

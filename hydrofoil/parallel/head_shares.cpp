@@ -8,8 +8,8 @@
 
 namespace hydrofoil::parallel {
 
-std::vector<Range> sequence_parts(int64_t length, int ranks) {
-  const Cuts cuts = cut_uniformly(static_cast<size_t>(length), static_cast<size_t>(ranks));
+std::vector<Range> even_parts(int64_t items, int ranks) {
+  const Cuts cuts = cut_uniformly(static_cast<size_t>(items), static_cast<size_t>(ranks));
   std::vector<Range> parts;
   for (size_t r = 0; r + 1 < cuts.size(); ++r)
     parts.push_back({static_cast<int64_t>(cuts[r]), static_cast<int64_t>(cuts[r + 1] - cuts[r])});
@@ -34,19 +34,17 @@ std::vector<HeadShare> head_shares(int64_t heads, int64_t kv_heads, int neighbou
     throw Error(ExitCode::kConfig, std::to_string(heads) + " attention heads are fewer than the " +
                                        std::to_string(neighbours) + " ranks that share them");
   const int64_t group = heads / kv_heads;
-  const Cuts cuts = cut_uniformly(static_cast<size_t>(heads), static_cast<size_t>(neighbours));
   std::vector<HeadShare> shares;
-  for (size_t r = 0; r + 1 < cuts.size(); ++r) {
-    const auto begin = static_cast<int64_t>(cuts[r]), end = static_cast<int64_t>(cuts[r + 1]);
+  for (const auto& [begin, count] : even_parts(heads, neighbours)) {
     const int64_t first_kv = begin / group;
-    shares.push_back({begin, end - begin, first_kv, (end - 1) / group + 1 - first_kv});
+    shares.push_back({begin, count, first_kv, (begin + count - 1) / group + 1 - first_kv});
   }
   return shares;
 }
 
 SeamTraffic seam_traffic(const SeamShape& s, int rank) {
   const int ring = ring_size(s.heads, s.ranks), neighbours = s.ranks / ring;
-  const auto parts = sequence_parts(s.length, s.ranks);
+  const auto parts = even_parts(s.length, s.ranks);
   const auto blocks = ring_tokens(parts, neighbours);
   const auto shares = head_shares(s.heads, s.kv_heads, neighbours);
   const auto block = static_cast<size_t>(rank / neighbours);

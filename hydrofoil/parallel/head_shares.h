@@ -13,8 +13,8 @@ struct Range {
   bool operator==(const Range&) const = default;
 };
 
-// Tokens of each rank; the first have one more where it does not come out even.
-std::vector<Range> sequence_parts(int64_t length, int ranks);
+// Tokens, or heads, of each rank; the first have one more where it does not come out even.
+std::vector<Range> even_parts(int64_t items, int ranks);
 // Of the groups of so many neighbours, all tokens together.
 std::vector<int64_t> ring_tokens(const std::vector<Range>& parts, int neighbours);
 

@@ -12,6 +12,8 @@
 
 #include <utility>
 
+#include "hydrofoil/models/kept.h"
+
 namespace hydrofoil::parallel {
 namespace {
 
@@ -20,11 +22,6 @@ using torch::autograd::variable_list;
 
 const comm::Label kKeys{comm::Purpose::kActivations, "ring attention"};
 const comm::Label kGradients{comm::Purpose::kActivations, "gradients of ring attention"};
-
-// Keys beside values, [B, T, kv_heads, 2 D]: one message.
-at::Tensor join(const at::Tensor& k, const at::Tensor& v) {
-  return at::cat({k, v}, 3);
-}
 
 // A rank's place in the ring, and what passes through it.
 class Stop {
@@ -144,7 +141,7 @@ Gradients backward(const Ring& ring, const at::Tensor& grad, const at::Tensor& q
           grad_out, queries, keys, values, out, log_sum, /*dropout_p=*/0,
           /*is_causal=*/block == 0, {}, ring.scale);
       grad_q.add_(dq);
-      more = join(dk.transpose(1, 2), dv.transpose(1, 2)).to(at::kFloat);
+      more = at::cat({dk.transpose(1, 2), dv.transpose(1, 2)}, 3).to(at::kFloat);
     }
     followed.wait();
     if (more.defined() && ring.kv_of_head.defined()) {
@@ -170,43 +167,31 @@ Gradients backward(const Ring& ring, const at::Tensor& grad, const at::Tensor& q
   return {grad_q.transpose(1, 2), home};
 }
 
-struct RingHolder : torch::CustomClassHolder {
-  explicit RingHolder(Ring r) : ring(std::move(r)) {}
-  const Ring ring;
-};
-
 struct RingAttention : torch::autograd::Function<RingAttention> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& q, const at::Tensor& k,
-                            const at::Tensor& v, const Ring& ring) {
-    const auto kv = join(k, v);
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& q, const at::Tensor& given,
+                            const Ring& ring) {
+    const auto kv = given.contiguous();
     auto mean = parallel::forward(ring, q, kv);
     if (!mean.values.defined())  // no token
       mean = {at::empty_like(q.transpose(1, 2)), {}};
     const auto out = mean.values.to(q.scalar_type());
     context->save_for_backward({q, kv, out, mean.log_sum});
-    context->saved_data["ring"] = c10::IValue::make_capsule(c10::make_intrusive<RingHolder>(ring));
+    models::keep(context, ring);
     return out.transpose(1, 2);
   }
   static variable_list backward(AutogradContext* context, variable_list grads) {
-    const auto holder =
-        c10::static_intrusive_pointer_cast<RingHolder>(context->saved_data["ring"].toCapsule());
     const auto saved = context->get_saved_variables();
-    const auto [grad_q, grad_kv] =
-        parallel::backward(holder->ring, grads[0], saved[0], saved[1], saved[2], saved[3]);
-    const int64_t dim = grad_kv.size(3) / 2;
+    const auto [grad_q, grad_kv] = parallel::backward(models::kept<Ring>(context), grads[0],
+                                                      saved[0], saved[1], saved[2], saved[3]);
     const auto type = saved[0].scalar_type();
-    return {grad_q.to(type),
-            grad_kv.narrow(3, 0, dim).to(type),
-            grad_kv.narrow(3, dim, dim).to(type),
-            {}};
+    return {grad_q.to(type), grad_kv.to(type), {}};
   }
 };
 
 }  // namespace
 
-at::Tensor ring_attention(const Ring& ring, const at::Tensor& q, const at::Tensor& k,
-                          const at::Tensor& v) {
-  return RingAttention::apply(q, k, v, ring);
+at::Tensor ring_attention(const Ring& ring, const at::Tensor& q, const at::Tensor& kv) {
+  return RingAttention::apply(q, kv, ring);
 }
 
 }  // namespace hydrofoil::parallel

@@ -20,10 +20,9 @@ struct Ring {
   double scale = 1;  // of scores
 };
 
-// q [B, T, heads, D], k and v [B, T, kv_heads, D] of this rank's T tokens -> [B, T, heads, D], with
-// gradients. Rank r receives the blocks of the ranks before it, forward and backward; gradients of
-// a block are summed in rank order. On a CPU. Collective, in backward too.
-at::Tensor ring_attention(const Ring& ring, const at::Tensor& q, const at::Tensor& k,
-                          const at::Tensor& v);
+// q [B, T, heads, D], keys beside values [B, T, kv_heads, 2 D] of this rank's T tokens ->
+// [B, T, heads, D], with gradients. Rank r receives the blocks of the ranks before it, forward and
+// backward; gradients of a block are summed in rank order. On a CPU. Collective, in backward too.
+at::Tensor ring_attention(const Ring& ring, const at::Tensor& q, const at::Tensor& kv);
 
 }  // namespace hydrofoil::parallel

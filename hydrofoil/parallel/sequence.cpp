@@ -41,7 +41,7 @@ double scale_of(const Attention& a) {
 models::Batch part_of(const models::Batch& whole, int rank, int ranks) {
   if (ranks == 1) return whole;
   const int64_t length = whole.tokens.size(1);
-  const auto [begin, count] = sequence_parts(length, ranks)[static_cast<size_t>(rank)];
+  const auto [begin, count] = even_parts(length, ranks)[static_cast<size_t>(rank)];
   models::Batch part = whole;
   part.tokens = whole.tokens.narrow(1, begin, count);
   part.labels = whole.labels.narrow(1, begin, count);
@@ -58,7 +58,7 @@ at::Tensor SequenceAxis::mix(const at::Tensor& q, const at::Tensor& k, const at:
   const int64_t length = part.whole(q.size(1)), group = a.heads / a.kv_heads;
   const auto shares = head_shares(a.heads, a.kv_heads, heads_.size());
   const HeadShare& own = shares[static_cast<size_t>(heads_.rank())];
-  const auto parts = sequence_parts(length, heads_.size() * ring_.size());
+  const auto parts = even_parts(length, heads_.size() * ring_.size());
   Exchange queries{.group = heads_, .tokens = {}, .heads = {}};
   for (int r = 0; r < heads_.size(); ++r)
     queries.tokens.push_back(parts[static_cast<size_t>(ring_.rank() * heads_.size() + r)].count);
@@ -79,7 +79,7 @@ at::Tensor SequenceAxis::mix(const at::Tensor& q, const at::Tensor& k, const at:
                              .tokens = ring_tokens(parts, heads_.size()),
                              .kv_of_head = group > 1 ? kv_of_head(own, group, q) : at::Tensor(),
                              .scale = scale_of(a)},
-                            mine, half(0), half(1))
+                            mine, kv)
            : models::mix_heads(mine, half(0), half(1), a, own.first);
   return to_tokens(queries, mixed, a.heads);
 }

@@ -7,7 +7,7 @@
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include <utility>
+#include "hydrofoil/models/kept.h"
 
 namespace hydrofoil::parallel {
 namespace {
@@ -25,18 +25,21 @@ std::vector<at::Tensor> all_to_all(const comm::Communicator& group,
                                    const std::vector<at::Tensor>& pieces,
                                    const std::vector<std::vector<int64_t>>& results) {
   std::vector<size_t> sent, received;
-  std::vector<at::Tensor> flat;
-  const auto options = pieces.front().options();
-  const auto item = static_cast<size_t>(pieces.front().element_size());
-  int64_t count = 0;
+  int64_t leaving = 0, coming = 0;
   for (size_t r = 0; r < pieces.size(); ++r) {
-    flat.push_back(pieces[r].reshape({-1}));
-    sent.push_back(static_cast<size_t>(pieces[r].numel()) * item);
-    const int64_t numel = c10::multiply_integers(results[r]);
-    received.push_back(static_cast<size_t>(numel) * item);
-    count += numel;
+    leaving += pieces[r].numel();
+    coming += c10::multiply_integers(results[r]);
+    sent.push_back(pieces[r].nbytes());
+    received.push_back(static_cast<size_t>(c10::multiply_integers(results[r])) *
+                       pieces[r].element_size());
   }
-  const auto out = at::cat(flat), in = at::empty({count}, options);
+  const auto options = pieces.front().options();
+  const auto out = at::empty({leaving}, options), in = at::empty({coming}, options);
+  int64_t next = 0;
+  for (const auto& piece : pieces) {
+    out.narrow(0, next, piece.numel()).view(piece.sizes()).copy_(piece);
+    next += piece.numel();
+  }
   group.all_to_all({out.const_data_ptr(), out.nbytes(), DType::kU8}, sent,
                    {in.mutable_data_ptr(), in.nbytes(), DType::kU8}, received,
                    {comm::Purpose::kActivations, "attention"});
@@ -78,40 +81,28 @@ at::Tensor send_to_tokens(const Exchange& e, const at::Tensor& x, int64_t heads)
   return sum;
 }
 
-struct Holder : torch::CustomClassHolder {
-  explicit Holder(Exchange e) : exchange(std::move(e)) {}
-  const Exchange exchange;
-};
-void hold(AutogradContext* context, const Exchange& exchange) {
-  context->saved_data["exchange"] =
-      c10::IValue::make_capsule(c10::make_intrusive<Holder>(exchange));
-}
-c10::intrusive_ptr<Holder> held(AutogradContext* context) {
-  return c10::static_intrusive_pointer_cast<Holder>(context->saved_data["exchange"].toCapsule());
-}
-
 // The two are each other's gradients.
 struct ToHeads : torch::autograd::Function<ToHeads> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x,
                             const Exchange& exchange) {
-    hold(context, exchange);
+    models::keep(context, exchange);
     context->saved_data["heads"] = x.size(2);
     return send_to_heads(exchange, x);
   }
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const int64_t heads = context->saved_data["heads"].toInt();
-    return {send_to_tokens(held(context)->exchange, grads[0], heads), {}};
+    return {send_to_tokens(models::kept<Exchange>(context), grads[0], heads), {}};
   }
 };
 
 struct ToTokens : torch::autograd::Function<ToTokens> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x, int64_t heads,
                             const Exchange& exchange) {
-    hold(context, exchange);
+    models::keep(context, exchange);
     return send_to_tokens(exchange, x, heads);
   }
   static variable_list backward(AutogradContext* context, variable_list grads) {
-    return {send_to_heads(held(context)->exchange, grads[0]), {}, {}};
+    return {send_to_heads(models::kept<Exchange>(context), grads[0]), {}, {}};
   }
 };
 
