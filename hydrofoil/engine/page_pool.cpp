@@ -12,7 +12,7 @@ namespace hydrofoil::engine {
 namespace {
 
 size_t pages_for(size_t tokens) {
-  return (tokens + kPageTokens - 1) / kPageTokens;
+  return inference::KvCache::pages_for(static_cast<int64_t>(tokens));
 }
 
 // What comes before a text's first page. Names count from 1, so scopes lie above them.
