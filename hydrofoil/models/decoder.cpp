@@ -26,7 +26,8 @@ Decoder::Decoder(const spec::ModelSpec& spec, const Allocate& allocate,
   const Parts last = parts(parameters_.size() - 1);
   final_norm_ = last.norm(Part::kFinalNorm);
   project_out_ = last.linear(Part::kProjectOut);
-  head_ = {.weight = spec_.tied_head ? token_embedding_ : last.rows(Part::kHead),
+  const bool own = !spec_.tied_head && options_.holds(parameters_.size() - 1);
+  head_ = {.weight = own ? last.rows(Part::kHead) : token_embedding_,
            .bias = last.find(Part::kHead, /*bias=*/true),
            .softcap = spec_.logit_softcap,
            .type = products_};

@@ -24,6 +24,9 @@ const spec::ModelSpec& require_encoder(const spec::ModelSpec& spec, const Progra
   if (options.sequence)
     throw Error(ExitCode::kConfig,
                 "the " + spec.family + " model is an encoder: its sequences cannot be cut (sp)");
+  if (!options.held.empty())
+    throw Error(ExitCode::kConfig,
+                "the " + spec.family + " model is an encoder: it does not come in stages (pp)");
   return spec;
 }
 

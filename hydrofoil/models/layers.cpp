@@ -12,6 +12,7 @@
 #include <optional>
 #include <vector>
 
+#include "hydrofoil/models/late_weights.h"
 #include "hydrofoil/models/product.h"
 #include "hydrofoil/models/tiled.h"
 
@@ -55,8 +56,16 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
       const auto weight = saved[1].to(x.scalar_type());
       result[0] = multiply(grads[0], transposed ? weight : weight.t(), {});
     }
-    if (context->needs_input_grad(1))
-      result[1] = transposed ? product(flat(x).t(), grad.t()) : product(grad.t(), flat(x).t());
+    if (context->needs_input_grad(1)) {
+      const auto of_weight = [x = flat(x), grad, transposed] {
+        return transposed ? product(x.t(), grad.t()) : product(grad.t(), x.t());
+      };
+      if (auto* late = LateWeights::of_this_thread()) {
+        late->put_off(saved[1], of_weight);
+      } else {
+        result[1] = of_weight();
+      }
+    }
     if (context->saved_data["bias"].toBool() && context->needs_input_grad(2))
       result[2] = grad.sum(0);
     return result;

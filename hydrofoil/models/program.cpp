@@ -9,7 +9,6 @@
 #include "hydrofoil/models/decoder.h"
 #include "hydrofoil/models/encoder.h"
 #include "hydrofoil/models/initialize.h"
-#include "hydrofoil/spec/units.h"
 
 namespace hydrofoil::models {
 
@@ -32,16 +31,17 @@ LossSum forward_loss(const Program& program, const Batch& batch) {
 void initialize(const Program& program, uint64_t seed) {
   at::NoGradGuard no_grad;
   std::vector<float> values;
-  const auto specs = spec::tiled_blocks(program.spec(), program.unit_elements());
-  for (int b = 0; b < program.blocks(); ++b)
-    for (size_t i = 0; i < specs[b].parameters.size(); ++i) {
+  for (int b = 0; b < program.blocks(); ++b) {
+    const auto specs = program.parameter_specs(b);
+    for (size_t i = 0; i < specs.size(); ++i) {
       auto tensor = program.parameters(b)[i].tensor;
-      const auto& parameter = specs[b].parameters[i];
+      const auto& parameter = specs[i];
       values.resize(static_cast<size_t>(tensor.numel()));
       initialize(parameter, seed, static_cast<uint64_t>(parameter.first_element()), values);
       tensor.copy_(
           at::from_blob(values.data(), tensor.sizes(), at::TensorOptions().dtype(at::kFloat)));
     }
+  }
 }
 
 }  // namespace hydrofoil::models

@@ -25,6 +25,7 @@
 
 #include "hydrofoil/models/sequence_seam.h"
 #include "hydrofoil/spec/model_spec.h"
+#include "hydrofoil/spec/units.h"
 
 namespace hydrofoil::models {
 
@@ -57,11 +58,10 @@ class Program {
 
   // Blocks in forward order; the last is the head, which turns hidden states into a loss.
   virtual int blocks() const = 0;
-  // Elements above which a vocabulary's matrix comes in tiles; 0: it is whole.
-  virtual int64_t unit_elements() const = 0;
-  // In the order of spec::tiled_blocks. A tied weight is listed once, in the first block that uses
-  // it.
+  // As spec::tiled_blocks lists them. A tied weight is listed once, in the first block held that
+  // uses it.
   virtual std::span<const NamedTensor> parameters(int block) const = 0;
+  virtual std::span<const spec::ParameterSpec> parameter_specs(int block) const = 0;
 
   // For every block but the head. Block 0 takes tokens [B, T], the others hidden states [B, T, H].
   virtual at::Tensor forward(int block, const at::Tensor& input, const Batch& batch) const = 0;
@@ -82,6 +82,9 @@ struct ProgramOptions {
   int64_t mlp_rows = 0;  // that a feed-forward works on at a time; 0: all
   // Of decoders: batches are parts of sequences. Must outlive the program.
   const SequenceSeam* sequence = nullptr;
+  // Of decoders: the blocks that have parameters here, and can be run; empty: all.
+  spec::HeldBlocks held = {};
+  bool holds(size_t block) const { return held.empty() || held[block]; }
 };
 
 // A Decoder, or an Encoder where the model is none. Parameters are those of spec::tiled_blocks.

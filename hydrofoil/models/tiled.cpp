@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "hydrofoil/models/kept.h"
+#include "hydrofoil/models/late_weights.h"
 
 namespace hydrofoil::models {
 namespace {
@@ -52,6 +53,7 @@ struct Tiled : torch::autograd::Function<Tiled> {
   }
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const auto& job = kept<JobPointer>(context);
+    const LateWeights::Scope at_once(nullptr);
     auto inputs = context->get_saved_variables();
     const auto x = inputs[0].detach();
     variable_list sums(inputs.size() + 1);  // and nothing for the job

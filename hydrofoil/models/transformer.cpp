@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hydrofoil/models/transformer.h"
 
-#include "hydrofoil/spec/units.h"
-
 namespace hydrofoil::models {
 
 namespace {
@@ -22,13 +20,17 @@ Transformer::Transformer(const spec::ModelSpec& spec, const Allocate& allocate,
                          const ProgramOptions& options)
     : spec_(spec),
       options_(options),
-      block_specs_(spec::tiled_blocks(spec, options.unit_elements)),
+      block_specs_(spec::tiled_blocks(spec, options.unit_elements, options.held)),
       tables_(spec) {
   using spec::Part;
   check_sizes(spec_);
   parameters_ = make_parameters(block_specs_, allocate);
   products_ = narrowest_type(parameters_);
-  token_embedding_ = parts(0).rows(Part::kTokens);
+  if (options_.holds(0)) {
+    token_embedding_ = parts(0).rows(Part::kTokens);
+  } else if (spec_.tied_head && options_.holds(parameters_.size() - 1)) {
+    token_embedding_ = parts(parameters_.size() - 1).rows(Part::kTokens);
+  }
   position_embedding_ = parts(0).find(Part::kPositions);
   embedding_norm_ = parts(0).norm(Part::kEmbeddingNorm);
   for (int64_t i = 0; i < spec_.layers; ++i) {

@@ -18,8 +18,10 @@ class Transformer : public Program {
  public:
   const spec::ModelSpec& spec() const final { return spec_; }
   int blocks() const final { return static_cast<int>(parameters_.size()); }
-  int64_t unit_elements() const final { return options_.unit_elements; }
   std::span<const NamedTensor> parameters(int block) const final { return parameters_.at(block); }
+  std::span<const spec::ParameterSpec> parameter_specs(int block) const final {
+    return block_specs_.at(block).parameters;
+  }
 
  protected:
   Transformer(const spec::ModelSpec& spec, const Allocate& allocate, const ProgramOptions& options);

@@ -35,6 +35,23 @@ std::vector<ParameterSpec> tiles_of(const ParameterSpec& matrix, int64_t most_el
   return tiles;
 }
 
+bool is_tied(const ModelSpec& spec) {
+  return spec.tied_head && spec.head != HeadKind::kClasses;
+}
+
+// Whether embedding and head are one weight, of which only one end is held.
+bool parts_tied(const ModelSpec& spec, const HeldBlocks& held) {
+  return is_tied(spec) && !held.empty() && held.front() != held.back();
+}
+
+void keep(const ModelSpec& spec, const HeldBlocks& held, std::vector<BlockSpec>& blocks) {
+  if (parts_tied(spec, held) && held.back())
+    for (const auto& parameter : blocks.front().parameters)
+      if (parameter.part == Part::kTokens) blocks.back().parameters.push_back(parameter);
+  for (size_t b = 0; b < blocks.size(); ++b)
+    if (!held[b]) blocks[b].parameters.clear();
+}
+
 }  // namespace
 
 std::vector<int64_t> ParameterSpec::whole_shape() const {
@@ -43,8 +60,10 @@ std::vector<int64_t> ParameterSpec::whole_shape() const {
   return whole;
 }
 
-std::vector<BlockSpec> tiled_blocks(const ModelSpec& spec, int64_t most_elements) {
+std::vector<BlockSpec> tiled_blocks(const ModelSpec& spec, int64_t most_elements,
+                                    const HeldBlocks& held) {
   auto result = blocks(spec);
+  if (!held.empty()) keep(spec, held, result);
   if (most_elements == 0) return result;
   for (auto& block : result) {
     std::vector<ParameterSpec> parameters;
@@ -63,11 +82,12 @@ std::vector<BlockSpec> tiled_blocks(const ModelSpec& spec, int64_t most_elements
   return result;
 }
 
-std::vector<UnitSpec> units(const ModelSpec& spec, int64_t most_elements) {
-  const bool tied = spec.tied_head && spec.head != HeadKind::kClasses;
+std::vector<UnitSpec> units(const ModelSpec& spec, int64_t most_elements, const HeldBlocks& held) {
+  const bool parted = parts_tied(spec, held), tied = is_tied(spec) && !parted;
   std::vector<UnitSpec> result;
-  const auto all = tiled_blocks(spec, most_elements);
+  const auto all = tiled_blocks(spec, most_elements, held);
   for (size_t b = 0; b < all.size(); ++b) {
+    if (!held.empty() && !held[b]) continue;
     const size_t first = result.size();
     int64_t room = most_elements;  // in the last unit
     result.push_back({.name = all[b].name, .block = b, .parameters = {}});
@@ -75,8 +95,10 @@ std::vector<UnitSpec> units(const ModelSpec& spec, int64_t most_elements) {
       // A bias stays beside its weight: one operator uses both.
       const bool follows = parameter.bias && !result.back().parameters.empty() &&
                            result.back().parameters.back().part == parameter.part;
-      const bool fits =
+      const bool has_copy = parted && parameter.part == Part::kTokens;
+      const bool small =
           most_elements == 0 || follows || (!parameter.is_tile() && numel(parameter) <= room);
+      const bool fits = small && !has_copy && !result.back().has_copy;
       if (!fits && !result.back().parameters.empty()) {
         result.push_back({.name = all[b].name, .block = b, .parameters = {}});
         room = most_elements;
@@ -84,6 +106,7 @@ std::vector<UnitSpec> units(const ModelSpec& spec, int64_t most_elements) {
       room = parameter.is_tile() ? 0 : room - numel(parameter);
       result.back().parameters.push_back(parameter);
       result.back().tied_tile = parameter.is_tile() && b == 0 && tied;
+      result.back().has_copy = has_copy;
     }
     if (result.size() == first + 1) continue;
     for (size_t i = first; i < result.size(); ++i)

@@ -15,10 +15,16 @@
 
 namespace hydrofoil::spec {
 
+// Which blocks of a model somebody holds, by block (a stage of a pipeline does not hold them all);
+// empty: all.
+using HeldBlocks = std::vector<bool>;
+
 // The blocks of the model, with a vocabulary's matrix of more than `most_elements` as consecutive
 // tiles of one name; 0: as it is. Parameters come in the order in which a forward uses them: what
-// is left of the head stands before its tiles.
-std::vector<BlockSpec> tiled_blocks(const ModelSpec& spec, int64_t most_elements);
+// is left of the head stands before its tiles. Blocks that are not held have none; a head that is
+// the embedding, held without the embedding's block, has a copy of it among its own.
+std::vector<BlockSpec> tiled_blocks(const ModelSpec& spec, int64_t most_elements,
+                                    const HeldBlocks& held = {});
 
 struct UnitSpec {
   std::string name;  // the block's; of its parts "layers.3.0", "layers.3.1", ..
@@ -27,9 +33,13 @@ struct UnitSpec {
   // A tile of an embedding that is the head, too: its gradient comes before all others and once
   // more at the end.
   bool tied_tile = false;
+  // An embedding that is the head, too, or a tile of one, of which only one end is held: whoever
+  // holds the other end has an equal unit, and the gradients of the two add up.
+  bool has_copy = false;
 };
 
 // The parameters of tiled_blocks in the same order. 0: a unit is a block.
-std::vector<UnitSpec> units(const ModelSpec& spec, int64_t most_elements);
+std::vector<UnitSpec> units(const ModelSpec& spec, int64_t most_elements,
+                            const HeldBlocks& held = {});
 
 }  // namespace hydrofoil::spec

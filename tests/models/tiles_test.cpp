@@ -11,7 +11,6 @@
 
 #include "hydrofoil/models/embedding.h"
 #include "hydrofoil/models/program.h"
-#include "hydrofoil/spec/units.h"
 #include "tests/models/tiny.h"
 
 namespace hydrofoil::models {
@@ -22,8 +21,9 @@ std::map<std::string, at::Tensor> joined(const Program& program,
                                          const std::vector<at::Tensor>& values) {
   std::map<std::string, std::vector<at::Tensor>> parts;
   size_t next = 0;
-  for (const auto& block : spec::tiled_blocks(program.spec(), program.unit_elements()))
-    for (const auto& parameter : block.parameters) parts[parameter.name].push_back(values[next++]);
+  for (int b = 0; b < program.blocks(); ++b)
+    for (const auto& parameter : program.parameter_specs(b))
+      parts[parameter.name].push_back(values[next++]);
   std::map<std::string, at::Tensor> whole;
   for (const auto& [name, tiles] : parts) whole[name] = at::cat(tiles);
   return whole;

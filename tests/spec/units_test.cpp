@@ -36,6 +36,36 @@ TEST(Units, AreBlocksWhereNothingIsSaid) {
   }
 }
 
+// Stages of a pipeline: together the whole model, and a copy of what both ends need.
+TEST(Units, OfHeldBlocksAreThoseOfAllAndACopyOfATiedWeightByItself) {
+  for (const bool tied : {true, false})
+    for (const int64_t most : {0, 7000}) {
+      const auto spec = llama(tied);
+      std::map<std::string, int64_t> rows, copies;
+      for (const HeldBlocks& held :
+           {HeldBlocks{true, true, false, false, false}, {false, false, true, true, true}})
+        for (const auto& unit : units(spec, most, held)) {
+          EXPECT_TRUE(held[unit.block]) << unit.name;
+          EXPECT_FALSE(unit.tied_tile) << unit.name;
+          for (const auto& parameter : unit.parameters) {
+            rows[parameter.name] += parameter.shape[0];
+            if (!unit.has_copy) continue;
+            EXPECT_EQ(unit.parameters.size(), 1u);
+            copies[parameter.name] += parameter.shape[0];
+          }
+        }
+      const std::string tokens = "model.embed_tokens.weight";
+      for (const auto& block : blocks(spec))
+        for (const auto& parameter : block.parameters)
+          EXPECT_EQ(rows[parameter.name],
+                    parameter.shape[0] * (tied && parameter.name == tokens ? 2 : 1))
+              << parameter.name;
+      EXPECT_EQ(copies[tokens], tied ? 2 * spec.vocab_size : 0);
+      EXPECT_EQ(copies.size(), 1u);
+      for (const auto& unit : units(spec, most, HeldBlocks(5, true))) EXPECT_FALSE(unit.has_copy);
+    }
+}
+
 TEST(Units, HoldEveryRowOfEveryParameterOnceAndNoMoreThanTheyMay) {
   for (const bool tied : {false, true})
     for (const int64_t most : {1, 48, 1000, 7000, 20000, 1 << 30}) {
