@@ -18,6 +18,7 @@ class Rules {
     check_schedule();
     check_optimizer();
     check_files();
+    check_zenflow();
     check_elasticity();
   }
 
@@ -131,6 +132,29 @@ class Rules {
               path_ + at + ": \"nvme\" needs slices of parameters, which stage " +
                   std::to_string(zero.stage) + " does not make",
               "set zero_optimization.stage to 3");
+  }
+
+  void check_zenflow() {
+    const auto& zero = config_.zero;
+    if (!zero.zenflow.on) return;
+    const auto refused = [&](const std::string& why, const std::string& cure) {
+      problem("zero_optimization.zenflow", path_ + "zero_optimization.zenflow: " + why, cure);
+    };
+    if (zero.stage == 0)
+      refused("it works on slices, which stage 0 does not make",
+              "set zero_optimization.stage to 1, 2 or 3");
+    if (config_.scales_loss())
+      refused("its gradients add up over steps, whose loss scales would differ",
+              "use bf16, or remove it");
+    if (config_.optimizer.type == OptimizerType::kLamb)
+      refused("Lamb measures whole tensors", "use AdamW, or remove it");
+    const auto& [on, ratio, strategy, select, update, share, warm_up] = zero.zenflow;
+    if (select && update && strategy == ZenflowConfig::Strategy::kStep && *select < *update)
+      problem("zero_optimization.zenflow.select_interval",
+              path_ +
+                  "zero_optimization.zenflow: columns are chosen with an update of the rest, "
+                  "and select_interval is below update_interval",
+              "make it " + std::to_string(*update) + " at least");
   }
 
   const DeepSpeedConfig& config_;

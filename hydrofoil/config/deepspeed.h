@@ -34,6 +34,21 @@ struct AioConfig {
   void visit(Reader& f, const std::string& idle);
 };
 
+// The columns of matrices that matter most are updated in every step, the rest now and then.
+struct ZenflowConfig {
+  enum class Strategy : uint8_t { kAuto, kStep, kEpoch };
+  bool on = false;          // "enabled": the section is there
+  double topk_ratio = 0.1;  // of columns
+  Strategy select_strategy = Strategy::kAuto;
+  std::optional<int64_t> select_interval;  // steps or epochs; kAuto: one epoch
+  std::optional<int64_t> update_interval;  // steps; none: it follows the gradients
+  double auto_ratio = 0.99;
+  int64_t full_warm_up_rounds = 0;  // steps
+  // Steps between choices, 0 for one choice.
+  int64_t choice_interval(int64_t steps_per_epoch) const;
+  void visit(Reader& f);
+};
+
 struct ZeroConfig {
   int64_t stage =
       0;  // what is kept as slices: 1 optimizer state, 2 and gradients, 3 and parameters
@@ -41,6 +56,9 @@ struct ZeroConfig {
   OffloadConfig offload_optimizer;
   std::optional<int64_t> max_live_parameters;  // elements gathered at once, stage 3
   std::optional<int64_t> prefetch_elements;    // gathered ahead of their use, stage 3
+  ZenflowConfig zenflow;
+  // What gradients are sliced by: ZenFlow slices them at stage 1, too.
+  int64_t effective_stage() const { return zenflow.on && stage == 1 ? 2 : stage; }
   void visit(Reader& f);
 };
 

@@ -55,6 +55,10 @@ void check_run(const RunConfig& run, Report& report, const Place& place) {
     report.add("prometheus_file does not end with .prom: the textfile collector reads no others",
                report.find("prometheus_file")->place);
   }
+  if (run.average_decay > 0 && run.deepspeed.zero.zenflow.on) {
+    report.add("average_decay: ZenFlow updates the weights in parts, of which no average is kept",
+               report.find("average_decay")->place, "remove one of them");
+  }
 }
 
 // `mesh` may stand in the run file or in its DeepSpeed section, not in both.
@@ -309,6 +313,7 @@ std::string RunConfig::why_not_in_backward() const {
       return "fp16 looks for an overflow in all gradients first, where not all states lie in files";
   }
   if (deepspeed.optimizer.type == OptimizerType::kLamb) return "Lamb measures all tensors first";
+  if (deepspeed.zero.zenflow.on) return "ZenFlow gathers gradients over several steps";
   return {};
 }
 

@@ -97,20 +97,6 @@ void visit_compression(Reader& f) {
   refused("zeropp_loco_param", "null", {"{}"}, "LoCo (error feedback)");
   refused("mics_shard_size", "-1", {"0"}, "MiCS (sharding over sub-groups)");
   refused("mics_hierarchical_params_gather", "false", {}, "MiCS (sharding over sub-groups)");
-  visit_unbuilt(f, {.name = "zenflow",
-                    .what = "ZenFlow",
-                    .instead = "remove the section",
-                    .gate = "",
-                    .keys = {{"topk_ratio", "0.1"},
-                             {"select_strategy", "\"auto\""},
-                             {"select_interval", "null"},
-                             {"update_interval", "null"},
-                             {"overlap_step", "false"},
-                             {"offload", "false"},
-                             {"auto_ratio", "0.99"},
-                             {"full_warm_up_rounds", "0"},
-                             {"pt_reserved_cores_perc", "0.5"},
-                             {"steps_per_epoch", "null"}}});
 }
 
 // Stage 3's own keys: two are budgets we have too, the rest tunes hooks on modules.
@@ -242,6 +228,66 @@ void AioConfig::visit(Reader& f, const std::string& idle) {
   f.leave();
 }
 
+void ZenflowConfig::visit(Reader& f) {
+  on |= f.given("zenflow");
+  f.enter({.name = "zenflow",
+           .help = "ZenFlow: the columns of matrices whose gradients are largest are updated in "
+                   "every step, the rest now and then, with the mean of its gradients"});
+  f.field({.name = "enabled", .help = "on", .default_text = "true where the section is set"}, on);
+  const std::string off = on ? "" : "ZenFlow is off";
+  f.field({.name = "topk_ratio",
+           .help = "share of a matrix's columns that are updated in every step, at least one; "
+                   "vectors are",
+           .min = 0,
+           .max = 1,
+           .above_min = true,
+           .idle = off},
+          topk_ratio);
+  f.field({.name = "select_strategy",
+           .help = "what select_interval counts; auto: columns are chosen once an epoch",
+           .choices = {{"auto"}, {"step"}, {"epoch"}},
+           .idle = off},
+          select_strategy);
+  f.field({.name = "select_interval",
+           .help = "steps or epochs between choices of columns, made with an update of the rest",
+           .min = 1,
+           .idle = select_strategy == Strategy::kAuto ? "select_strategy is auto" : off,
+           .default_text = "1"},
+          select_interval);
+  f.field({.name = "update_interval",
+           .help = "steps between updates of the rest",
+           .unit = "steps",
+           .min = 1,
+           .idle = off,
+           .default_text = "as soon as what the rest has gathered weighs, by column, what the "
+                           "chosen columns weigh in one step"},
+          update_interval);
+  f.field({.name = "auto_ratio",
+           .help = "share of the matrices for which that must hold",
+           .min = 0,
+           .max = 1,
+           .idle = update_interval ? "update_interval is set" : off},
+          auto_ratio);
+  f.field({.name = "full_warm_up_rounds",
+           .help = "steps that update everything before the first choice; one does anyway",
+           .unit = "steps",
+           .min = 0,
+           .idle = off},
+          full_warm_up_rounds);
+  f.ignored("overlap_step", "false",
+            "states in files are updated beside the next forward, to the same result");
+  f.ignored("offload", "false", "ranks run on the CPU: host memory is the device's");
+  f.ignored("pt_reserved_cores_perc", "0.5", "the update uses the threads of its rank");
+  f.ignored("steps_per_epoch", "null", "it follows from the data", "steps", Type::kInteger);
+  f.leave();
+}
+
+int64_t ZenflowConfig::choice_interval(int64_t steps_per_epoch) const {
+  const int64_t interval = select_interval.value_or(1);
+  if (select_strategy == Strategy::kStep) return interval;
+  return steps_per_epoch * (select_strategy == Strategy::kAuto ? 1 : interval);
+}
+
 void ZeroConfig::visit(Reader& f) {
   f.field({.name = "stage",
            .help = "each rank keeps only a slice of: 1 the optimizer state, 2 and the gradients, 3 "
@@ -255,6 +301,7 @@ void ZeroConfig::visit(Reader& f) {
   visit_buckets(f);
   visit_checks(f);
   visit_compression(f);
+  zenflow.visit(f);
 }
 
 }  // namespace hydrofoil::config

@@ -9,10 +9,12 @@
 namespace hydrofoil::plan {
 namespace {
 
-void add(FilePlan::Tier& tier, uint64_t bytes, uint64_t reads, uint64_t writes) {
+// `every`: so many steps it is read and written once.
+void add(FilePlan::Tier& tier, uint64_t bytes, uint64_t reads, uint64_t writes,
+         uint64_t every = 1) {
   tier.kept += bytes;
-  tier.read += reads * bytes;
-  tier.written += writes * bytes;
+  tier.read += reads * bytes / every;
+  tier.written += writes * bytes / every;
 }
 
 }  // namespace
@@ -36,12 +38,13 @@ FilePlan plan_files(const Model& model, const RunShape& run) {
   const auto ranks = static_cast<uint64_t>(run.ranks);
   const auto micros = static_cast<uint64_t>(run.accumulation);
   const uint64_t walks = run.norms_first ? 2 : 1;
+  const uint64_t every = run.zenflow ? static_cast<uint64_t>(run.zenflow->rest_interval) : 1;
   for (size_t u = 0; u < sizes.size(); ++u) {
     for (const auto& segment : sizes[u].segments) {
       const size_t own = segment.own(run);
       if (u >= run.first_in_files(sizes.size()))
         for (const size_t width : segment.bytes.optimizer_widths)
-          add(plan.optimizer, run.state_files->padded_bytes(own, width), walks, walks);
+          add(plan.optimizer, run.state_files->padded_bytes(own, width), walks, walks, every);
       if (run.gradient_files())
         add(plan.gradients, run.state_files->padded_bytes(own, run.gradient_bytes),
             micros - 1 + walks, micros);

@@ -113,7 +113,7 @@ RunShape shape_of(const config::RunConfig& run, const config::BatchSizes& batch,
   check_positions(run, spec);
   check_axes(run, spec);
   RunShape shape{.ranks = static_cast<int>(batch.ranks * run.mesh.sp),
-                 .stage = static_cast<int>(run.deepspeed.zero.stage),
+                 .stage = static_cast<int>(run.deepspeed.zero.effective_stage()),
                  .micro_batch = batch.micro_batch_size,
                  .accumulation = batch.accumulation_steps,
                  .sequence_length = run.data.sequence_length,
@@ -131,6 +131,10 @@ RunShape shape_of(const config::RunConfig& run, const config::BatchSizes& batch,
   shape.state_files = files_of(run, run.deepspeed.zero.offload_optimizer);
   shape.parameter_files = files_of(run, run.deepspeed.zero.offload_param);
   shape.update_in_backward = run.updates_in_backward();
+  if (const auto& zenflow = run.deepspeed.zero.zenflow; zenflow.on)
+    shape.zenflow = {.share = zenflow.topk_ratio,
+                     .rest_interval = zenflow.update_interval.value_or(1),
+                     .chooses_again = true};
   if (run.activations_in_files()) shape.activation_files = Files{};
   if (const int64_t resident = run.resident_bytes(); resident > 0)
     shape.resident_bytes = static_cast<uint64_t>(resident);

@@ -62,6 +62,14 @@ uint64_t walked_bytes(const RunShape& run, const ElementBytes& element, uint64_t
   return bytes;
 }
 
+// Copies of the chosen columns: parameter, gradient and states, for a moment of two choices.
+uint64_t zenflow_bytes(const std::vector<UnitSize>& sizes, const RunShape& run) {
+  const size_t states = run.optimizer_widths.size() - (run.masters ? 1 : 0);
+  const double elements = run.zenflow->share * static_cast<double>(slice_elements(sizes));
+  return static_cast<uint64_t>(elements) * (2 + states) * sizeof(float) *
+         (run.zenflow->chooses_again ? 2 : 1);
+}
+
 // What lies in files is walked through together: states, parameters and gradients of a piece.
 void plan_optimizer(MemoryPlan& plan, const std::vector<UnitSize>& sizes, const RunShape& run) {
   const size_t first_in_files = run.first_in_files(sizes.size());
@@ -77,6 +85,7 @@ void plan_optimizer(MemoryPlan& plan, const std::vector<UnitSize>& sizes, const 
     }
   }
   plan.optimizer += std::min<uint64_t>(count, files.buffers) * largest;
+  if (run.zenflow) plan.optimizer += zenflow_bytes(sizes, run);
 }
 
 // From the second micro-batch, or part, on, a reduced slice arrives beside the accumulated one; a
@@ -88,7 +97,8 @@ uint64_t arriving_bytes(const Model& model, const std::vector<UnitSize>& sizes,
     const bool narrows = std::ranges::any_of(sizes[unit].segments, [&](const auto& segment) {
       return segment.bytes.gradient_wire != run.gradient_bytes;
     });
-    if (run.accumulation > 1 || model.units[unit].reduced_twice || run.gradient_files() || narrows)
+    if (run.accumulation > 1 || run.zenflow || model.units[unit].reduced_twice ||
+        run.gradient_files() || narrows)
       most = std::max(most, sizes[unit].slice_bytes(&ElementBytes::gradient_wire));
   }
   return most;

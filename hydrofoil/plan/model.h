@@ -87,6 +87,12 @@ struct RunShape {
   std::optional<Files> parameter_files = {};   // stage 3
   std::optional<Files> activation_files = {};  // inputs of recomputed layers
   bool update_in_backward = false;             // gradients are used as they come
+  struct Zenflow {
+    double share = 0.1;         // of columns
+    int64_t rest_interval = 1;  // steps between updates of the rest; 1 where it is not known
+    bool chooses_again = false;
+  };
+  std::optional<Zenflow> zenflow = {};
   // Budget of gathered or widened parameters. None: smallest_resident_bytes.
   std::optional<uint64_t> resident_bytes = {};
   int64_t steps = 1;                               // of the whole run
@@ -98,7 +104,7 @@ struct RunShape {
   // in files.
   int effective_stage() const {
     if (ranks > 1 || parameter_files) return stage;
-    return gradient_files() ? 2 : 0;
+    return gradient_files() || zenflow ? 2 : 0;
   }
   // Tokens of a sequence that a rank has, at most.
   int64_t part_length() const { return (sequence_length + sequence_ranks - 1) / sequence_ranks; }

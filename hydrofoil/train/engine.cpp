@@ -119,6 +119,14 @@ void check(const EngineOptions& options) {
                 "an update in backward goes without optimizers that measure tensors, and with "
                 "clipping or a dynamic loss scale only where all states lie in files, which can "
                 "take it back: they need all gradients first");
+  const bool halves = options.accumulate == DType::kF16 || options.wire == DType::kF16 ||
+                      (options.wire_as_parameters && options.storage == DType::kF16);
+  if (options.zenflow &&
+      (options.stage < 2 || options.update_in_backward || options.average_decay > 0 || halves ||
+       options.loss_scale.dynamic || optim::make_rule(options.optimizer, options.groups).measure))
+    throw Error(ExitCode::kConfig,
+                "ZenFlow goes with ZeRO stages 2 and 3, without an update in backward, an average "
+                "of the parameters, optimizers that measure tensors and gradients in fp16");
   if (options.groups.empty())
     throw Error(ExitCode::kConfig, "an engine needs at least one parameter group");
 }
@@ -162,12 +170,13 @@ Engine::Engine(comm::Communicator group, const std::vector<UnitDeclaration>& uni
   if (rule.measure) require_whole_tensors(units, rule.name);
   cache_ = std::make_unique<memory::ParameterCache>(
       group_,
-      memory::CacheOptions{.partition_updates = options_.stage >= 1,
-                           .partition_parameters = options_.stage == 3,
-                           .resident_bytes = options_.resident_bytes,
-                           .prefetch_bytes = options_.prefetch_bytes,
-                           .files = options_.parameter_files,
-                           .slice_alone = options_.stage >= 2 && options_.state_files},
+      memory::CacheOptions{
+          .partition_updates = options_.stage >= 1,
+          .partition_parameters = options_.stage == 3,
+          .resident_bytes = options_.resident_bytes,
+          .prefetch_bytes = options_.prefetch_bytes,
+          .files = options_.parameter_files,
+          .slice_alone = options_.stage >= 2 && (options_.state_files || options_.zenflow)},
       ledger_);
   for (size_t u = 0; u < units.size(); ++u)
     cache_->add_unit(units[u].name, std::move(plans[u].segments));
@@ -186,8 +195,13 @@ Engine::Engine(comm::Communicator group, const std::vector<UnitDeclaration>& uni
                              .states = options_.states,
                              .rounding_seed = options_.rounding_seed,
                              .files = options_.state_files,
-                             .average_decay = options_.average_decay},
+                             .average_decay = options_.average_decay,
+                             .zenflow = options_.zenflow},
       ledger_);
+  if (auto* zenflow = optimizer_->zenflow())
+    reducer_->set_filter([zenflow](UnitId unit, size_t segment, const Values& fresh) {
+      zenflow->take(unit, segment, fresh);
+    });
   for (size_t u = 0; u < units.size(); ++u) {
     if (units[u].several_uses) reducer_->hold_back(u);
     if (units[u].reduced_twice) reducer_->reduce_twice(u);
@@ -215,6 +229,14 @@ memory::ParameterCache& Engine::cache() {
 zero::ShardedOptimizer& Engine::optimizer() {
   optimizer_->finish();
   return *optimizer_;
+}
+
+void Engine::settle() {
+  if (options_.zenflow && started_)
+    throw Error(ExitCode::kError, "with ZenFlow, states were asked for in the middle of a step", {},
+                "ask after step()");
+  optimizer_->settle();
+  if (options_.zenflow) reducer_->clear();
 }
 
 FileCounters Engine::file_counters() const {
@@ -317,7 +339,7 @@ StepResult Engine::step() {
   if (!reduced_) reducer_->reduce_rest();
   const auto outcome = in_parts_ ? optimizer_->end() : optimizer_->step(*reducer_, sum_up());
   cache_->begin_pass("train");
-  reducer_->clear();
+  if (!outcome.gathers) reducer_->clear();
   micro_ = 0;
   started_ = reduced_ = in_parts_ = false;
   loss_sum_ = weight_sum_ = 0;

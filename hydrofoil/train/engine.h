@@ -106,6 +106,10 @@ struct EngineOptions {
   // clipped where that of the step before was not. Elsewhere nothing may be clipped, the loss scale
   // must be constant, and a step that is half done is an Error.
   bool update_in_backward = false;
+  // Updates the columns that matter most in every step, the rest now and then. At stages 2 and 3,
+  // which keep slices of gradients; without an average, an update in backward, rules that measure
+  // tensors, or gradients in fp16.
+  std::optional<zero::ZenflowOptions> zenflow = {};
   double average_decay = 0;  // keep a moving average of the parameters; 0: none
   optim::LossScaleConfig loss_scale = {};
   std::string optimizer = "adamw";
@@ -193,6 +197,7 @@ class Engine {
   [[nodiscard]] NoSync no_sync() { return NoSync(*this); }
 
   // Runs `edit` with the unit's tensors writable; the values of rank `source` become everybody's.
+  // Collective.
   void edit(const std::string& unit, int source, const std::function<void()>& edit);
   // The next pass over the model is not a training pass ("eval", "generate"): it gets its own
   // recorded order of use. backward() goes back to "train" by itself.
@@ -207,6 +212,9 @@ class Engine {
 
   const EngineOptions& options() const { return options_; }
   const comm::Communicator& group() const { return group_; }
+  // Before what cache() and optimizer() keep is looked at as a whole, as for a checkpoint: what
+  // ZenFlow has apart from it goes there, and the next step begins anew. Collective.
+  void settle();
   // Both wait for an update that is still under way.
   memory::ParameterCache& cache();
   memory::Ledger& ledger() { return ledger_; }

@@ -88,7 +88,7 @@ std::unique_ptr<Engine> Engine::wrap(comm::Communicator group,
 }
 
 void Engine::fill_parameters(const Filler& fill) {
-  optimizer_->finish();
+  settle();
   follow_trainable();
   cache_->begin_update();
   for (UnitId unit = 0; unit < cache_->units(); ++unit) {
@@ -137,7 +137,7 @@ void Engine::offload_states(const memory::FileTierOptions& to, OffloadedStates w
                 started_ ? "offload_states was called in the middle of a step"
                          : "offload_states was called twice",
                 {}, started_ ? "call it after step()" : "call reload_states() in between");
-  optimizer_->finish();
+  settle();
   aside_ = std::make_unique<memory::FileTier>(to, ledger_, memory::Category::kOptimizer);
   if (which.optimizer) optimizer_->move_states(aside_.get());
   if (which.masters) optimizer_->move_masters(aside_.get());
@@ -153,7 +153,7 @@ void Engine::reload_states() {
 }
 
 void Engine::edit(const std::string& unit, int source, const std::function<void()>& edit) {
-  optimizer_->finish();
+  settle();
   for (UnitId id = 0; id < cache_->units(); ++id) {
     if (cache_->name(id) != unit) continue;
     cache_->begin_edit(id);

@@ -101,6 +101,16 @@ std::optional<zero::StateFiles> state_files_of(const config::RunConfig& run) {
   return zero::StateFiles{.tier = *std::move(tier), .share = offload.ratio};
 }
 
+// Without an epoch's steps, which come with the data.
+std::optional<zero::ZenflowOptions> zenflow_of(const config::ZenflowConfig& zenflow) {
+  if (!zenflow.on) return {};
+  return zero::ZenflowOptions{.share = zenflow.topk_ratio,
+                              .rest_interval = zenflow.update_interval.value_or(0),
+                              .rest_share = zenflow.auto_ratio,
+                              .choice_interval = zenflow.choice_interval(0),
+                              .warm_up = zenflow.full_warm_up_rounds};
+}
+
 }  // namespace
 
 std::optional<memory::FileTierOptions> activation_files(const config::RunConfig& run) {
@@ -131,7 +141,7 @@ EngineOptions engine_options(const config::RunConfig& run, const config::BatchSi
                                      .eps_inside_sqrt = o.eps_inside_sqrt};
   // Nothing is prefetched unless asked for or read from a file: between processes of one host a
   // fetch is a copy, which a second thread cannot hide.
-  return {.stage = static_cast<int>(ds.zero.stage),
+  return {.stage = static_cast<int>(ds.zero.effective_stage()),
           .accumulation = batch.accumulation_steps,
           .gradient_clipping = ds.gradient_clipping,
           .storage = ds.parameter_dtype(),
@@ -147,6 +157,7 @@ EngineOptions engine_options(const config::RunConfig& run, const config::BatchSi
           .state_files = state_files_of(run),
           .parameter_files = files_of(run, ds.zero.offload_param),
           .update_in_backward = run.updates_in_backward(),
+          .zenflow = zenflow_of(ds.zero.zenflow),
           .average_decay = run.average_decay,
           .loss_scale = loss_scale_of(ds),
           .optimizer = o.rule(),

@@ -87,10 +87,15 @@ checkpoint::FileState optimizer_state(Engine& engine) {
 }
 
 std::string state_json(Engine& engine, const Progress& progress) {
-  nlohmann::ordered_json updates = nlohmann::ordered_json::object();
+  auto updates = nlohmann::ordered_json::object(), chosen_updates = updates;
   engine.for_each_parameter([&](const memory::TensorInfo& info, Engine::Place place) {
-    const int64_t count = engine.optimizer().updates(place.unit, place.segment, place.index);
-    if (count != progress.step) updates[info.name] = count;
+    const auto& [unit, segment, index] = place;
+    const auto note = [&](nlohmann::ordered_json& counts, int64_t count) {
+      if (count != progress.step) counts[info.name] = count;
+    };
+    note(updates, engine.optimizer().updates(unit, segment, index));
+    if (engine.options().zenflow)
+      note(chosen_updates, engine.optimizer().chosen_updates(unit, segment, index));
   });
   const auto& scaler = engine.loss_scaler().state();
   const nlohmann::ordered_json state{{"step", progress.step},
@@ -100,6 +105,7 @@ std::string state_json(Engine& engine, const Progress& progress) {
                                      {"bytes_written", progress.bytes_written},
                                      {"optimizer", engine.optimizer().rule().name},
                                      {"updates_unlike_step", updates},
+                                     {"chosen_updates_unlike_step", chosen_updates},
                                      {"loss_scaler",
                                       {{"scale", scaler.scale},
                                        {"iteration", scaler.iteration},
@@ -112,6 +118,7 @@ std::string state_json(Engine& engine, const Progress& progress) {
 
 checkpoint::Snapshot snapshot(Engine& engine, const Progress& progress,
                               std::map<std::string, std::string> texts) {
+  engine.settle();
   checkpoint::Snapshot result{.step = progress.step, .files = {}, .texts = std::move(texts)};
   checkpoint::FileState model{.name = kModelFile, .tensors = {}};
   engine.for_each_parameter([&](const memory::TensorInfo& info, Engine::Place place) {
@@ -204,9 +211,12 @@ Progress restore(Engine& engine, const checkpoint::Reader& reader) {
         {}, "use the same optimizer, or start from the model only: model.path");
   restore_parameters(engine, reader);
   const auto& updates = state.at("updates_unlike_step");
+  const auto chosen_updates = state.value("chosen_updates_unlike_step", nlohmann::json::object());
   engine.for_each_parameter([&](const memory::TensorInfo& info, Engine::Place place) {
-    engine.optimizer().updates(place.unit, place.segment, place.index) =
-        updates.value(info.name, progress.step);
+    const auto& [unit, segment, index] = place;
+    engine.optimizer().updates(unit, segment, index) = updates.value(info.name, progress.step);
+    engine.optimizer().chosen_updates(unit, segment, index) =
+        chosen_updates.value(info.name, progress.step);
   });
   restore_states(engine, {[&](const std::string& name) { return reader.has(kOptimizerFile, name); },
                           [&](const std::string& name, size_t begin, std::span<float> out) {

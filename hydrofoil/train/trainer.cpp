@@ -163,6 +163,9 @@ EngineOptions Trainer::planned_options() const {
   if (options.resident_bytes == 0)
     options.resident_bytes = plan::smallest_resident_bytes(
         plan::model_of(spec_, run_.largest_unit()), plan::shape_of(run_, batch_, spec_));
+  if (options.zenflow)
+    options.zenflow->choice_interval = run_.deepspeed.zero.zenflow.choice_interval(
+        corpus_->train->rows() / batch_.train_batch_size);
   return options;
 }
 

@@ -93,6 +93,11 @@ class GradientReducer {
   // For a step whose last micro-batch was not known to be the last: whatever has not travelled yet.
   void reduce_rest();
 
+  // Told of the reduced gradients of one micro-batch for this rank's range, where slices are kept,
+  // before they are added to earlier ones; it may change them.
+  using Filter = std::function<void(memory::UnitId unit, size_t segment, const Values& fresh)>;
+  void set_filter(Filter filter) { filter_ = std::move(filter); }
+
   // After the finish of kLast, or reduce_rest: the summed gradient of cache.own_range(unit,
   // segment).
   memory::Column own(memory::UnitId unit, size_t segment) const;
@@ -101,7 +106,7 @@ class GradientReducer {
   void add_squares(kernels::SumOfSquares& sum) const;
   // Whether any tensor of the segment is trainable; only such segments hold gradients.
   bool active(memory::UnitId unit, size_t segment) const { return units_[unit].active[segment]; }
-  // After the step: the next gradients start from nothing.
+  // After the step: the next gradients start from nothing. Without it slices add up further.
   void clear();
   // Between steps: buffers and slices in memory, kept for the next gradients otherwise, go.
   void let_go();
@@ -174,6 +179,7 @@ class GradientReducer {
   memory::Ledger& ledger_;
   const std::unique_ptr<memory::FileTier> tier_;
   memory::ColumnWalk walk_;
+  Filter filter_;
   Consumer consumer_;                 // of this micro-batch
   kernels::SumOfSquares squares_;     // of what went into files, or was consumed
   std::shared_future<void> keeping_;  // a unit on its way there; or why one did not get there

@@ -58,6 +58,7 @@ void GradientReducer::keep(const InFlight& job) {
   for (size_t s = 0; s < unit.slices.size(); ++s) {
     if (!unit.active[s]) continue;
     const memory::Values sum = reduced(job, s);
+    if (filter_) filter_(job.id, s, sum.empty() ? unit.slices[s].values() : sum);
     if (sum.empty()) continue;  // it has been reduced into the slice
     put_or_add(unit.slices[s].values(), sum, unit.reduced_before);
   }
@@ -73,6 +74,7 @@ void GradientReducer::keep_in_files(const InFlight& job) {
     if (!unit.active[s]) continue;
     tables.push_back({{&unit.slices[s], unit.reduced_before ? Use::kUpdate : Use::kOverwrite}});
     sums.push_back(reduced(job, s));
+    if (filter_) filter_(job.id, s, sums.back());
   }
   walk_.visit(tables, [&](const memory::ColumnWalk::Chunk& chunk) {
     const memory::Values slice = chunk.columns[0];

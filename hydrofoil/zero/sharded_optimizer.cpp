@@ -19,16 +19,6 @@ using memory::ColumnWalk;
 using memory::Range;
 using memory::UnitId;
 
-namespace {
-
-std::vector<UnitId> all_units(const memory::ParameterCache& cache) {
-  std::vector<UnitId> units(cache.units());
-  std::iota(units.begin(), units.end(), UnitId{0});
-  return units;
-}
-
-}  // namespace
-
 ShardedOptimizer::ShardedOptimizer(memory::ParameterCache& cache, const optim::UpdateRule& rule,
                                    Groups group_of, OptimizerOptions options,
                                    memory::Ledger& ledger)
@@ -41,7 +31,11 @@ ShardedOptimizer::ShardedOptimizer(memory::ParameterCache& cache, const optim::U
   for (UnitId unit = 0; unit < cache.units(); ++unit)
     for (const auto& segment : cache.segments(unit))
       states_[unit].push_back(
-          {.kept = {}, .updates = std::vector<optim::Update>(segment.layout.tensors().size())});
+          {.kept = {},
+           .updates = std::vector<optim::Update>(segment.layout.tensors().size()),
+           .chosen_updates = std::vector<optim::Update>(segment.layout.tensors().size())});
+  if (options_.zenflow)
+    zenflow_ = std::make_unique<Zenflow>(cache, rule.states.size(), *options_.zenflow, ledger);
 }
 
 ShardedOptimizer::Kept ShardedOptimizer::keep(UnitId unit, size_t segment) {
@@ -115,7 +109,7 @@ void ShardedOptimizer::move_states(memory::FileTier* file) {
 
 void ShardedOptimizer::move(memory::FileTier* file, bool masters) {
   for (const auto& unit : states_)
-    for (const auto& [kept, updates] : unit)
+    for (const auto& [kept, updates, chosen_updates] : unit)
       for (size_t array = 0; kept && array < store_.arrays(kept->id).size(); ++array)
         if (masters == (kept->master == array)) store_.move(kept->id, array, file);
 }
@@ -125,8 +119,18 @@ void ShardedOptimizer::follow_edit(UnitId unit) {
     if (const auto& kept = states_[unit][s].kept; kept && kept->master) load_master(unit, s);
 }
 
+std::vector<UnitId> ShardedOptimizer::all_units() const {
+  std::vector<UnitId> units(cache_.units());
+  std::iota(units.begin(), units.end(), UnitId{0});
+  return units;
+}
+
 int64_t& ShardedOptimizer::updates(UnitId unit, size_t segment, size_t tensor) {
   return states_[unit][segment].updates[tensor].count;
+}
+
+int64_t& ShardedOptimizer::chosen_updates(UnitId unit, size_t segment, size_t tensor) {
+  return states_[unit][segment].chosen_updates[tensor].count;
 }
 
 // Of all ranks, where each has summed over its own range.
@@ -163,6 +167,7 @@ void ShardedOptimizer::start(const GradientReducer& gradients, const StepInputs&
 
 StepOutcome ShardedOptimizer::step(const GradientReducer& gradients, const StepInputs& inputs) {
   start(gradients, inputs);
+  if (zenflow_) return zenflow_step();
   StepOutcome outcome{.gradient_norm = gradient_norm(gradients, inputs.divisor)};
   outcome.applied = std::isfinite(outcome.gradient_norm);
   if (outcome.applied) update_all(optim::clip_coefficient(outcome.gradient_norm, inputs.max_norm));
@@ -172,9 +177,10 @@ StepOutcome ShardedOptimizer::step(const GradientReducer& gradients, const StepI
 void ShardedOptimizer::update_all(double clip) {
   step_.gradient_scale = static_cast<float>(clip / step_.divisor);
   keep_all();
-  const auto units = all_units(cache_);
+  const auto units = all_units();
   count_updates(units, 1);
   if (rule_.measure) measure(places_of(units));
+  if (zenflow_) update_chosen();
   cache_.begin_update();
   if (beside()) {
     start_worker();
@@ -291,6 +297,7 @@ void ShardedOptimizer::work() {
 void ShardedOptimizer::finish() {
   stop_worker();
   if (failure_) std::rethrow_exception(failure_);
+  if (zenflow_) zenflow_->adopt();
 }
 
 ShardedOptimizer::~ShardedOptimizer() {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <exception>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <span>
@@ -19,6 +20,7 @@
 #include "hydrofoil/optim/update_rule.h"
 #include "hydrofoil/zero/gradient_reducer.h"
 #include "hydrofoil/zero/state_store.h"
+#include "hydrofoil/zero/zenflow.h"
 
 namespace hydrofoil::zero {
 
@@ -34,6 +36,7 @@ struct OptimizerOptions {
   // Of a moving average of the parameters, in fp32: after each update
   // average += (1 - decay) * (parameter - average). 0: there is none.
   double average_decay = 0;
+  std::optional<ZenflowOptions> zenflow = {};  // for step() only; of gradients in slices
 };
 
 struct StepInputs {
@@ -46,6 +49,7 @@ struct StepOutcome {
   double gradient_norm = 0;  // after the divisor, before clipping
   bool applied = false;  // false: the gradient was not finite, and every rank skipped the update
   bool partly = false;   // or, of a step in parts, some were too late to skip it
+  bool gathers = false;  // ZenFlow: the next step's gradients add up with those that are there
 };
 
 class ShardedOptimizer {
@@ -81,6 +85,12 @@ class ShardedOptimizer {
   // change, and before anything else is asked of this class.
   void finish();
 
+  // Null: everything is updated in every step. Its take() is the reducer's filter.
+  Zenflow* zenflow() { return zenflow_.get(); }
+  // What ZenFlow has gathered so far is used, and what it keeps beside store() and cache.own() goes
+  // back there; a choice is made anew. Clear the gradients then. Collective.
+  void settle();
+
   const optim::UpdateRule& rule() const { return rule_; }
   // What is kept of cache.own_range(unit, segment): the rule's states, in the order of
   // rule().states, and where there are such the fp32 master copy of what rests in 16 bits and the
@@ -107,11 +117,14 @@ class ShardedOptimizer {
   void follow_edit(memory::UnitId unit);
   // Updates a tensor has seen: the t of Adam's bias correction.
   int64_t& updates(memory::UnitId unit, size_t segment, size_t tensor);
+  // Those of its chosen elements.
+  int64_t& chosen_updates(memory::UnitId unit, size_t segment, size_t tensor);
 
  private:
   struct SegmentState {
     std::optional<Kept> kept;
-    std::vector<optim::Update> updates;  // by tensor
+    std::vector<optim::Update> updates;         // by tensor
+    std::vector<optim::Update> chosen_updates;  // with ZenFlow
   };
   struct Place {
     memory::UnitId unit;
@@ -122,7 +135,8 @@ class ShardedOptimizer {
     const GradientReducer* gradients = nullptr;
     std::vector<optim::Hyperparameters> groups;
     double divisor = 1, max_norm = 0;
-    float gradient_scale = 1;
+    float gradient_scale = 1, chosen_scale = 1;
+    bool chosen = false, rest = true;          // which are updated; without ZenFlow all is the rest
     std::vector<memory::UnitId> counted = {};  // units whose updates have been
     double changed = 0;                        // whether this rank has updated anything
   };
@@ -137,6 +151,9 @@ class ShardedOptimizer {
             const Visitor& visitor, const std::function<void(size_t place)>& settled = {});
   void start(const GradientReducer& gradients, const StepInputs& inputs);
   void update_all(double clip);
+  StepOutcome zenflow_step();
+  void update_chosen();
+  void put_chosen(std::span<const Place> places, const std::function<void(size_t place)>& settled);
   bool beside() const { return options_.files || cache_.options().files; }
   void update_units(std::span<const memory::UnitId> units);
   void update_places(std::span<const Place> places,
@@ -153,6 +170,7 @@ class ShardedOptimizer {
   void store_master(memory::UnitId unit, size_t segment);
   void add_up(std::span<kernels::SumOfSquares* const> sums, std::string_view what) const;
   double gradient_norm(const GradientReducer& gradients, double divisor) const;
+  std::vector<memory::UnitId> all_units() const;
   std::vector<Place> places_of(std::span<const memory::UnitId> units) const;
   void keep_all();
   void count_updates(std::span<const memory::UnitId> units, int by);
@@ -170,6 +188,7 @@ class ShardedOptimizer {
   const Groups group_of_;
   const OptimizerOptions options_;
   StateStore store_;
+  std::unique_ptr<Zenflow> zenflow_;
   std::vector<std::vector<SegmentState>> states_;
   Step step_;
   std::thread worker_;          // an update under way

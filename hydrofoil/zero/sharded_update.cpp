@@ -6,6 +6,7 @@
 
 #include "hydrofoil/core/parallel.h"
 #include "hydrofoil/kernels/grain.h"
+#include "hydrofoil/zero/chosen_columns.h"
 #include "hydrofoil/zero/sharded_optimizer.h"
 
 namespace hydrofoil::zero {
@@ -53,6 +54,7 @@ void ShardedOptimizer::update_units(std::span<const UnitId> units) {
 
 void ShardedOptimizer::update_places(std::span<const Place> places,
                                      const std::function<void(size_t place)>& settled) {
+  if (!step_.rest) return put_chosen(places, settled);
   walk(
       places, ColumnWalk::Use::kUpdate,
       [&](const Place& place, const Run& run, const ColumnWalk::Chunk& chunk) {
@@ -60,6 +62,10 @@ void ShardedOptimizer::update_places(std::span<const Place> places,
         const auto all = arrays(place, run, chunk);
         rule_.update(all, step_.groups[group_of_[unit][segment][run.tensor]],
                      states_[unit][segment].updates[run.tensor]);
+        if (zenflow_) {
+          zenflow_->put(unit, segment, run.flat, all);
+          zenflow_->fetch(unit, segment, run.flat, all);
+        }
         if (const auto average = states_[unit][segment].kept->average)
           average_in(all.param, part(place, run, chunk, *average));
       },
@@ -86,9 +92,14 @@ std::vector<ShardedOptimizer::Place> ShardedOptimizer::places_of(
 // Of every tensor in them that is about to be updated.
 void ShardedOptimizer::count_updates(std::span<const UnitId> units, int by) {
   for (const auto& [unit, segment] : places_of(units)) {
-    auto& updates = states_[unit][segment].updates;
-    for (size_t t = 0; t < updates.size(); ++t)
-      updates[t].count += step_.gradients->trainable(unit, segment, t) ? by : 0;
+    auto& [kept, updates, chosen_updates] = states_[unit][segment];
+    const auto& tensors = cache_.segments(unit)[segment].layout.tensors();
+    for (size_t t = 0; t < updates.size(); ++t) {
+      if (!step_.gradients->trainable(unit, segment, t)) continue;
+      const bool chosen_as_a_whole = zenflow_ && columns_of(tensors[t]) == 0;
+      updates[t].count += (chosen_as_a_whole ? step_.chosen : step_.rest) ? by : 0;
+      chosen_updates[t].count += step_.chosen ? by : 0;
+    }
   }
 }
 

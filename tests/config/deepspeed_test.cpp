@@ -213,7 +213,6 @@ TEST(DeepSpeed, UnsupportedFeaturesAreRefusedByName) {
       R"({"zero_optimization": {"zero_quantized_weights": true}})",
       R"({"zero_optimization": {"zero_quantized_gradients": true}})",
       R"({"zero_optimization": {"mics_shard_size": 4}})",
-      R"({"zero_optimization": {"zenflow": {"topk_ratio": 0.1}}})",
       R"({"zero_optimization": {"legacy_stage1": true}})",
   };
   for (const char* text : texts) {
@@ -234,6 +233,36 @@ TEST(DeepSpeed, TheSameKeysAreAcceptedWhenOff) {
       "zero_hpz_partition_size": 1, "mics_shard_size": -1, "zero_quantized_weights": false,
       "overlap_comm": true, "reduce_bucket_size": 5e8, "zenflow": null}})"),
               IsEmpty());
+}
+
+TEST(DeepSpeed, ZenflowIsOnWhereItsSectionIs) {
+  const auto zenflow = [](const std::string& text) { return deepspeed_of(text).zero.zenflow; };
+  EXPECT_FALSE(zenflow("{}").on);
+  const auto on = zenflow(R"({"zero_optimization": {"stage": 2, "zenflow": {"topk_ratio": 0.05,
+      "update_interval": 4, "select_interval": "auto", "overlap_step": true}}})");
+  EXPECT_TRUE(on.on);
+  EXPECT_EQ(on.topk_ratio, 0.05);
+  EXPECT_EQ(on.update_interval, 4);
+  EXPECT_EQ(on.choice_interval(100), 100);
+  const auto by_step = zenflow(R"({"zero_optimization": {"stage": 1, "zenflow": {
+      "select_strategy": "step", "select_interval": 8}}})");
+  EXPECT_EQ(by_step.choice_interval(100), 8);
+  EXPECT_FALSE(zenflow(R"({"zero_optimization": {"zenflow": {"enabled": false}}})").on);
+}
+
+TEST(DeepSpeed, ZenflowSaysWhatItDoesNotGoWith) {
+  const auto problem = [](const std::string& more, const std::string& section, const char* why) {
+    EXPECT_THAT(
+        deepspeed_problems("{" + more + R"("zero_optimization": {"stage": )" + section + "}}"),
+        ElementsAre(AllOf(HasSubstr("zenflow"), HasSubstr(why))));
+  };
+  problem("", R"(0, "zenflow": {})", "stage 0");
+  problem(R"("fp16": {"enabled": true}, )", R"(2, "zenflow": {})", "loss scale");
+  problem(R"("optimizer": {"type": "Lamb"}, )", R"(2, "zenflow": {})", "whole tensors");
+  problem(
+      "",
+      R"(2, "zenflow": {"select_strategy": "step", "select_interval": 2, "update_interval": 4})",
+      "below update_interval");
 }
 
 TEST(DeepSpeed, SixteenBitSections) {
