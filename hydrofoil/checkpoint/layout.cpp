@@ -35,6 +35,19 @@ std::string range_text(uint64_t begin, uint64_t end) {
   return "[" + std::to_string(begin) + ", " + std::to_string(end) + ")";
 }
 
+json box_json(const Box& box) {
+  json slices = json::array();
+  for (const auto& [begin, count, replica] : box.slices) slices.push_back({begin, count, replica});
+  return {box.dim, std::move(slices)};
+}
+
+Box box_from(const json& said, const std::vector<int64_t>& whole) {
+  Box box{.whole = whole, .dim = said[0].get<size_t>()};
+  for (const json& slice : said[1])
+    box.slices.push_back({slice[0].get<int64_t>(), slice[1].get<int64_t>(), slice[2].get<bool>()});
+  return box;
+}
+
 json tensor_layout(const std::string& file, const TensorState& tensor) {
   json ranges = json::array();
   for (const Fragment& fragment : tensor.mine) {
@@ -44,6 +57,7 @@ json tensor_layout(const std::string& file, const TensorState& tensor) {
                              std::to_string(fragment.size_bytes()) +
                              " bytes is not made of whole elements");
     ranges.push_back({fragment.begin, fragment.begin + fragment.size_bytes() / element});
+    if (!fragment.box.is_all()) ranges.back().push_back(box_json(fragment.box));
   }
   return {tensor.name, name_of(tensor.dtype), tensor.shape, std::move(ranges)};
 }
@@ -76,8 +90,9 @@ class Joiner {
       throw std::logic_error(quoted(file_name, tensor.name) + ": rank " + std::to_string(rank) +
                              " says " + description(tensor) + ", another " + description(known));
     for (const json& range : said[3]) {
-      const Piece piece{range[0].get<uint64_t>(), range[1].get<uint64_t>(), rank, index++};
-      if (piece.begin != piece.end) known.pieces.push_back(piece);
+      Piece piece{range[0].get<uint64_t>(), range[1].get<uint64_t>(), rank, index++};
+      if (range.size() > 2) piece.box = box_from(range[2], tensor.shape);
+      if (piece.begin != piece.end) known.pieces.push_back(std::move(piece));
     }
   }
 
@@ -101,8 +116,6 @@ class Joiner {
 };
 
 void require_cover(const std::string& file, PlannedTensor& tensor) {
-  std::sort(tensor.pieces.begin(), tensor.pieces.end(),
-            [](const Piece& a, const Piece& b) { return a.begin < b.begin; });
   uint64_t elements = 0;
   if (!io::count_elements(tensor.shape, tensor.dtype, elements, tensor.bytes))
     throw std::logic_error(quoted(file, tensor.name) + ": impossible shape " +
@@ -113,16 +126,16 @@ void require_cover(const std::string& file, PlannedTensor& tensor) {
   };
   uint64_t end = 0;
   int owner = 0;
-  for (const Piece& piece : tensor.pieces) {
-    if (piece.begin > end) fail(end, piece.begin, " are owned by no rank");
-    if (piece.begin < end)
-      fail(piece.begin, std::min(end, piece.end),
-           " are owned by rank " + std::to_string(owner) + " and by rank " +
-               std::to_string(piece.rank));
-    if (piece.end > elements)
-      fail(piece.begin, piece.end, " of rank " + std::to_string(piece.rank) + " do not exist");
-    end = piece.end;
-    owner = piece.rank;
+  for (const PlannedRun& run : tensor.runs()) {
+    const int rank = tensor.pieces[run.piece].rank;
+    if (run.begin > end) fail(end, run.begin, " are owned by no rank");
+    if (run.begin < end)
+      fail(run.begin, std::min(end, run.end),
+           " are owned by rank " + std::to_string(owner) + " and by rank " + std::to_string(rank));
+    if (run.end > elements)
+      fail(run.begin, run.end, " of rank " + std::to_string(rank) + " do not exist");
+    end = run.end;
+    owner = rank;
   }
   if (end < elements) fail(end, elements, " are owned by no rank");
 }
@@ -177,6 +190,16 @@ void require_name(const std::string& name) {
 }
 
 }  // namespace
+
+std::vector<PlannedRun> PlannedTensor::runs() const {
+  std::vector<PlannedRun> runs;
+  for (size_t i = 0; i < pieces.size(); ++i)
+    pieces[i].box.for_each_run(pieces[i].begin, pieces[i].end, [&](const Box::Run& run) {
+      if (!run.replica) runs.push_back({run.logical, run.logical + run.count, i});
+    });
+  std::ranges::sort(runs, {}, &PlannedRun::begin);
+  return runs;
+}
 
 uint64_t SavePlan::bytes() const {
   uint64_t total = 0;

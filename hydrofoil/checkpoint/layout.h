@@ -17,6 +17,13 @@ struct Piece {
   uint64_t begin = 0, end = 0;
   int rank = 0;
   size_t index = 0;  // among the fragments of that rank, in the order of its snapshot
+  Box box = {};      // which they are elements of
+};
+
+// Elements of a flattened tensor that lie in one piece.
+struct PlannedRun {
+  uint64_t begin = 0, end = 0;
+  size_t piece = 0;
 };
 
 struct PlannedTensor {
@@ -25,7 +32,9 @@ struct PlannedTensor {
   DType dtype = DType::kF32;
   uint64_t offset = 0;  // of the first byte, from the beginning of the file
   uint64_t bytes = 0;
-  std::vector<Piece> pieces;  // in order, without gap or overlap, none empty
+  std::vector<Piece> pieces;  // none empty
+  // What its ranks save of the pieces: in order, without gap or overlap.
+  std::vector<PlannedRun> runs() const;
 };
 
 struct PlannedFile {

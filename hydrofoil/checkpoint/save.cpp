@@ -2,6 +2,7 @@
 #include "hydrofoil/checkpoint/save.h"
 
 #include <algorithm>
+#include <optional>
 #include <sstream>
 #include <system_error>
 #include <utility>
@@ -111,10 +112,26 @@ class Save {
                   options_.root.string(), "free some space, lower `keep` or choose another folder");
   }
 
-  // Where a fragment of this rank goes.
+  // Where a fragment of this rank goes. Bytes.
   struct Target {
     const io::File* file = nullptr;  // null: it is empty
-    uint64_t offset = 0, bytes = 0;
+    uint64_t offset = 0;             // of the tensor in the file
+    uint64_t first = 0, bytes = 0;   // of the fragment in its box
+    Box box = {};                    // of bytes
+
+    void write(uint64_t begin, std::span<const std::byte> part, io::Hasher& hasher) const {
+      uint64_t end = 0;
+      std::optional<uint64_t> touched;
+      box.for_each_run(begin, begin + part.size(), [&](const Box::Run& run) {
+        if (run.replica) return;
+        const auto now = part.subspan(run.local - begin, run.count);
+        file->write_at(offset + run.logical, now);
+        hasher.add(now);
+        if (!touched) touched = run.logical;
+        end = run.logical + run.count;
+      });
+      if (touched) file->begin_sync(offset + *touched, end - *touched);
+    }
   };
   std::vector<Target> targets_in(const std::vector<io::File>& files) const {
     std::vector<Target> targets;
@@ -124,8 +141,10 @@ class Save {
           if (piece.rank != group_.rank()) continue;
           const uint64_t element = size_of(tensor.dtype);
           targets.resize(std::max(targets.size(), piece.index + 1));
-          targets[piece.index] = {&files[i], tensor.offset + piece.begin * element,
-                                  (piece.end - piece.begin) * element};
+          targets[piece.index] = {&files[i], tensor.offset, piece.begin * element,
+                                  (piece.end - piece.begin) * element, piece.box};
+          if (Box& box = targets[piece.index].box; !box.is_all())
+            box.whole.push_back(static_cast<int64_t>(element));
         }
     return targets;
   }
@@ -143,9 +162,7 @@ class Save {
       const Target& target = targets.at(index);
       for (size_t done = 0; done < part.size();) {  // the disk is busy from the first part on
         const auto next = part.subspan(done, std::min(kWriteBytes, part.size() - done));
-        target.file->write_at(target.offset + offset + done, next);
-        target.file->begin_sync(target.offset + offset + done, next.size());
-        hasher.add(next);
+        target.write(target.first + offset + done, next, hasher);
         done += next.size();
       }
       if (offset + part.size() == target.bytes)

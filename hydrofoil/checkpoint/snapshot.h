@@ -10,12 +10,14 @@
 #include <string>
 #include <vector>
 
+#include "hydrofoil/core/box.h"
 #include "hydrofoil/core/dtype.h"
 
 namespace hydrofoil::checkpoint {
 
-// A contiguous part of a flattened tensor that this rank owns: bytes in memory, which must live and
-// stay as they are until save() returns, or bytes that a call brings from elsewhere.
+// A contiguous part of a flattened tensor, or of a box of one, that this rank owns: bytes in
+// memory, which must live and stay as they are until save() returns, or bytes that a call brings
+// from elsewhere. What the box says another rank saves, too, is not written.
 struct Fragment {
   size_t begin = 0;  // first element
   std::span<const std::byte> bytes = {};
@@ -23,6 +25,7 @@ struct Fragment {
   using Fetch = std::function<void(size_t first, std::span<std::byte> out)>;
   size_t fetched_bytes = 0;  // not 0: `fetch` counts, `bytes` does not
   Fetch fetch = {};
+  Box box = {};  // whose elements they are
 
   size_t size_bytes() const { return fetched_bytes > 0 ? fetched_bytes : bytes.size(); }
   // visit(first byte, bytes): all at once where they lie in memory, else a few MiB at a time.
@@ -41,8 +44,8 @@ struct FileState {
   std::vector<TensorState> tensors;
 };
 
-// Every element of every tensor is owned by exactly one rank: of replicas, one saves. A rank may
-// leave out tensors it owns nothing of, as long as some rank lists them.
+// Every element of every tensor is saved by exactly one rank, whatever groups of ranks hold which
+// boxes of it. A rank may leave out tensors it owns nothing of, as long as some rank lists them.
 struct Snapshot {
   int64_t step = 0;
   std::vector<FileState> files;

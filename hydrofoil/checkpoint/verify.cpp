@@ -91,36 +91,60 @@ std::string Problem::line() const {
   return file + (tensor.empty() ? "" : ", tensor '" + tensor + "'") + ": " + message;
 }
 
-std::string hash_range(const io::File& file, uint64_t offset, uint64_t bytes, io::Hasher* also) {
+std::string hash_range(const io::File& file, uint64_t offset, uint64_t bytes) {
   std::vector<std::byte> chunk(std::min<uint64_t>(bytes, kChunkBytes));
   io::Hasher hasher;
   while (bytes > 0) {
     const auto part = std::span(chunk).first(std::min<uint64_t>(bytes, chunk.size()));
     file.read_at(offset, part);
     hasher.add(part);
-    if (also != nullptr) also->add(part);
     offset += part.size();
     bytes -= part.size();
   }
   return hasher.digest();
 }
 
+namespace {
+
+// visit(piece, bytes) of all of a tensor, in order, a chunk at a time.
+template <class Visit>
+void for_each_part(const io::File& file, const PlannedTensor& tensor, const Visit& visit) {
+  const uint64_t element = size_of(tensor.dtype);
+  std::vector<std::byte> chunk(std::min<uint64_t>(tensor.bytes, kChunkBytes));
+  const std::vector<PlannedRun> runs = tensor.runs();
+  auto run = runs.begin();
+  for (uint64_t first = 0; first < tensor.bytes; first += chunk.size()) {
+    const auto bytes = std::span(chunk).first(std::min(tensor.bytes - first, chunk.size()));
+    file.read_at(tensor.offset + first, bytes);
+    for (uint64_t done = 0; done < bytes.size();) {
+      while (run->end * element <= first + done) ++run;
+      const uint64_t count = std::min(bytes.size() - done, run->end * element - first - done);
+      visit(run->piece, bytes.subspan(done, count));
+      done += count;
+    }
+  }
+}
+
+}  // namespace
+
 std::string read_back(const io::File& file, const PlannedTensor& tensor,
                       std::span<const Digests> written) {
-  const uint64_t element = size_of(tensor.dtype);
   const bool single = tensor.pieces.size() == 1;
+  std::vector<io::Hasher> by_piece(tensor.pieces.size());
   io::Hasher whole;
-  std::string digest;
-  for (const Piece& piece : tensor.pieces) {
-    digest = hash_range(file, tensor.offset + piece.begin * element,
-                        (piece.end - piece.begin) * element, single ? nullptr : &whole);
-    if (digest != written[static_cast<size_t>(piece.rank)][piece.index])
+  for_each_part(file, tensor, [&](size_t piece, std::span<const std::byte> bytes) {
+    by_piece[piece].add(bytes);
+    if (!single) whole.add(bytes);
+  });
+  for (size_t i = 0; i < tensor.pieces.size(); ++i) {
+    const auto& [begin, end, rank, index, box] = tensor.pieces[i];
+    if (by_piece[i].digest() != written[static_cast<size_t>(rank)][index])
       throw Error(ExitCode::kCheckpoint,
                   "tensor '" + tensor.name + "' reads back differently from what rank " +
-                      std::to_string(piece.rank) + " wrote",
+                      std::to_string(rank) + " wrote",
                   file.path().string(), "the disk, the file system or the memory is faulty");
   }
-  return single ? digest : whole.digest();
+  return single ? by_piece.front().digest() : whole.digest();
 }
 
 fs::path verified_folder(const fs::path& path) {

@@ -43,8 +43,7 @@ using Digests = std::vector<std::string>;
 std::string read_back(const io::File& file, const PlannedTensor& tensor,
                       std::span<const Digests> written);
 
-// The digest of bytes [offset, offset + bytes) of a file; `also` gets them too.
-std::string hash_range(const io::File& file, uint64_t offset, uint64_t bytes,
-                       io::Hasher* also = nullptr);
+// The digest of bytes [offset, offset + bytes) of a file.
+std::string hash_range(const io::File& file, uint64_t offset, uint64_t bytes);
 
 }  // namespace hydrofoil::checkpoint

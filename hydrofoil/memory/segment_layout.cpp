@@ -40,8 +40,19 @@ std::vector<Piece> SegmentLayout::pieces(Range range) const {
   for (; t < tensors_.size() && offsets_[t] < range.end; ++t) {
     const size_t begin = std::max(range.begin, offsets_[t]);
     const size_t end = std::min(range.end, offsets_[t] + tensors_[t].numel());
-    if (begin < end)
-      result.push_back({t, tensors_[t].begin + begin - offsets_[t], begin, end - begin});
+    if (begin < end) result.push_back({t, begin - offsets_[t], begin, end - begin});
+  }
+  return result;
+}
+
+std::vector<Range> SegmentLayout::replicas(Range range) const {
+  std::vector<Range> result;
+  for (const Piece& piece : pieces(range)) {
+    const size_t end = piece.tensor_offset + piece.count;
+    tensors_[piece.tensor].box.for_each_run(piece.tensor_offset, end, [&](const Box::Run& run) {
+      const size_t begin = piece.flat_offset + run.local - piece.tensor_offset;
+      if (run.replica) result.push_back({begin, begin + run.count});
+    });
   }
   return result;
 }

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "hydrofoil/core/box.h"
 #include "hydrofoil/core/dtype.h"
 
 namespace hydrofoil::memory {
@@ -24,12 +25,9 @@ constexpr size_t kSliceGranule = 256;  // elements: the block of the reproducibl
 struct TensorInfo {
   std::string name;
   std::vector<int64_t> shape;
-  // Of a part of a logical tensor: its first element there, and the shape of it all (empty: this is
-  // all of it).
-  size_t begin = 0;
-  std::vector<int64_t> whole = {};
+  Box box = {};  // what of the logical tensor this is
   size_t numel() const;
-  const std::vector<int64_t>& whole_shape() const { return whole.empty() ? shape : whole; }
+  const std::vector<int64_t>& whole_shape() const { return box.is_all() ? shape : box.whole; }
 };
 
 struct Range {
@@ -37,10 +35,10 @@ struct Range {
   size_t size() const { return end - begin; }
 };
 
-// A contiguous part of one logical tensor and where it lies in the flat buffer. Elements.
+// A contiguous part of one tensor and where it lies in the flat buffer. Elements.
 struct Piece {
   size_t tensor = 0;         // index
-  size_t tensor_offset = 0;  // first element within the flattened logical tensor
+  size_t tensor_offset = 0;  // first element within the flattened tensor, or box of one
   size_t flat_offset = 0;    // first element within the segment
   size_t count = 0;
 };
@@ -59,6 +57,8 @@ class SegmentLayout {
   Range slice(int part) const;
   // The tensors' pieces inside a range of the flat buffer, in order; padding belongs to none.
   std::vector<Piece> pieces(Range range) const;
+  // What of the range other ranks hold, too, and count (Box::Slice::replica), in order.
+  std::vector<Range> replicas(Range range) const;
 
  private:
   std::vector<TensorInfo> tensors_;

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "hydrofoil/core/align.h"
 #include "hydrofoil/kernels/convert.h"
 #include "hydrofoil/kernels/fill.h"
 #include "hydrofoil/kernels/norm.h"
@@ -29,11 +30,40 @@ void Wide::store() const {
   if (!copy_.empty()) kernels::narrow(copy_, bits_of(values_), values_.dtype);
 }
 
-void add_squares(kernels::SumOfSquares& sum, const Values& values) {
+namespace {
+
+void add_all_squares(kernels::SumOfSquares& sum, const Values& values) {
   for_each_chunk(values.count, values.is_wide(), [&](size_t begin, size_t count) {
     Wide wide(values.part(begin, count));
     sum.add(wide.floats());
   });
+}
+
+// Blocks of the sum that a range touches.
+Range blocks_of(Range range) {
+  return {range.begin / kSliceGranule * kSliceGranule, round_up(range.end, kSliceGranule)};
+}
+
+}  // namespace
+
+void add_squares(kernels::SumOfSquares& sum, const Values& values,
+                 std::span<const Range> left_out) {
+  size_t done = 0;
+  for (size_t next = 0; next < left_out.size();) {
+    Range blocks = blocks_of(left_out[next]);
+    const size_t first = next++;
+    while (next < left_out.size() && left_out[next].begin < blocks.end)
+      blocks.end = blocks_of(left_out[next++]).end;
+    add_all_squares(sum, values.part(done, blocks.begin - done));
+    Wide rest(values.part(blocks.begin, blocks.size()));
+    std::vector<float> copy(rest.floats().begin(), rest.floats().end());
+    for (size_t i = first; i < next; ++i)
+      std::fill(copy.begin() + static_cast<std::ptrdiff_t>(left_out[i].begin - blocks.begin),
+                copy.begin() + static_cast<std::ptrdiff_t>(left_out[i].end - blocks.begin), 0.0f);
+    sum.add(copy);
+    done = blocks.end;
+  }
+  add_all_squares(sum, values.part(done, values.count - done));
 }
 
 void add(const Values& into, const Values& from) {

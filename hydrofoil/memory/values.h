@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "hydrofoil/core/values.h"
+#include "hydrofoil/memory/segment_layout.h"
 
 namespace hydrofoil::kernels {
 class SumOfSquares;
@@ -46,8 +47,10 @@ void for_each_chunk(size_t count, bool whole, const Visit& visit) {
     visit(begin, std::min(chunk, count - begin));
 }
 
-// Those of a flat buffer from a multiple of 256 elements on.
-void add_squares(kernels::SumOfSquares& sum, const Values& values);
+// Those of a flat buffer from a multiple of 256 elements on, but for the elements in `left_out`
+// (ascending).
+void add_squares(kernels::SumOfSquares& sum, const Values& values,
+                 std::span<const Range> left_out = {});
 
 // into += from, in fp32. Of equal counts.
 void add(const Values& into, const Values& from);

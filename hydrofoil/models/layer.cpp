@@ -20,9 +20,9 @@ at::Tensor with_memory(int, const spec::ParameterSpec& p) {
 namespace {
 
 std::string name_of(const spec::ParameterSpec& p) {
-  if (!p.is_tile()) return p.name;
-  return p.name + "[" + std::to_string(p.first_row) + ":" +
-         std::to_string(p.first_row + p.shape[0]) + "]";
+  if (!p.tile) return p.name;
+  const int64_t first = p.box.slices.front().begin;
+  return p.name + "[" + std::to_string(first) + ":" + std::to_string(first + p.shape[0]) + "]";
 }
 
 }  // namespace

@@ -37,7 +37,9 @@ void initialize(const Program& program, uint64_t seed) {
       auto tensor = program.parameters(b)[i].tensor;
       const auto& parameter = specs[i];
       values.resize(static_cast<size_t>(tensor.numel()));
-      initialize(parameter, seed, static_cast<uint64_t>(parameter.first_element()), values);
+      parameter.box.for_each_run(0, values.size(), [&](const Box::Run& run) {
+        initialize(parameter, seed, run.logical, std::span(values).subspan(run.local, run.count));
+      });
       tensor.copy_(
           at::from_blob(values.data(), tensor.sizes(), at::TensorOptions().dtype(at::kFloat)));
     }

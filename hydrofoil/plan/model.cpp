@@ -88,7 +88,7 @@ std::vector<size_t> order_of_use(const spec::ModelSpec& spec,
     use(uses, u);
     blocks[units[u].block].push_back(u);
     const bool of_head = units[u].tied_tile || units[u].block + 1 == blocks.size();
-    if (of_head && units[u].parameters.size() == 1 && units[u].parameters[0].is_tile())
+    if (of_head && units[u].parameters.size() == 1 && units[u].parameters[0].tile)
       tiles.push_back(u);
   }
   if (spec.tied_head && spec.head != spec::HeadKind::kClasses) {

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "hydrofoil/core/box.h"
 #include "hydrofoil/core/dtype.h"
 
 namespace hydrofoil::spec {
@@ -141,13 +142,10 @@ struct ParameterSpec {
   bool decay = false;  // weight decay applies: matrices, not norms and biases
   Part part = Part::kTokens;
   bool bias = false;  // of the part; else its weight
-  // Of a tile of rows (spec/units.h), whose own sizes `shape` has: where it begins in the matrix,
-  // and how many rows that has. 0: this is all of it.
-  int64_t first_row = 0, all_rows = 0;
+  Box box = {};       // what of the logical tensor this is, which `shape` is the shape of
+  bool tile = false;  // of rows (spec/units.h): one of several parameters of this name
 
-  bool is_tile() const { return all_rows > 0; }
-  int64_t first_element() const { return is_tile() ? first_row * shape[1] : 0; }
-  std::vector<int64_t> whole_shape() const;
+  const std::vector<int64_t>& whole_shape() const { return box.is_all() ? shape : box.whole; }
 };
 
 // Whether it belongs to a matrix product: a Linear module's weight or bias. A tied head's weight is

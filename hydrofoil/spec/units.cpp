@@ -27,9 +27,13 @@ std::vector<ParameterSpec> tiles_of(const ParameterSpec& matrix, int64_t most_el
   std::vector<ParameterSpec> tiles;
   for (int64_t i = 0; i < count; ++i) {
     ParameterSpec tile = matrix;
-    tile.first_row = rows * i / count;
-    tile.all_rows = rows;
-    tile.shape[0] = rows * (i + 1) / count - tile.first_row;
+    const int64_t begin = rows * i / count;
+    tile.tile = true;
+    tile.shape[0] = rows * (i + 1) / count - begin;
+    Box::Slice all;  // where the matrix is a box, too
+    if (!matrix.box.is_all()) all = matrix.box.slices.front();
+    tile.box = {.whole = matrix.whole_shape(),
+                .slices = {{all.begin + begin, tile.shape[0], all.replica}}};
     tiles.push_back(std::move(tile));
   }
   return tiles;
@@ -54,12 +58,6 @@ void keep(const ModelSpec& spec, const HeldBlocks& held, std::vector<BlockSpec>&
 
 }  // namespace
 
-std::vector<int64_t> ParameterSpec::whole_shape() const {
-  auto whole = shape;
-  if (is_tile()) whole[0] = all_rows;
-  return whole;
-}
-
 std::vector<BlockSpec> tiled_blocks(const ModelSpec& spec, int64_t most_elements,
                                     const HeldBlocks& held) {
   auto result = blocks(spec);
@@ -78,7 +76,7 @@ std::vector<BlockSpec> tiled_blocks(const ModelSpec& spec, int64_t most_elements
     block.parameters = std::move(parameters);
   }
   std::ranges::stable_partition(result.back().parameters,
-                                [](const ParameterSpec& p) { return !p.is_tile(); });
+                                [](const ParameterSpec& p) { return !p.tile; });
   return result;
 }
 
@@ -97,15 +95,15 @@ std::vector<UnitSpec> units(const ModelSpec& spec, int64_t most_elements, const 
                            result.back().parameters.back().part == parameter.part;
       const bool has_copy = parted && parameter.part == Part::kTokens;
       const bool small =
-          most_elements == 0 || follows || (!parameter.is_tile() && numel(parameter) <= room);
+          most_elements == 0 || follows || (!parameter.tile && numel(parameter) <= room);
       const bool fits = small && !has_copy && !result.back().has_copy;
       if (!fits && !result.back().parameters.empty()) {
         result.push_back({.name = all[b].name, .block = b, .parameters = {}});
         room = most_elements;
       }
-      room = parameter.is_tile() ? 0 : room - numel(parameter);
+      room = parameter.tile ? 0 : room - numel(parameter);
       result.back().parameters.push_back(parameter);
-      result.back().tied_tile = parameter.is_tile() && b == 0 && tied;
+      result.back().tied_tile = parameter.tile && b == 0 && tied;
       result.back().has_copy = has_copy;
     }
     if (result.size() == first + 1) continue;

@@ -43,8 +43,7 @@ Plan plan_unit(const UnitDeclaration& unit, int parts, DType storage) {
           {.layout = {}, .dtype = widened ? storage : parameter.dtype, .widened = widened});
     }
     plan.places.emplace_back(it->second, tensors[it->second].size());
-    tensors[it->second].push_back(
-        {parameter.name, parameter.shape, parameter.begin, parameter.whole});
+    tensors[it->second].push_back({parameter.name, parameter.shape, parameter.box});
     plan.groups[it->second].push_back(parameter.group);
   }
   for (size_t s = 0; s < tensors.size(); ++s)
@@ -123,10 +122,12 @@ void check(const EngineOptions& options) {
                       (options.wire_as_parameters && options.storage == DType::kF16);
   if (options.zenflow &&
       (options.stage < 2 || options.update_in_backward || options.average_decay > 0 || halves ||
-       options.loss_scale.dynamic || optim::make_rule(options.optimizer, options.groups).measure))
+       options.copy || options.loss_scale.dynamic ||
+       optim::make_rule(options.optimizer, options.groups).measure))
     throw Error(ExitCode::kConfig,
                 "ZenFlow goes with ZeRO stages 2 and 3, without an update in backward, an average "
-                "of the parameters, optimizers that measure tensors and gradients in fp16");
+                "of the parameters, optimizers that measure tensors, gradients in fp16 and ranks "
+                "that hold parts of a model");
   if (options.groups.empty())
     throw Error(ExitCode::kConfig, "an engine needs at least one parameter group");
 }
@@ -134,11 +135,11 @@ void check(const EngineOptions& options) {
 void require_whole_tensors(const std::vector<UnitDeclaration>& units, std::string_view rule) {
   for (const auto& unit : units)
     for (const auto& parameter : unit.parameters)
-      if (!parameter.whole.empty())
+      if (!parameter.box.is_all() && parameter.shape != parameter.box.whole)
         throw Error(ExitCode::kConfig,
                     "optimizer '" + std::string(rule) + "' takes norms of whole tensors, but '" +
                         parameter.name + "' comes in parts",
-                    {}, "set unit_elements to 0, or use AdamW");
+                    {}, "set unit_elements to 0 and mesh.tp to 1, or use AdamW");
 }
 
 EngineOptions checked(EngineOptions options) {
@@ -196,7 +197,8 @@ Engine::Engine(comm::Communicator group, const std::vector<UnitDeclaration>& uni
                              .rounding_seed = options_.rounding_seed,
                              .files = options_.state_files,
                              .average_decay = options_.average_decay,
-                             .zenflow = options_.zenflow},
+                             .zenflow = options_.zenflow,
+                             .copy = options_.copy},
       ledger_);
   if (auto* zenflow = optimizer_->zenflow())
     reducer_->set_filter([zenflow](UnitId unit, size_t segment, const Values& fresh) {

@@ -24,6 +24,7 @@
 #include <vector>
 
 #include "hydrofoil/comm/communicator.h"
+#include "hydrofoil/core/box.h"
 #include "hydrofoil/core/dtype.h"
 #include "hydrofoil/memory/ledger.h"
 #include "hydrofoil/memory/parameter_cache.h"
@@ -44,9 +45,7 @@ struct ParameterDeclaration {
   bool trainable = true;
   size_t group = 0;     // index into EngineOptions::groups
   bool sparse = false;  // an embedding: only the rows of a batch's tokens have a gradient
-  // Of a part of a logical tensor, which has its name: its first element there, and that shape.
-  size_t begin = 0;
-  std::vector<int64_t> whole = {};
+  Box box = {};         // of a part of a logical tensor, which has its name: which
 };
 struct UnitDeclaration {
   std::string name;
@@ -111,6 +110,9 @@ struct EngineOptions {
   // tensors, or gradients in fp16.
   std::optional<zero::ZenflowOptions> zenflow = {};
   double average_decay = 0;  // keep a moving average of the parameters; 0: none
+  // Where the engine's parameters are a part of the model: the ranks with the parts of the same
+  // copy, one each. The gradient's norm is that of the copy, and so is the decision to skip a step.
+  comm::Communicator copy = {};
   optim::LossScaleConfig loss_scale = {};
   std::string optimizer = "adamw";
   std::vector<optim::Hyperparameters> groups = {{}};
@@ -166,7 +168,7 @@ class Engine {
   const at::Tensor& tensor(const std::string& name) const;
   const at::Tensor& tensor(size_t index) const { return parameters_.at(index).second.tensor; }
   // Writes every parameter: fill(name, begin, out) gives elements [begin, begin + out.size()) of
-  // the flattened tensor, asked for the part this rank owns only. Collective.
+  // the flattened logical tensor, asked for the part this rank owns only. Collective.
   using Filler = std::function<void(const std::string& name, size_t begin, std::span<float> out)>;
   void fill_parameters(const Filler& fill);
 

@@ -121,9 +121,15 @@ void Engine::fill_segment(UnitId unit, size_t segment, const Filler& fill) {
                                     : table.size() > 1 ? chunk.columns[1].floats()
                                                        : std::span(passing);
     const size_t first = own_begin + chunk.range.begin;
-    for (const auto& piece : layout.pieces({first, first + values.size()}))
-      fill(layout.tensors()[piece.tensor].name, piece.tensor_offset,
-           values.subspan(piece.flat_offset - first, piece.count));
+    for (const auto& piece : layout.pieces({first, first + values.size()})) {
+      const auto& [name, shape, box] = layout.tensors()[piece.tensor];
+      const auto part = values.subspan(piece.flat_offset - first, piece.count);
+      box.for_each_run(piece.tensor_offset, piece.tensor_offset + piece.count,
+                       [&, &name = name](const Box::Run& run) {
+                         fill(name, run.logical,
+                              part.subspan(run.local - piece.tensor_offset, run.count));
+                       });
+    }
     if (!resting.is_wide())
       kernels::narrow(values, {reinterpret_cast<uint16_t*>(resting.data), resting.count},
                       resting.dtype);

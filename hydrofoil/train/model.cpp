@@ -24,10 +24,8 @@ std::vector<UnitDeclaration> units_of(const spec::ModelSpec& spec, spec::Paramet
           {.name = parameter.name,
            .shape = parameter.shape,
            .dtype = types.of(parameter),
-           .sparse = parameter.part == spec::Part::kTokens && !spec.tied_head});
-      if (!parameter.is_tile()) continue;
-      declaration.parameters.back().begin = static_cast<size_t>(parameter.first_element());
-      declaration.parameters.back().whole = parameter.whole_shape();
+           .sparse = parameter.part == spec::Part::kTokens && !spec.tied_head,
+           .box = parameter.box});
     }
     units.push_back(std::move(declaration));
   }

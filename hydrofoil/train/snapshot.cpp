@@ -37,9 +37,9 @@ checkpoint::Fragment fragment(const memory::Column& column, size_t begin, size_t
           }};
 }
 
-// The ranges of one tensor that lie in this rank's slice, from wherever `column` lies, which holds
-// the rank's own range of the segment. At stage 0 every rank could write everything: the slices
-// share the work.
+// What of one tensor lies in this rank's slice, from wherever `column` lies, which holds the rank's
+// own range of the segment. At stage 0 every rank could write everything: the slices share the
+// work.
 checkpoint::TensorState tensor_state(std::string name, Engine& engine, Engine::Place place,
                                      const memory::Column& column) {
   const auto& [unit, segment, index] = place;
@@ -49,11 +49,12 @@ checkpoint::TensorState tensor_state(std::string name, Engine& engine, Engine::P
                                 .shape = layout.tensors()[index].whole_shape(),
                                 .dtype = column.dtype(),
                                 .mine = {}};
-  for (const auto& piece : layout.pieces(layout.slice(engine.group().rank())))
-    if (piece.tensor == index) {
-      state.mine.push_back(fragment(column, piece.flat_offset - own_begin, piece.count));
-      state.mine.back().begin = piece.tensor_offset;
-    }
+  for (const auto& piece : layout.pieces(layout.slice(engine.group().rank()))) {
+    if (piece.tensor != index) continue;
+    state.mine.push_back(fragment(column, piece.flat_offset - own_begin, piece.count));
+    state.mine.back().begin = piece.tensor_offset;
+    state.mine.back().box = layout.tensors()[index].box;
+  }
   return state;
 }
 
@@ -86,11 +87,20 @@ checkpoint::FileState optimizer_state(Engine& engine) {
   return file;
 }
 
+// By name, of the whole copy of the model, where ranks hold parts of it.
+using Counts = nlohmann::ordered_json;
+Counts joined(const Engine& engine, Counts counts) {
+  if (const auto& copy = engine.options().copy)
+    for (const auto& text : copy.all_gather_text(counts.dump(), {comm::Purpose::kCheckpoint}))
+      counts.update(Counts::parse(text));
+  return counts;
+}
+
 std::string state_json(Engine& engine, const Progress& progress) {
-  auto updates = nlohmann::ordered_json::object(), chosen_updates = updates;
+  auto updates = Counts::object(), chosen_updates = updates;
   engine.for_each_parameter([&](const memory::TensorInfo& info, Engine::Place place) {
     const auto& [unit, segment, index] = place;
-    const auto note = [&](nlohmann::ordered_json& counts, int64_t count) {
+    const auto note = [&](Counts& counts, int64_t count) {
       if (count != progress.step) counts[info.name] = count;
     };
     note(updates, engine.optimizer().updates(unit, segment, index));
@@ -104,8 +114,8 @@ std::string state_json(Engine& engine, const Progress& progress) {
                                      {"seed", progress.seed},
                                      {"bytes_written", progress.bytes_written},
                                      {"optimizer", engine.optimizer().rule().name},
-                                     {"updates_unlike_step", updates},
-                                     {"chosen_updates_unlike_step", chosen_updates},
+                                     {"updates_unlike_step", joined(engine, updates)},
+                                     {"chosen_updates_unlike_step", joined(engine, chosen_updates)},
                                      {"loss_scaler",
                                       {{"scale", scaler.scale},
                                        {"iteration", scaler.iteration},
@@ -164,7 +174,11 @@ void restore_chunk(Engine& engine, const StateSource& source, UnitId unit, size_
       const std::string name = std::string(kind) + "." + layout.tensors()[piece.tensor].name;
       if (!source.has(name)) return;
       memory::Wide values(array.part(piece.flat_offset - first, piece.count));
-      source.read(name, piece.tensor_offset, values.floats());
+      const auto& box = layout.tensors()[piece.tensor].box;
+      const size_t begin = piece.tensor_offset;
+      box.for_each_run(begin, begin + piece.count, [&](const Box::Run& run) {
+        source.read(name, run.logical, values.floats().subspan(run.local - begin, run.count));
+      });
       values.store();
     };
     for (size_t i = 0; i < names.size(); ++i) take(names[i], chunk.arrays[i]);

@@ -27,7 +27,9 @@ struct Progress {
 // The parameters ("model.safetensors", HF names, in the type they rest in), optimizer states and
 // the fp32 master copies of 16-bit parameters and averages ("optimizer.safetensors",
 // "exp_avg.<name>", "master.<name>", "average.<name>") and progress ("state.json") of the engine,
-// plus `texts` as they are. Refers to the engine's memory: save it before the next step.
+// plus `texts` as they are. Refers to the engine's memory: save it before the next step. What
+// engines that hold parts of the model (boxes of its tensors, or some of them) snapshot together,
+// all their ranks save as one checkpoint. Collective among these (EngineOptions::copy).
 checkpoint::Snapshot snapshot(Engine& engine, const Progress& progress,
                               std::map<std::string, std::string> texts);
 

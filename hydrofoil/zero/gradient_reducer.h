@@ -101,8 +101,8 @@ class GradientReducer {
   // After the finish of kLast, or reduce_rest: the summed gradient of cache.own_range(unit,
   // segment).
   memory::Column own(memory::UnitId unit, size_t segment) const;
-  // Adds the squares of all of them. Those of what goes into files, or is consumed, are taken on
-  // the way.
+  // Adds the squares of all of them, but for those that another rank counts
+  // (Box::Slice::replica). Those of what goes into files, or is consumed, are taken on the way.
   void add_squares(kernels::SumOfSquares& sum) const;
   // Whether any tensor of the segment is trainable; only such segments hold gradients.
   bool active(memory::UnitId unit, size_t segment) const { return units_[unit].active[segment]; }
@@ -161,6 +161,9 @@ class GradientReducer {
   memory::Values reduced(const InFlight& job, size_t segment) const;
   void keep(const InFlight& job);
   void keep_in_files(const InFlight& job);
+  // Of elements of own() from `first` on.
+  void add_squares(kernels::SumOfSquares& sum, memory::UnitId id, size_t segment,
+                   const memory::Values& gradient, size_t first = 0) const;
   bool await_kept();
   void give_slices(memory::UnitId id, Unit& unit);
   void deliver(memory::UnitId id);

@@ -40,7 +40,15 @@ void GradientReducer::add_squares(kernels::SumOfSquares& sum) const {
   if (tier_ || consumer_) return sum.merge(squares_);
   for (UnitId unit = 0; unit < units_.size(); ++unit)
     for (size_t s = 0; s < units_[unit].active.size(); ++s)
-      if (active(unit, s)) memory::add_squares(sum, own(unit, s).values());
+      if (active(unit, s)) add_squares(sum, unit, s, own(unit, s).values());
+}
+
+void GradientReducer::add_squares(kernels::SumOfSquares& sum, UnitId id, size_t segment,
+                                  const memory::Values& gradient, size_t first) const {
+  const size_t begin = cache_.own_range(id, segment).begin + first;
+  auto replicas = cache_.segments(id)[segment].layout.replicas({begin, begin + gradient.count});
+  for (auto& range : replicas) range = {range.begin - begin, range.end - begin};
+  memory::add_squares(sum, gradient, replicas);
 }
 
 memory::Values GradientReducer::reduced(const InFlight& job, size_t segment) const {
@@ -70,17 +78,20 @@ void GradientReducer::keep_in_files(const InFlight& job) {
   Unit& unit = units_[job.id];
   std::vector<memory::ColumnWalk::Table> tables;
   std::vector<memory::Values> sums;  // by table
+  std::vector<size_t> segments;
   for (size_t s = 0; s < unit.slices.size(); ++s) {
     if (!unit.active[s]) continue;
     tables.push_back({{&unit.slices[s], unit.reduced_before ? Use::kUpdate : Use::kOverwrite}});
     sums.push_back(reduced(job, s));
     if (filter_) filter_(job.id, s, sums.back());
+    segments.push_back(s);
   }
   walk_.visit(tables, [&](const memory::ColumnWalk::Chunk& chunk) {
     const memory::Values slice = chunk.columns[0];
     put_or_add(slice, sums[chunk.table].part(chunk.range.begin, chunk.range.size()),
                unit.reduced_before);
-    if (sync_ == Sync::kLast && job.last) memory::add_squares(squares_, slice);
+    if (sync_ == Sync::kLast && job.last)
+      add_squares(squares_, job.id, segments[chunk.table], slice, chunk.range.begin);
   });
   unit.reduced_before = true;
 }
@@ -100,7 +111,7 @@ void GradientReducer::deliver(UnitId id) {
   if (!consumer_) return;
   Unit& unit = units_[id];
   for (size_t s = 0; s < unit.active.size() && !tier_; ++s)
-    if (active(id, s)) memory::add_squares(squares_, own(id, s).values());
+    if (active(id, s)) add_squares(squares_, id, s, own(id, s).values());
   if (!consumer_(id) || tier_) return;
   for (auto& slice : unit.slices) slice = {};
   if (unit.full) release(unit);

@@ -133,16 +133,16 @@ int64_t& ShardedOptimizer::chosen_updates(UnitId unit, size_t segment, size_t te
   return states_[unit][segment].chosen_updates[tensor].count;
 }
 
-// Of all ranks, where each has summed over its own range.
-void ShardedOptimizer::add_up(std::span<kernels::SumOfSquares* const> sums,
+// Of all ranks, where each has summed over its own part.
+void ShardedOptimizer::add_up(const comm::Communicator& group,
+                              std::span<kernels::SumOfSquares* const> sums,
                               std::string_view what) const {
-  if (!cache_.options().partition_updates) return;
   constexpr size_t kLimbs = kernels::SumOfSquares::kLimbs;
   std::vector<int64_t> shared;
   for (const auto* sum : sums)
     shared.insert(shared.end(), sum->limbs().begin(), sum->limbs().end());
-  cache_.group().all_reduce({shared.data(), shared.size(), DType::kI64}, comm::Reduce::kSum,
-                            {comm::Purpose::kNorm, what});
+  group.all_reduce({shared.data(), shared.size(), DType::kI64}, comm::Reduce::kSum,
+                   {comm::Purpose::kNorm, what});
   for (size_t i = 0; i < sums.size(); ++i)
     *sums[i] = kernels::SumOfSquares::from_limbs(std::span(shared).subspan(i * kLimbs, kLimbs));
 }
@@ -153,7 +153,8 @@ double ShardedOptimizer::gradient_norm(const GradientReducer& gradients, double 
   kernels::SumOfSquares sum;
   gradients.add_squares(sum);
   const std::array sums{&sum};
-  add_up(sums, "gradient norm");
+  if (cache_.options().partition_updates) add_up(cache_.group(), sums, "gradient norm");
+  if (options_.copy) add_up(options_.copy, sums, "gradient norm of the model");
   return std::sqrt(sum.value()) / divisor;
 }
 
@@ -236,8 +237,10 @@ StepOutcome ShardedOptimizer::end() {
     if (outcome.applied) update_all(clip);
     return outcome;
   }
-  cache_.group().all_reduce({&step_.changed, 1, DType::kF64}, comm::Reduce::kMax,
-                            {comm::Purpose::kControl, "units updated"});
+  for (const auto& group : {cache_.group(), options_.copy})
+    if (group)
+      group.all_reduce({&step_.changed, 1, DType::kF64}, comm::Reduce::kMax,
+                       {comm::Purpose::kControl, "units updated"});
   outcome.partly = step_.changed > 0;
   if (!outcome.partly) count_updates(step_.counted, -1);
   return outcome;

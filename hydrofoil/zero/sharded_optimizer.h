@@ -37,6 +37,9 @@ struct OptimizerOptions {
   // average += (1 - decay) * (parameter - average). 0: there is none.
   double average_decay = 0;
   std::optional<ZenflowOptions> zenflow = {};  // for step() only; of gradients in slices
+  // The ranks that hold the other parts of the same copy of the model, one for each part: the norm
+  // is that of all, and so is what is decided by it. None: there are no others.
+  comm::Communicator copy = {};
 };
 
 struct StepInputs {
@@ -168,7 +171,8 @@ class ShardedOptimizer {
   void move(memory::FileTier* file, bool masters);
   void load_master(memory::UnitId unit, size_t segment);
   void store_master(memory::UnitId unit, size_t segment);
-  void add_up(std::span<kernels::SumOfSquares* const> sums, std::string_view what) const;
+  void add_up(const comm::Communicator& group, std::span<kernels::SumOfSquares* const> sums,
+              std::string_view what) const;
   double gradient_norm(const GradientReducer& gradients, double divisor) const;
   std::vector<memory::UnitId> all_units() const;
   std::vector<Place> places_of(std::span<const memory::UnitId> units) const;

@@ -121,7 +121,7 @@ void ShardedOptimizer::measure(std::span<const Place> places) {
   std::vector<kernels::SumOfSquares*> sums;
   for (auto& tensors : norms)
     for (auto& [parameter, direction] : tensors) sums.insert(sums.end(), {&parameter, &direction});
-  add_up(sums, "norms of tensors");
+  if (cache_.options().partition_updates) add_up(cache_.group(), sums, "norms of tensors");
   for (size_t p = 0; p < places.size(); ++p) {
     const auto [unit, segment] = places[p];
     for (size_t t = 0; t < norms[p].size(); ++t)

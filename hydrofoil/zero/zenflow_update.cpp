@@ -18,7 +18,7 @@ StepOutcome ShardedOptimizer::zenflow_step() {
   zenflow_->add_squares(chosen);
   step_.gradients->add_squares(rest);
   const std::array sums{&chosen, &rest};
-  add_up(sums, "gradient norms");
+  add_up(cache_.group(), sums, "gradient norms");
   step_.chosen = true;
   step_.rest = zenflow_->close_step(step_.divisor);
   const double chosen_norm = std::sqrt(chosen.value()) / step_.divisor;

@@ -36,23 +36,47 @@ std::string plan_error(const std::vector<Snapshot>& ranks) {
   return "";
 }
 
-TEST(PlanSave, OrdersThePiecesOfAllRanks) {
+TEST(PlanSave, OrdersTheRunsOfAllRanks) {
   const std::vector<std::string> layouts = {layout_text(owning({{4, 7}, {0, 1}, {3, 3}})),
                                             layout_text(owning({{1, 4}, {7, 10}}))};
   const SavePlan plan = plan_save(layouts);
   ASSERT_EQ(plan.files.size(), 1u);
-  const auto& pieces = plan.files[0].tensors.at(0).pieces;
-  ASSERT_EQ(pieces.size(), 4u);
+  const PlannedTensor& tensor = plan.files[0].tensors.at(0);
+  const auto runs = tensor.runs();
+  ASSERT_EQ(runs.size(), 4u);
   const size_t begins[] = {0, 1, 4, 7};
   const int ranks[] = {0, 1, 0, 1};
   const size_t indices[] = {1, 0, 0, 1};
   for (size_t i = 0; i < 4; ++i) {
-    EXPECT_EQ(pieces[i].begin, begins[i]);
-    EXPECT_EQ(pieces[i].rank, ranks[i]);
-    EXPECT_EQ(pieces[i].index, indices[i]);
+    EXPECT_EQ(runs[i].begin, begins[i]);
+    EXPECT_EQ(tensor.pieces[runs[i].piece].rank, ranks[i]);
+    EXPECT_EQ(tensor.pieces[runs[i].piece].index, indices[i]);
   }
   EXPECT_EQ(plan.step, 7);
   EXPECT_EQ(plan.bytes(), plan.files[0].header.size() + 40);
+}
+
+// Rank 0 has column 0 and, as rank 1 does, column 1; rank 1 also columns 2 to 4.
+TEST(PlanSave, JoinsBoxesAndCountsReplicasOnce) {
+  Snapshot left = owning({{0, 8}}, {4, 5}), right = owning({{0, 9}, {9, 16}}, {4, 5});
+  const std::vector<int64_t> whole{4, 5};
+  left.files[0].tensors[0].mine[0].box = {.whole = whole, .dim = 1, .slices = {{0, 1}, {1, 1}}};
+  for (auto& fragment : right.files[0].tensors[0].mine)
+    fragment.box = {.whole = whole, .dim = 1, .slices = {{1, 1, true}, {2, 3}}};
+  const std::vector<std::string> layouts = {layout_text(left), layout_text(right)};
+  const SavePlan plan = plan_save(layouts);
+  const PlannedTensor& tensor = plan.files[0].tensors.at(0);
+  uint64_t next = 0;
+  for (const auto& [begin, end, piece] : tensor.runs()) {
+    EXPECT_EQ(begin, next);
+    for (uint64_t i = begin; i < end; ++i)
+      EXPECT_EQ(tensor.pieces[piece].rank, i % 5 < 2 ? 0 : 1) << i;
+    next = end;
+  }
+  EXPECT_EQ(next, 20u);
+  right.files[0].tensors[0].mine[0].box.slices[0].replica = false;
+  EXPECT_THAT(plan_error({left, right}),
+              HasSubstr("elements [1, 2) of 20 are owned by rank 0 and by rank 1"));
 }
 
 // Tensors of 40, 4, 4, 100, 0 and 8 bytes; in another file, one of 40.

@@ -47,6 +47,18 @@ TEST(SegmentLayout, PiecesOfAllSlicesCoverEveryElementOnce) {
   }
 }
 
+TEST(SegmentLayout, TellsReplicasInTheFlatBuffer) {
+  const Box replicated{.whole = {5}, .slices = {{0, 5, true}}};
+  const Box columns{.whole = {2, 6}, .dim = 1, .slices = {{0, 2, true}, {3, 1}}};
+  const SegmentLayout layout({{"mine", {7}}, {"norm", {5}, replicated}, {"w", {2, 3}, columns}}, 1);
+  std::vector<std::pair<size_t, size_t>> got;
+  for (const auto& range : layout.replicas({0, layout.numel()}))
+    got.emplace_back(range.begin, range.end);
+  EXPECT_EQ(got, (std::vector<std::pair<size_t, size_t>>{{64, 69}, {128, 130}, {131, 133}}));
+  EXPECT_EQ(layout.replicas({66, 129}).size(), 2U);
+  EXPECT_EQ(layout.tensors()[2].whole_shape(), (std::vector<int64_t>{2, 6}));
+}
+
 TEST(SegmentLayout, MoreRanksThanElementsLeavesEmptySlices) {
   const SegmentLayout layout({{"tiny", {5}}}, 4);
   EXPECT_EQ(layout.slice_numel(), kSliceGranule);

@@ -76,14 +76,16 @@ TEST(Units, HoldEveryRowOfEveryParameterOnceAndNoMoreThanTheyMay) {
         EXPECT_TRUE(names.insert(unit.name).second) << unit.name;
         int64_t sum = 0;
         for (const auto& parameter : unit.parameters) {
-          EXPECT_EQ(parameter.first_row, parameter.is_tile() ? rows[parameter.name] : 0);
+          const auto& slices = parameter.box.slices;
+          EXPECT_EQ(slices.empty() ? 0 : slices[0].begin,
+                    parameter.tile ? rows[parameter.name] : 0);
           rows[parameter.name] += parameter.shape[0];
           sum += numel(parameter);
         }
-        const bool one_matrix = unit.parameters.size() == 1 && !unit.parameters[0].is_tile();
+        const bool one_matrix = unit.parameters.size() == 1 && !unit.parameters[0].tile;
         const bool one_row = unit.parameters.size() == 1 && unit.parameters[0].shape[0] == 1;
         EXPECT_TRUE(sum <= most || one_matrix || one_row) << unit.name << " " << most;
-        EXPECT_EQ(unit.tied_tile, tied && unit.block == 0 && unit.parameters[0].is_tile());
+        EXPECT_EQ(unit.tied_tile, tied && unit.block == 0 && unit.parameters[0].tile);
       }
       for (const auto& block : blocks(spec))
         for (const auto& parameter : block.parameters) {
