@@ -101,7 +101,7 @@ plan::Report report_of(const PlanArguments& a, const Planned& planned,
                        const plan::Machine& machine) {
   const auto& [run, spec] = planned;
   const auto shape = plan::shape_of(run, config::resolve_batch(run.deepspeed, a.ranks), spec);
-  return plan::make_report(plan::model_of(spec, run.largest_unit()), shape, machine,
+  return plan::make_report(plan::model_of(run, spec), shape, machine,
                            {host::memory(), ranks_on_host(a), plan::disks_of(run)});
 }
 

@@ -187,19 +187,29 @@ std::string ranks_text(int64_t ranks) {
   return std::to_string(ranks) + (ranks == 1 ? " rank" : " ranks");
 }
 
+// What an axis leaves of the ranks; `all` and `with` are for the message.
+int64_t ranks_without(const std::string& axis, int64_t size, int64_t ranks, int64_t all,
+                      const std::string& with) {
+  if (ranks % size == 0) return ranks / size;
+  throw Error(ExitCode::kConfig,
+              axis + " is " + std::to_string(size) + ", the run has " + ranks_text(all) + with,
+              axis,
+              "set it to " + std::to_string(divisor_up_to(ranks, size)) + ", or start " +
+                  std::to_string(nearest_multiple(ranks, size) * (all / ranks)) + " ranks");
+}
+
 int64_t data_ranks(const MeshConfig& mesh, int64_t ranks) {
-  if (ranks % mesh.sp != 0)
-    throw Error(ExitCode::kConfig,
-                "mesh.sp is " + std::to_string(mesh.sp) + ", the run has " + ranks_text(ranks),
-                "mesh.sp",
-                "set it to " + std::to_string(divisor_up_to(ranks, mesh.sp)) + ", or start " +
-                    std::to_string(nearest_multiple(ranks, mesh.sp)) + " ranks");
-  const int64_t left = ranks / mesh.sp;
+  std::string with;
+  const int64_t parts = ranks_without("mesh.tp", mesh.tp, ranks, ranks, with);
+  if (mesh.tp > 1) with = " with mesh.tp " + std::to_string(mesh.tp);
+  const int64_t left = ranks_without("mesh.sp", mesh.sp, parts, ranks, with);
+  if (mesh.sp > 1)
+    with += (with.empty() ? " with" : " and") + std::string(" mesh.sp ") + std::to_string(mesh.sp);
   if (mesh.dp && *mesh.dp != left)
-    throw Error(ExitCode::kConfig,
-                "mesh.dp is " + std::to_string(*mesh.dp) + ", the run has " + ranks_text(ranks) +
-                    (mesh.sp > 1 ? " with mesh.sp " + std::to_string(mesh.sp) : ""),
-                "mesh.dp", "remove it: it is what the other axes leave");
+    throw Error(
+        ExitCode::kConfig,
+        "mesh.dp is " + std::to_string(*mesh.dp) + ", the run has " + ranks_text(ranks) + with,
+        "mesh.dp", "remove it: it is what the other axes leave");
   return left;
 }
 

@@ -96,6 +96,7 @@ void DeepSpeedConfig::visit(Reader& f) {
             comms_logger);
   f.section({.name = "mesh", .help = "axes of the ranks; may stand in the run file instead"}, mesh);
   f.section({.name = "elasticity", .help = "one batch for many numbers of ranks"}, elasticity);
+  f.section({.name = "tensor_parallel", .help = "DeepSpeed's names for mesh.tp"}, tensor_parallel);
   visit_unbuilt_sections(f);
 }
 
@@ -333,6 +334,34 @@ void MonitorConfig::visit(Reader& f) {
   f.field({.name = "job_name", .help = "its name"}, job_name);
 }
 
+void TensorParallelConfig::visit(Reader& f) {
+  const std::string by_purpose = "matrices are cut by what they are for";
+  f.field({.name = "autotp_size",
+           .help = "ranks that share the model's matrices; 0: not said",
+           .unit = "ranks",
+           .min = 0,
+           .status = Status::kMapped,
+           .why = "mesh.tp"},
+          autotp_size);
+  f.ignored("preset_model", "null", by_purpose, {}, Type::kString);
+  f.ignored("tp_overlap_comm", "false", "sums over ranks are waited for");
+  f.ignored("partition_config", "null", by_purpose);
+  f.ignored("dtype", "null", "bf16 and fp16 say it", {}, Type::kString);
+  f.ignored("injection_policy_tuple", "null", by_purpose);
+  f.ignored("keep_module_on_host", "false", "a rank never holds more than its part");
+  f.ignored("replace_with_kernel_inject", "false", "there is one implementation of each layer");
+  f.enter({.name = "tp", .help = "of inference"});
+  f.field({.name = "tp_size",
+           .help = "as autotp_size",
+           .unit = "ranks",
+           .min = 1,
+           .status = Status::kMapped,
+           .why = "mesh.tp"},
+          tp_size);
+  f.ignored("tp_grain_size", "1", "sizes need not come out even");
+  f.leave();
+}
+
 void MeshConfig::visit(Reader& f) {
   f.field({.name = "dp",
            .help = "data-parallel ranks; checked against the ranks that start",
@@ -346,6 +375,13 @@ void MeshConfig::visit(Reader& f) {
            .unit = "ranks",
            .min = 1},
           sp);
+  f.field(
+      {.name = "tp",
+       .help = "neighbouring ranks that share the model's matrices: heads, feed-forwards and the "
+               "vocabulary; beside any ZeRO stage",
+       .unit = "ranks",
+       .min = 1},
+      tp);
   const auto single = [&](const char* name, const std::string& what) {
     f.unstored(
         {.name = name,
@@ -358,7 +394,6 @@ void MeshConfig::visit(Reader& f) {
   };
   single("pp", "pipeline parallelism");
   single("ep", "expert parallelism");
-  single("tp", "tensor parallelism");
 }
 
 DeepSpeedConfig read_deepspeed(Value document, Report& report, const std::string& path) {

@@ -186,6 +186,14 @@ struct ElasticityConfig {
 struct MeshConfig {
   std::optional<int64_t> dp;  // data parallel; none: what the others leave
   int64_t sp = 1;             // ranks that share a sequence
+  int64_t tp = 1;             // ranks that share the model's matrices
+  void visit(Reader& f);
+};
+
+// Other names of mesh.tp.
+struct TensorParallelConfig {
+  int64_t autotp_size = 0;  // 0: not said
+  int64_t tp_size = 1;
   void visit(Reader& f);
 };
 
@@ -249,6 +257,7 @@ struct DeepSpeedConfig {
   bool dump_state = false;             // print the resolved configuration
   int64_t sequence_parallel_size = 1;  // mesh.sp by another name
   MeshConfig mesh;
+  TensorParallelConfig tensor_parallel;
   ElasticityConfig elasticity;
 
   // What parameters rest and travel in.

@@ -71,13 +71,19 @@ void merge_mesh(RunConfig& run, Report& report) {
   } else if (inner->set) {
     run.mesh = run.deepspeed.mesh;
   }
-  // A name that DeepSpeed has for one of the axes.
-  const int64_t named = run.deepspeed.sequence_parallel_size;
-  if (named > 1 && run.mesh.sp > 1 && named != run.mesh.sp)
-    report.add("sequence_parallel_size is " + std::to_string(named) + ", mesh.sp is " +
-                   std::to_string(run.mesh.sp),
-               report.find("deepspeed.sequence_parallel_size")->place, "keep one of the two");
-  run.mesh.sp = std::max(run.mesh.sp, named);
+  // Names that DeepSpeed has for some of the axes.
+  const auto join = [&](const std::string& key, int64_t named, const std::string& axis,
+                        int64_t& size) {
+    if (named > 1 && size > 1 && named != size)
+      report.add(
+          key + " is " + std::to_string(named) + ", mesh." + axis + " is " + std::to_string(size),
+          report.find("deepspeed." + key)->place, "keep one of the two");
+    size = std::max(size, named);
+  };
+  const auto& tensor = run.deepspeed.tensor_parallel;
+  join("sequence_parallel_size", run.deepspeed.sequence_parallel_size, "sp", run.mesh.sp);
+  join("tensor_parallel.autotp_size", tensor.autotp_size, "tp", run.mesh.tp);
+  join("tensor_parallel.tp.tp_size", tensor.tp_size, "tp", run.mesh.tp);
   run.deepspeed.mesh = run.mesh;
 }
 

@@ -66,26 +66,6 @@ UnbuiltSection pipeline() {
                    {"use_reentrant", "true"}}};
 }
 
-UnbuiltSection tensor_parallel() {
-  return {.name = "tensor_parallel",
-          .what = "tensor parallelism",
-          .instead = "let ZeRO shard: zero_optimization.stage",
-          .gate = "autotp_size",
-          .keys = {{"autotp_size", "0", "ranks"},
-                   {"preset_model", "null"},
-                   {"tp_overlap_comm", "false"},
-                   {"partition_config", "null"},
-                   {"dtype", "null"},
-                   {"injection_policy_tuple", "null"},
-                   {"keep_module_on_host", "false"},
-                   {"replace_with_kernel_inject", "false"}},
-          .sections = {{.name = "tp",
-                        .what = "tensor parallelism",
-                        .instead = "use 1",
-                        .gate = "tp_size",
-                        .keys = {{"tp_size", "1", "ranks"}, {"tp_grain_size", "1"}}}}};
-}
-
 UnbuiltSection expert_parallel() {
   return {.name = "expert_parallel",
           .what = "expert parallelism",
@@ -335,9 +315,8 @@ void visit_unbuilt(Reader& f, const UnbuiltSection& section) {
 
 void visit_unbuilt_sections(Reader& f) {
   for (const UnbuiltSection& section :
-       {amp(), sparse_attention(), pipeline(), tensor_parallel(), expert_parallel(), layer_drop(),
-        curriculum(), data_efficiency(), eigenvalue(), autotuning(), nebula(), hybrid_engine(),
-        compile()}) {
+       {amp(), sparse_attention(), pipeline(), expert_parallel(), layer_drop(), curriculum(),
+        data_efficiency(), eigenvalue(), autotuning(), nebula(), hybrid_engine(), compile()}) {
     visit_unbuilt(f, section);
   }
   visit_opaque(f);

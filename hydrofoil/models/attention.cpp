@@ -77,7 +77,7 @@ at::Tensor mix_heads(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
 at::Tensor attend(const at::Tensor& x, const Attention& a, const SequencePart& part,
                   const at::Tensor& seen) {
   const auto batch = x.size(0), time = x.size(1);
-  auto [q, k, v] = queries_keys_values(x, a);
+  auto [q, k, v] = queries_keys_values(a.tensor ? a.tensor->fan_out(x) : x, a);
   if (a.q_norm.weight.defined()) q = normalize(q, a.q_norm), k = normalize(k, a.k_norm);
   if (a.rotary) {
     const auto [cos, sin] = a.rotary->rows(part, time, x);
@@ -86,7 +86,7 @@ at::Tensor attend(const at::Tensor& x, const Attention& a, const SequencePart& p
   const auto type = v.scalar_type();  // a norm's may be wider
   q = q.to(type), k = k.to(type);
   const auto mixed = a.seam ? a.seam->mix(q, k, v, a, part) : mix_heads(q, k, v, a, 0, seen);
-  return linear(mixed.reshape({batch, time, a.heads * a.head_dim}), a.output);
+  return linear_sum(mixed.reshape({batch, time, a.heads * a.head_dim}), a.output, a.tensor);
 }
 
 }  // namespace hydrofoil::models

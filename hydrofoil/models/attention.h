@@ -26,6 +26,7 @@ struct Attention {
   bool causal = true;
   const Visibility* visibility = nullptr;  // of causal attention
   const SequenceSeam* seam = nullptr;      // null: sequences are whole
+  const TensorSeam* tensor = nullptr;      // null: the matrices are whole
 };
 
 // x [B, T, H] -> [B, T, H]; x may be a part of sequences where a seam knows the rest. Attention

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "hydrofoil/core/error.h"
+#include "hydrofoil/core/even_share.h"
 #include "hydrofoil/models/cross_entropy_chunks.h"
 #include "hydrofoil/models/layers.h"
 #include "hydrofoil/models/product.h"
@@ -39,23 +40,26 @@ struct Result {
 
 // One chunk: adds its loss to `loss` (fp64), and leaves the gradient of the product, softmax -
 // one_hot but for a cap, in the returned logits when a gradient is wanted. hidden [n, H], labels
-// [n, 1].
+// [n, 1], as rows of this rank.
 at::Tensor chunk_loss(const at::Tensor& hidden, const Head& head, const at::Tensor& labels,
                       at::Tensor& loss, bool want_grad) {
   at::Tensor slope;  // of the cap
   auto logits = capped_logits(hidden, head.weight.whole(), head, want_grad ? &slope : nullptr);
-  logits.sub_(logits.amax(1, /*keepdim=*/true));
-  const auto picked = logits.gather(1, labels);
-  const auto total = logits.exp_().sum(1, /*keepdim=*/true);
+  const auto most = logits.amax(1, /*keepdim=*/true);
+  if (head.seam) head.seam->largest(most);
+  logits.sub_(most);
+  const Picked label(labels, 0, logits.size(1));
+  auto picked = label.of(logits), total = logits.exp_().sum(1, /*keepdim=*/true);
+  if (head.seam) add_up_rows(*head.seam, total, picked);
   loss += (total.log() - picked).sum(at::kDouble);
   if (!want_grad) return {};
   logits.div_(total);
-  logits.scatter_add_(1, labels, at::empty_like(picked).fill_(-1));
+  logits.scatter_add_(1, label.column, label.inside.to(at::kFloat).neg_());
   if (slope.defined()) logits.mul_(slope);
   return logits;
 }
 
-// hidden [N, H], labels [N], all of them in [0, V).
+// hidden [N, H], labels [N], as rows of this rank.
 Result run(const at::Tensor& hidden, const Head& given, const at::Tensor& labels, Wanted wanted) {
   at::NoGradGuard no_grad;
   Result result;
@@ -69,7 +73,7 @@ Result run(const at::Tensor& hidden, const Head& given, const at::Tensor& labels
     result.weight_grad = at::zeros(weight.sizes(), hidden.options().dtype(at::kFloat));
   if (wanted.bias)
     result.bias_grad = at::zeros(head.bias.sizes(), hidden.options().dtype(at::kFloat));
-  const int64_t rows = hidden.size(0), step = chunk_rows(rows, weight.size(0));
+  const int64_t rows = hidden.size(0), step = chunk_rows(rows, head.most_rows());
   for (int64_t begin = 0; begin < rows; begin += step) {
     const auto count = std::min(step, rows - begin);
     const auto h = hidden.narrow(0, begin, count);
@@ -120,25 +124,37 @@ void check_labels(const at::Tensor& labels, int64_t vocabulary) {
 
 }  // namespace
 
+int64_t Head::first() const {
+  return seam ? even_share(vocabulary, seam->part().rank, seam->part().ranks).begin : 0;
+}
+
+int64_t Head::most_rows() const {
+  return seam ? even_share(vocabulary, 0, seam->part().ranks).count : weight.count();
+}
+
 at::Tensor logits(const at::Tensor& hidden, const Head& head) {
   std::vector<at::Tensor> parts;
   head.weight.for_each([&](const at::Tensor& tile, int64_t first) {
     const auto bias = head.bias.defined() ? head.bias.narrow(0, first, tile.size(0)) : head.bias;
     parts.push_back(linear(hidden, {.weight = tile, .bias = bias, .type = head.type}));
   });
-  const auto all = parts.size() == 1 ? parts.front() : at::cat(parts, -1);
+  auto all = parts.size() == 1 ? parts.front() : at::cat(parts, -1);
+  if (head.seam) all = head.seam->gather(all, head.vocabulary);
   return head.softcap == 0 ? all : at::tanh(all / head.softcap) * head.softcap;
 }
 
 LossSum linear_cross_entropy(const at::Tensor& hidden, const Head& head, const at::Tensor& labels) {
-  auto rows = hidden.reshape({-1, hidden.size(-1)}).to(head.type);
+  if (head.seam) head.seam->require_same("labels", labels);
+  const auto input = head.seam ? head.seam->fan_out(hidden) : hidden;
+  auto rows = input.reshape({-1, input.size(-1)}).to(head.type);
   auto targets = labels.reshape({-1});
   const auto labelled = targets.ne(kIgnoreLabel).nonzero().squeeze(1);
   if (labelled.numel() != targets.numel()) {  // unlabelled rows cost nothing
     rows = rows.index_select(0, labelled);
     targets = targets.index_select(0, labelled);
   }
-  check_labels(targets, head.weight.count());
+  check_labels(targets, head.count());
+  if (head.seam) targets = targets - head.first();
   const auto weight = static_cast<double>(labelled.numel());
   if (!head.weight.is_whole()) return {tiled_cross_entropy(rows, head, targets), weight};
   const auto wants = [](const at::Tensor& t) {

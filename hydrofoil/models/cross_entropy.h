@@ -7,6 +7,7 @@
 
 #include "hydrofoil/models/program.h"
 #include "hydrofoil/models/rows.h"
+#include "hydrofoil/models/tensor_seam.h"
 
 namespace hydrofoil::models {
 
@@ -15,9 +16,16 @@ struct Head {
   at::Tensor bias = {};              // [V] or undefined
   double softcap = 0;                // logits are c * tanh(logit / c); 0: as they are
   at::ScalarType type = at::kFloat;  // the product is computed in, whatever its factors are
+  const TensorSeam* seam = nullptr;  // ranks share the rows; null: they do not
+  int64_t vocabulary = 0;            // with a seam: rows of all ranks
+
+  // All rows, which of them is the first here, and how many the rank with the most has.
+  int64_t count() const { return seam ? vocabulary : weight.count(); }
+  int64_t first() const;
+  int64_t most_rows() const;
 };
 
-// hidden [.., H] -> [.., V].
+// hidden [.., H] -> [.., V]. Where ranks share the rows, without gradients.
 at::Tensor logits(const at::Tensor& hidden, const Head& head);
 
 // -sum over labelled tokens of log softmax(hidden . weight^T + bias)[label].
@@ -29,6 +37,9 @@ at::Tensor logits(const at::Tensor& hidden, const Head& head);
 // A weight in tiles is read tile by tile, forward for the sum of exponentials and backward for the
 // gradients, which costs a third more arithmetic; each tile's gradient goes where it belongs, by
 // itself, before the next is made. Nothing of the size of the vocabulary exists at any time.
+//
+// Ranks that share the rows exchange two numbers a row of hidden states and the largest logit, and
+// the gradient of the hidden states, never logits. All have the same loss.
 LossSum linear_cross_entropy(const at::Tensor& hidden, const Head& head, const at::Tensor& labels);
 
 }  // namespace hydrofoil::models

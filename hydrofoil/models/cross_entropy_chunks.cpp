@@ -2,6 +2,7 @@
 #include "hydrofoil/models/cross_entropy_chunks.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
 
 #include <algorithm>
 
@@ -28,6 +29,13 @@ at::Tensor capped_logits(const at::Tensor& hidden, const at::Tensor& weight, con
   logits.div_(head.softcap).tanh_();
   if (slope) *slope = 1 - logits * logits;
   return logits.mul_(head.softcap);
+}
+
+void add_up_rows(const TensorSeam& seam, at::Tensor& total, at::Tensor& picked) {
+  const auto both = at::cat({total, picked}, 1);
+  seam.add_up(both);
+  total = both.narrow(1, 0, 1);
+  picked = both.narrow(1, 1, 1);
 }
 
 void add_weight_grad(const at::Tensor& grad, const at::Tensor& hidden, const at::Tensor& out) {

@@ -31,7 +31,7 @@ struct Job {
   Head head;
   std::vector<int64_t> first;              // rows, by tile
   at::Tensor hidden;                       // [N, H]
-  at::Tensor labels;                       // [N, 1]
+  at::Tensor labels;                       // [N, 1], as rows of this rank
   at::Tensor log_total;                    // [N, 1] fp32: the log of the sum of exponentials
   double scale = 1;                        // of the gradients
   at::Tensor hidden_grad, bias_grad = {};  // fp32 [N, H]; fp32 [V]
@@ -45,13 +45,6 @@ struct Job {
 };
 using JobPointer = std::shared_ptr<Job>;
 
-// Labels as columns of a tile, and which of them lie in it: [n, 1] both.
-struct Picked {
-  Picked(const at::Tensor& labels, int64_t first, int64_t count)
-      : column((labels - first).clamp_(0, count - 1)), inside((labels - first).eq(column)) {}
-  at::Tensor column, inside;
-};
-
 // The sum of losses. Softmax over tiles: a running maximum, and the sum of exponentials below it.
 at::Tensor total_loss(Job& job) {
   const auto options = job.hidden.options().dtype(at::kFloat);
@@ -64,11 +57,17 @@ at::Tensor total_loss(Job& job) {
       const auto part = [&](const at::Tensor& all) { return all.narrow(0, begin, count); };
       auto logits = capped_logits(part(job.hidden), tile, job.head, nullptr, job.first[t]);
       const Picked label(part(job.labels), job.first[t], tile.size(0));
-      part(picked).add_(logits.gather(1, label.column).masked_fill_(label.inside.logical_not(), 0));
+      part(picked).add_(label.of(logits));
       const auto top = at::maximum(part(most), logits.amax(1, /*keepdim=*/true));
       part(total).mul_((part(most) - top).exp_()).add_(logits.sub_(top).exp_().sum(1, true));
       part(most).copy_(top);
     });
+  }
+  if (const TensorSeam* seam = job.head.seam) {
+    const auto own = most.clone();
+    seam->largest(most);
+    total.mul_((own - most).exp_());
+    add_up_rows(*seam, total, picked);
   }
   job.log_total = total.log_().add_(most);
   return (job.log_total - picked).sum(at::kDouble).to(at::kFloat);

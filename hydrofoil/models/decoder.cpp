@@ -4,7 +4,6 @@
 #include <ATen/TensorOperators.h>
 
 #include "hydrofoil/core/error.h"
-#include "hydrofoil/models/embedding.h"
 
 namespace hydrofoil::models {
 namespace {
@@ -27,15 +26,13 @@ Decoder::Decoder(const spec::ModelSpec& spec, const Allocate& allocate,
   final_norm_ = last.norm(Part::kFinalNorm);
   project_out_ = last.linear(Part::kProjectOut);
   const bool own = !spec_.tied_head && options_.holds(parameters_.size() - 1);
-  head_ = {.weight = own ? last.rows(Part::kHead) : token_embedding_,
-           .bias = last.find(Part::kHead, /*bias=*/true),
-           .softcap = spec_.logit_softcap,
-           .type = products_};
+  head_ = vocabulary_head(own ? last.rows(Part::kHead) : token_embedding_,
+                          last.find(Part::kHead, /*bias=*/true));
 }
 
 at::Tensor Decoder::embed(const at::Tensor& tokens, const SequencePart& part) const {
   check_positions(spec_, part.whole(tokens.size(1)));
-  auto x = embedding(token_embedding_, tokens);
+  auto x = embed_tokens(tokens);
   if (spec_.embedding_scale != 1) x = x * spec_.embedding_scale;
   if (project_in_.weight.defined()) x = linear(x, project_in_);
   if (position_embedding_.defined())

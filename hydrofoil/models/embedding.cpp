@@ -62,7 +62,12 @@ at::Tensor embedding(const Rows& weight, const at::Tensor& tokens) {
   if (weight.is_whole())
     return at::isReducedFloatingType(first.scalar_type()) ? Embedding::apply(first, tokens)
                                                           : at::embedding(first, tokens);
-  const auto flat = tokens.reshape({-1});
+  return embedding_part(weight, tokens, 0);
+}
+
+at::Tensor embedding_part(const Rows& weight, const at::Tensor& tokens, int64_t first_token) {
+  const auto& first = weight.tiles.front();
+  const auto flat = tokens.reshape({-1}) - first_token;
   auto x = at::zeros({flat.size(0), first.size(1)}, first.options().requires_grad(false));
   weight.for_each([&](const at::Tensor& tile, int64_t begin) {
     const auto places = (flat >= begin).logical_and_(flat < begin + tile.size(0)).nonzero();

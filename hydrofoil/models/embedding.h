@@ -13,5 +13,7 @@ namespace hydrofoil::models {
 // ones; here a 16-bit weight's gradient is rounded once. Tiles are used, and their gradients made,
 // one after the other; every tile gets one.
 at::Tensor embedding(const Rows& weight, const at::Tensor& tokens);
+// The same where the rows are those of some tokens only, from `first` on: zeros for all others.
+at::Tensor embedding_part(const Rows& weight, const at::Tensor& tokens, int64_t first);
 
 }  // namespace hydrofoil::models

@@ -40,10 +40,11 @@ Encoder::Encoder(const spec::ModelSpec& spec, const Allocate& allocate,
   const Parts last = parts(parameters_.size() - 1);
   head_dense_ = last.linear(Part::kHeadDense);
   head_norm_ = last.norm(Part::kHeadNorm);
-  const bool tied = spec_.head == spec::HeadKind::kMaskedToken;
-  head_ = {.weight = tied ? token_embedding_ : last.rows(Part::kHead),
-           .bias = last.find(Part::kHead, /*bias=*/true),
-           .type = products_};
+  const auto bias = last.find(Part::kHead, /*bias=*/true);
+  if (spec_.head == spec::HeadKind::kMaskedToken)
+    head_ = vocabulary_head(token_embedding_, bias);
+  else
+    head_ = {.weight = last.rows(Part::kHead), .bias = bias, .type = products_};
 }
 
 at::Tensor Encoder::embed(const at::Tensor& tokens, const Batch& batch) const {
@@ -51,7 +52,7 @@ at::Tensor Encoder::embed(const at::Tensor& tokens, const Batch& batch) const {
   const auto types = batch.token_types.defined() ? embedding(type_embedding_, batch.token_types)
                                                  : type_embedding_.narrow(0, 0, 1);
   const auto positions = position_embedding_.narrow(0, spec_.position_offset, tokens.size(1));
-  return normalize(embedding(token_embedding_, tokens) + types + positions, embedding_norm_);
+  return normalize(embed_tokens(tokens) + types + positions, embedding_norm_);
 }
 
 at::Tensor Encoder::forward(int block, const at::Tensor& input, const Batch& batch) const {

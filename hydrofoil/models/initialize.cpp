@@ -59,15 +59,16 @@ Direction direction(uint32_t word) {
 
 constexpr size_t kBlocks = 256;  // Philox blocks a batch, of four elements each
 
-// Elements [4 * first, 4 * (first + kBlocks)): Box-Muller on the two pairs of words of each block.
-void normals(const Philox& random, uint64_t first, std::array<float, 4 * kBlocks>& out) {
+// Elements [4 * first, 4 * (first + blocks)): Box-Muller on the two pairs of words of each block.
+void normals(const Philox& random, uint64_t first, size_t blocks,
+             std::array<float, 4 * kBlocks>& out) {
   std::array<uint32_t, 2 * kBlocks> lengths, angles;
-  for (size_t i = 0; i < kBlocks; ++i) {
+  for (size_t i = 0; i < blocks; ++i) {
     const auto words = random.block(first + i);
     lengths[2 * i] = words[0], lengths[2 * i + 1] = words[2];
     angles[2 * i] = words[1], angles[2 * i + 1] = words[3];
   }
-  for (size_t i = 0; i < 2 * kBlocks; ++i) {
+  for (size_t i = 0; i < 2 * blocks; ++i) {
     const float r = radius(lengths[i]);
     const Direction d = direction(angles[i]);
     out[2 * i] = r * d.cos, out[2 * i + 1] = r * d.sin;
@@ -86,8 +87,8 @@ void initialize(const spec::ParameterSpec& parameter, uint64_t seed, uint64_t be
   for (size_t done = 0; done < out.size();) {
     const uint64_t block = (begin + done) / 4;
     const size_t skip = (begin + done) % 4;
-    normals(random, block, batch);
     const size_t count = std::min(batch.size() - skip, out.size() - done);
+    normals(random, block, (skip + count + 3) / 4, batch);
     for (size_t i = 0; i < count; ++i) out[done + i] = deviation * batch[skip + i];
     done += count;
   }

@@ -97,9 +97,9 @@ Norm Parts::norm(Part part, spec::Norm kind) const {
   return {find(part), find(part, true), kind, spec_.norm_epsilon, spec_.norm_unit_offset};
 }
 
-LayerTables::LayerTables(const spec::ModelSpec& spec)
-    : all(std::make_unique<Visibility>(spec, 0)),
-      windowed(std::make_unique<Visibility>(spec, spec.sliding_window)) {
+LayerTables::LayerTables(const spec::ModelSpec& spec, spec::TensorPart part)
+    : all(std::make_unique<Visibility>(spec, 0, part)),
+      windowed(std::make_unique<Visibility>(spec, spec.sliding_window, part)) {
   if (spec.positions == spec::Positions::kRotary) rotary = std::make_unique<RotaryTable>(spec);
   if (spec.window_rope_theta != 0)
     windowed_rotary = std::make_unique<RotaryTable>(spec, spec.window_rope_theta);

@@ -49,7 +49,8 @@ class Parts {
 
 // What layers share.
 struct LayerTables {
-  explicit LayerTables(const spec::ModelSpec& spec);
+  // Of the heads of one rank.
+  LayerTables(const spec::ModelSpec& spec, spec::TensorPart part);
   std::unique_ptr<RotaryTable> rotary;           // null: no turned positions
   std::unique_ptr<RotaryTable> windowed_rotary;  // of layers with the window; null: as all
   std::unique_ptr<Visibility> all, windowed;     // of layers without and with the sliding window

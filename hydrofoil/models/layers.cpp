@@ -79,6 +79,21 @@ at::Tensor linear(const at::Tensor& x, const Linear& layer) {
   return LinearFunction::apply(x, layer.weight, bias, layer);
 }
 
+namespace {
+
+at::Tensor plus_bias(const at::Tensor& x, const at::Tensor& bias) {
+  return bias.defined() ? x + bias.to(x.scalar_type()) : x;
+}
+
+}  // namespace
+
+at::Tensor linear_sum(const at::Tensor& x, const Linear& layer, const TensorSeam* seam) {
+  if (!seam) return linear(x, layer);
+  Linear term = layer;
+  term.bias = at::Tensor();
+  return plus_bias(seam->sum(linear(x, term)), layer.bias);
+}
+
 at::Tensor normalize(const at::Tensor& input, const Norm& norm) {
   const auto x = input.to(norm.weight.scalar_type());
   const auto shape = norm.weight.sizes();
@@ -119,9 +134,8 @@ at::Tensor feed_forward_at_once(const at::Tensor& x, const Mlp& mlp) {
   return linear(gate * linear(x, mlp.up), mlp.down);
 }
 
-}  // namespace
-
-at::Tensor feed_forward(const at::Tensor& x, const Mlp& mlp) {
+// Without other ranks.
+at::Tensor feed_forward_alone(const at::Tensor& x, const Mlp& mlp) {
   if (mlp.rows == 0) return feed_forward_at_once(x, mlp);
   std::vector<at::Tensor> parameters;
   for (const Linear* part : {&mlp.gate, &mlp.gate_up, &mlp.up, &mlp.down})
@@ -129,6 +143,16 @@ at::Tensor feed_forward(const at::Tensor& x, const Mlp& mlp) {
       if (tensor.defined()) parameters.push_back(tensor);
   return tiled([mlp](const at::Tensor& rows) { return feed_forward_at_once(rows, mlp); }, x,
                parameters, mlp.rows);
+}
+
+}  // namespace
+
+at::Tensor feed_forward(const at::Tensor& x, const Mlp& mlp) {
+  if (!mlp.tensor) return feed_forward_alone(x, mlp);
+  Mlp term = mlp;
+  term.down.bias = at::Tensor();
+  return plus_bias(mlp.tensor->sum(feed_forward_alone(mlp.tensor->fan_out(x), term)),
+                   mlp.down.bias);
 }
 
 }  // namespace hydrofoil::models

@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "hydrofoil/models/tensor_seam.h"
 #include "hydrofoil/spec/model_spec.h"
 
 namespace hydrofoil::models {
@@ -15,6 +16,9 @@ struct Linear {
   at::ScalarType type = at::kFloat;  // the product is computed in, whatever its factors are
 };
 at::Tensor linear(const at::Tensor& x, const Linear& layer);  // [.., in] -> [.., out], of `type`
+// The same where ranks share the columns of the weight, and x: each has a term of the sum, and the
+// bias is added once. A null seam: no others.
+at::Tensor linear_sum(const at::Tensor& x, const Linear& layer, const TensorSeam* seam);
 
 struct Norm {
   at::Tensor weight;  // [H]
@@ -33,7 +37,8 @@ struct Mlp {
   Linear gate_up;  // both in one weight, the gate's rows first
   Linear up, down;
   spec::Activation activation = spec::Activation::kGeluTanh;
-  int64_t rows = 0;  // at a time, run again in backward (tiled.h); 0: all
+  int64_t rows = 0;                    // at a time, run again in backward (tiled.h); 0: all
+  const TensorSeam* tensor = nullptr;  // null: the matrices are whole
 };
 at::Tensor feed_forward(const at::Tensor& x, const Mlp& mlp);
 

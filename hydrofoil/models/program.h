@@ -24,6 +24,7 @@
 #include <string>
 
 #include "hydrofoil/models/sequence_seam.h"
+#include "hydrofoil/models/tensor_seam.h"
 #include "hydrofoil/spec/model_spec.h"
 #include "hydrofoil/spec/units.h"
 
@@ -66,7 +67,8 @@ class Program {
   // For every block but the head. Block 0 takes tokens [B, T], the others hidden states [B, T, H].
   virtual at::Tensor forward(int block, const at::Tensor& input, const Batch& batch) const = 0;
   virtual LossSum loss(const at::Tensor& hidden, const Batch& batch) const = 0;
-  // Next-token logits, [.., V] from hidden states [.., H] (an encoder's: see there).
+  // Next-token logits, [.., V] from hidden states [.., H] (an encoder's: see there). Where ranks
+  // share the vocabulary all take part, and each has all of them, without gradients.
   virtual at::Tensor logits(const at::Tensor& hidden) const = 0;
 };
 
@@ -85,6 +87,9 @@ struct ProgramOptions {
   // Of decoders: the blocks that have parameters here, and can be run; empty: all.
   spec::HeldBlocks held = {};
   bool holds(size_t block) const { return held.empty() || held[block]; }
+  // Ranks share the model's matrices: parameters are the part of one. Must outlive the program.
+  const TensorSeam* tensor = nullptr;
+  spec::TensorPart part() const { return tensor ? tensor->part() : spec::TensorPart{}; }
 };
 
 // A Decoder, or an Encoder where the model is none. Parameters are those of spec::tiled_blocks.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hydrofoil/models/transformer.h"
 
+#include "hydrofoil/models/embedding.h"
+
 namespace hydrofoil::models {
 
 namespace {
@@ -20,8 +22,9 @@ Transformer::Transformer(const spec::ModelSpec& spec, const Allocate& allocate,
                          const ProgramOptions& options)
     : spec_(spec),
       options_(options),
-      block_specs_(spec::tiled_blocks(spec, options.unit_elements, options.held)),
-      tables_(spec) {
+      own_(spec::part_of(spec, options.part())),
+      block_specs_(spec::tiled_blocks(spec, options.unit_elements, options.held, options.part())),
+      tables_(spec, options.part()) {
   using spec::Part;
   check_sizes(spec_);
   parameters_ = make_parameters(block_specs_, allocate);
@@ -36,8 +39,27 @@ Transformer::Transformer(const spec::ModelSpec& spec, const Allocate& allocate,
   for (int64_t i = 0; i < spec_.layers; ++i) {
     layers_.push_back(bind_layer(parts(static_cast<size_t>(i) + 1), i, tables_));
     layers_.back().mlp.rows = options.mlp_rows;
+    layers_.back().mlp.tensor = options.tensor;
     layers_.back().attention.seam = options.sequence;
+    layers_.back().attention.tensor = options.tensor;
   }
+}
+
+at::Tensor Transformer::embed_tokens(const at::Tensor& tokens) const {
+  const TensorSeam* const seam = options_.tensor;
+  if (!seam) return embedding(token_embedding_, tokens);
+  seam->require_same("tokens", tokens);
+  return seam->sum(
+      embedding_part(token_embedding_, tokens, spec::vocabulary_of(spec_, options_.part()).begin));
+}
+
+Head Transformer::vocabulary_head(const Rows& weight, const at::Tensor& bias) const {
+  return {.weight = weight,
+          .bias = bias,
+          .softcap = spec_.logit_softcap,
+          .type = products_,
+          .seam = options_.tensor,
+          .vocabulary = spec_.vocab_size};
 }
 
 }  // namespace hydrofoil::models

@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "hydrofoil/models/cross_entropy.h"
 #include "hydrofoil/models/layer.h"
 #include "hydrofoil/models/program.h"
 #include "hydrofoil/models/rows.h"
@@ -27,11 +28,15 @@ class Transformer : public Program {
   Transformer(const spec::ModelSpec& spec, const Allocate& allocate, const ProgramOptions& options);
   // Valid while the program is not moved.
   Parts parts(size_t block) const {
-    return {block_specs_[block], parameters_[block], spec_, products_};
+    return {block_specs_[block], parameters_[block], own_, products_};
   }
+  at::Tensor embed_tokens(const at::Tensor& tokens) const;  // [B, T] -> [B, T, token size]
+  // Of rows of the vocabulary.
+  Head vocabulary_head(const Rows& weight, const at::Tensor& bias) const;
 
   spec::ModelSpec spec_;
   ProgramOptions options_;
+  spec::ModelSpec own_;  // of the part that this rank has
   std::vector<spec::BlockSpec> block_specs_;
   std::vector<std::vector<NamedTensor>> parameters_;  // by block
   at::ScalarType products_;                           // the narrowest type of a parameter

@@ -7,16 +7,18 @@
 
 #include <cstdint>
 #include <mutex>
+#include <vector>
 
 #include "hydrofoil/spec/model_spec.h"
+#include "hydrofoil/spec/tensor_part.h"
 
 namespace hydrofoil::models {
 
 // Shared by the layers with the same window; keeps the last mask. Safe to call from any thread.
 class Visibility {
  public:
-  // window: keys a query sees, itself included; 0: all before it.
-  Visibility(const spec::ModelSpec& spec, int64_t window);
+  // window: keys a query sees, itself included; 0: all before it. Of the heads of one rank.
+  Visibility(const spec::ModelSpec& spec, int64_t window, spec::TensorPart part = {});
 
   // For queries and keys at positions [0, length): undefined when plain causal attention is meant,
   // else [length, length] bool (true: seen) or, with ALiBi, [1, heads, length, length] of `like`'s
@@ -28,9 +30,9 @@ class Visibility {
   at::Tensor bias(int64_t keys, const at::Tensor& like) const;  // [1, heads, 1, keys]
 
   int64_t window_;
-  int64_t alibi_heads_ = 0;   // 0: no ALiBi
-  double bias_scale_ = 1;     // of a bias that joins before scores are scaled
-  bool in_bfloat16_ = false;  // slopes and biases are rounded
+  std::vector<float> slopes_;  // by head; none: no ALiBi
+  double bias_scale_ = 1;      // of a bias that joins before scores are scaled
+  bool in_bfloat16_ = false;   // slopes and biases are rounded
   mutable std::mutex mutex_;
   mutable at::Tensor last_;
 };

@@ -4,15 +4,16 @@
 #include <string>
 
 #include "hydrofoil/core/error.h"
-#include "hydrofoil/parallel/partition.h"
+#include "hydrofoil/core/even_share.h"
 
 namespace hydrofoil::parallel {
 
 std::vector<Range> even_parts(int64_t items, int ranks) {
-  const Cuts cuts = cut_uniformly(static_cast<size_t>(items), static_cast<size_t>(ranks));
   std::vector<Range> parts;
-  for (size_t r = 0; r + 1 < cuts.size(); ++r)
-    parts.push_back({static_cast<int64_t>(cuts[r]), static_cast<int64_t>(cuts[r + 1] - cuts[r])});
+  for (int rank = 0; rank < ranks; ++rank) {
+    const auto [begin, count] = even_share(items, rank, ranks);
+    parts.push_back({begin, count});
+  }
   return parts;
 }
 

@@ -75,12 +75,6 @@ int64_t ends_elements(const spec::ModelSpec& s) {
   return kept;
 }
 
-int64_t chunk_rows(int64_t rows, int64_t vocabulary) {
-  const int64_t most = std::max(kLeastRows, kChunkBytes / (vocabulary * kElementBytes));
-  const int64_t chunks = std::max<int64_t>(1, (rows + most - 1) / most);
-  return (rows + chunks - 1) / chunks;
-}
-
 // Rows of the vocabulary's matrix that are used at a time.
 int64_t largest_tile(const spec::ModelSpec& s, int64_t unit_elements) {
   const auto blocks = spec::tiled_blocks(s, unit_elements);
@@ -91,6 +85,12 @@ int64_t largest_tile(const spec::ModelSpec& s, int64_t unit_elements) {
 }
 
 }  // namespace
+
+int64_t loss_rows(int64_t rows, int64_t vocabulary) {
+  const int64_t most = std::max(kLeastRows, kChunkBytes / (vocabulary * kElementBytes));
+  const int64_t chunks = std::max<int64_t>(1, (rows + most - 1) / most);
+  return (rows + chunks - 1) / chunks;
+}
 
 int64_t layer_elements_per_token(const spec::ModelSpec& s) {
   return layer_norm_elements(s) + attention_elements(s) + mlp_elements(s);
@@ -121,7 +121,7 @@ uint64_t activation_bytes(const spec::ModelSpec& s, const Pass& pass) {
   const int64_t saved_squares = shared + (recompute ? 0 : squares);
   const int64_t rows = largest_tile(s, unit_elements);
   const int64_t head_matrix = rows * s.token_size();
-  const int64_t chunk = chunk_rows(tokens, rows) * rows;
+  const int64_t chunk = loss_rows(tokens, rows) * rows;
   // What waits for the embedding's gradient, to be added to it; of tiles nothing does.
   const int64_t waiting = s.tied_head && rows == s.vocab_size ? head_matrix : 0;
 

@@ -28,6 +28,9 @@ struct Pass {
   int64_t sequence_ranks = 1;    // that share every sequence; then 1 A more a token and layer
 };
 
+// Rows of hidden states for which models::linear_cross_entropy makes logits at a time.
+int64_t loss_rows(int64_t rows, int64_t vocabulary);
+
 // Largest sum at one time of saved activations and what the running operator makes, fp32. It lies
 // at the loss (one chunk of logits, gradients of the head's input and of its matrix), at the start
 // of the backward of the last layer, or at its end (the embedding's gradient, with a tied head

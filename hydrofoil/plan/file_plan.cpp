@@ -58,7 +58,7 @@ FilePlan plan_files(const Model& model, const RunShape& run) {
 
 uint64_t checkpoint_bytes(const Model& model, const RunShape& run) {
   uint64_t bytes = 0;
-  for (const auto& unit : model.units)
+  for (const auto& unit : model.all_units())
     for (size_t i = 0; i < unit.numels.size(); ++i) {
       const auto element = run.element_bytes(unit.is_linear(i));
       bytes += unit.numels[i] * (element.parameter + element.optimizer());
@@ -69,7 +69,7 @@ uint64_t checkpoint_bytes(const Model& model, const RunShape& run) {
 uint64_t bytes_written(const Model& model, const RunShape& run) {
   const FilePlan files = plan_files(model, run);
   const uint64_t rank = files.parameters.kept + static_cast<uint64_t>(run.steps) * files.written();
-  return static_cast<uint64_t>(run.ranks) * rank +
+  return static_cast<uint64_t>(run.all_ranks()) * rank +
          static_cast<uint64_t>(run.saves) * checkpoint_bytes(model, run);
 }
 

@@ -152,7 +152,7 @@ Fit fit(const Model& model, const RunShape& run, const Host& host) {
   const auto take = [&](const RunShape& r) {
     const Fit changed = look(model, r, host);
     if (!changed.fits()) return false;
-    result.change = Change{settings(run, r, folder_for_files(host.disks)), r.ranks,
+    result.change = Change{settings(run, r, folder_for_files(host.disks)), r.all_ranks(),
                            r.ranks > run.ranks, changed.needed_bytes};
     return true;
   };

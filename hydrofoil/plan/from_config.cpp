@@ -89,7 +89,23 @@ void check_positions(const config::RunConfig& run, const spec::ModelSpec& spec) 
 
 namespace {
 
+void check_tensor_axis(const config::RunConfig& run, const spec::ModelSpec& spec) {
+  if (run.mesh.tp == 1) return;
+  spec::part_of(spec, tensor_part(run));  // which says what cannot be
+  if (run.deepspeed.zero.zenflow.on)
+    throw Error(ExitCode::kConfig, "ZenFlow chooses columns of whole matrices", "mesh.tp",
+                "set it to 1, or remove zero_optimization.zenflow");
+  const optim::Hyperparameters group{.momentum = run.deepspeed.optimizer.momentum};
+  const auto rule = optim::make_rule(run.deepspeed.optimizer.rule(), std::span(&group, 1));
+  if (rule.measure)
+    throw Error(ExitCode::kConfig,
+                "optimizer '" + std::string(rule.name) +
+                    "' takes norms of whole tensors, of which ranks have parts here",
+                "mesh.tp", "set it to 1, or use AdamW");
+}
+
 void check_axes(const config::RunConfig& run, const spec::ModelSpec& spec) {
+  check_tensor_axis(run, spec);
   if (run.mesh.sp == 1) return;
   if (!spec.causal)
     throw Error(ExitCode::kConfig,
@@ -97,22 +113,35 @@ void check_axes(const config::RunConfig& run, const spec::ModelSpec& spec) {
                 "mesh.sp", "set it to 1");
   const bool plain = spec.positions != spec::Positions::kAlibi && spec.sliding_window == 0 &&
                      spec.attention_softcap == 0;
-  if (plain || run.mesh.sp <= spec.heads) return;
+  int64_t heads = spec.heads;  // of the rank with the fewest
+  for (int rank = 0; rank < run.mesh.tp; ++rank)
+    heads = std::min(heads, spec::heads_of(spec, {rank, static_cast<int>(run.mesh.tp)}).count);
+  if (plain || run.mesh.sp <= heads) return;
   throw Error(ExitCode::kConfig,
-              "the " + spec.family + " model has " + std::to_string(spec.heads) +
-                  (spec.heads == 1 ? " attention head" : " attention heads") +
+              "the " + spec.family + " model has " + std::to_string(heads) +
+                  (heads == 1 ? " attention head" : " attention heads") +
+                  (run.mesh.tp > 1 ? " a rank" : "") +
                   ", fewer than ranks share its sequences, and its attention has windows, ALiBi "
                   "or caps",
-              "mesh.sp", "set it to " + std::to_string(spec.heads) + " at most");
+              "mesh.sp", "set it to " + std::to_string(heads) + " at most");
 }
 
 }  // namespace
+
+spec::TensorPart tensor_part(const config::RunConfig& run, int rank) {
+  return {.rank = rank, .ranks = static_cast<int>(run.mesh.tp)};
+}
+
+Model model_of(const config::RunConfig& run, const spec::ModelSpec& spec) {
+  return model_of(spec, run.largest_unit(), tensor_part(run));
+}
 
 RunShape shape_of(const config::RunConfig& run, const config::BatchSizes& batch,
                   const spec::ModelSpec& spec) {
   check_positions(run, spec);
   check_axes(run, spec);
   RunShape shape{.ranks = static_cast<int>(batch.ranks * run.mesh.sp),
+                 .tensor_ranks = static_cast<int>(run.mesh.tp),
                  .stage = static_cast<int>(run.deepspeed.zero.effective_stage()),
                  .micro_batch = batch.micro_batch_size,
                  .accumulation = batch.accumulation_steps,

@@ -18,6 +18,10 @@ size_t piece_elements(const config::RunConfig& run);
 // Error(kConfig) for sequences longer than the model's positions.
 void check_positions(const config::RunConfig& run, const spec::ModelSpec& spec);
 // After that check.
+// The part of a rank that counts so among those that share the model's matrices.
+spec::TensorPart tensor_part(const config::RunConfig& run, int rank = 0);
+// As a rank has it: of those that share matrices the first, which has no less than the others.
+Model model_of(const config::RunConfig& run, const spec::ModelSpec& spec);
 RunShape shape_of(const config::RunConfig& run, const config::BatchSizes& batch,
                   const spec::ModelSpec& spec);
 // Where it writes on this host. Error(kError) for an nvme_path that is not there.

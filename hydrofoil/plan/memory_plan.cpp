@@ -191,8 +191,8 @@ MemoryPlan plan_memory(const Model& model, const RunShape& run) {
   plan_parameters(plan, model, sizes, run);
   plan_gradients(plan, model, sizes, run);
   plan_optimizer(plan, sizes, run);
-  if (run.ranks > 1)
-    plan.communication += kStageBytes + kRingBytes * static_cast<uint64_t>(run.ranks - 1);
+  if (run.all_ranks() > 1)
+    plan.communication += kStageBytes + kRingBytes * static_cast<uint64_t>(run.all_ranks() - 1);
   plan.checkpoint =
       std::min<uint64_t>(run.save_buffer_bytes, slice_bytes(sizes, &ElementBytes::parameter) +
                                                     slice_bytes(sizes, &ElementBytes::optimizer));

@@ -44,7 +44,7 @@ memory::SegmentLayout layout_of(const Unit& unit, int ranks, std::optional<bool>
 
 size_t Model::parameters() const {
   size_t sum = 0;
-  for (const auto& unit : units)
+  for (const auto& unit : all_units())
     for (const size_t n : unit.numels) sum += n;
   return sum;
 }
@@ -107,26 +107,41 @@ std::vector<size_t> order_of_use(const spec::ModelSpec& spec,
 
 }  // namespace
 
-Model model_of(const spec::ModelSpec& spec, int64_t unit_elements) {
-  Model model{.unit_elements = unit_elements, .spec = spec};
-  std::map<std::string, size_t> layers;  // elements by module: weight and bias together
-  const auto units = spec::units(spec, unit_elements);
-  for (const auto& from : units) {
-    Unit& unit = model.units.emplace_back(Unit{.name = from.name, .numels = {}});
-    unit.reduced_twice = from.tied_tile;
-    for (const auto& parameter : from.parameters) {
-      unit.numels.push_back(numel(parameter));
-      unit.linear.push_back(spec::is_linear(parameter));
-      if (parameter.part == spec::Part::kTokens && !spec.tied_head) {
-        unit.embedding_rows = static_cast<size_t>(parameter.shape[0]);
-        unit.embedding_width = static_cast<size_t>(parameter.shape[1]);
-      }
-      layers[parameter.name.substr(0, parameter.name.rfind('.'))] += numel(parameter);
-    }
+namespace {
+
+Unit unit_of(const spec::UnitSpec& from, const spec::ModelSpec& spec) {
+  Unit unit{.name = from.name, .numels = {}};
+  unit.reduced_twice = from.tied_tile;
+  for (const auto& parameter : from.parameters) {
+    unit.numels.push_back(numel(parameter));
+    unit.linear.push_back(spec::is_linear(parameter));
+    if (parameter.part != spec::Part::kTokens || spec.tied_head) continue;
+    unit.embedding_rows = static_cast<size_t>(parameter.shape[0]);
+    unit.embedding_width = static_cast<size_t>(parameter.shape[1]);
   }
+  return unit;
+}
+
+}  // namespace
+
+Model model_of(const spec::ModelSpec& spec, int64_t unit_elements, spec::TensorPart part) {
+  Model model{.unit_elements = unit_elements, .spec = spec::part_of(spec, part)};
+  std::map<std::string, size_t> layers;  // elements by module: weight and bias together
+  const auto units = spec::units(spec, unit_elements, {}, part);
+  for (const auto& from : units) {
+    model.units.push_back(unit_of(from, spec));
+    for (const auto& parameter : from.parameters)
+      layers[parameter.name.substr(0, parameter.name.rfind('.'))] += numel(parameter);
+  }
+  if (part.ranks > 1)
+    for (const auto& from : spec::units(spec, unit_elements))
+      model.whole.push_back(unit_of(from, spec));
   for (const auto& [name, count] : layers)
     model.largest_layer = std::max(model.largest_layer, count);
   model.tied = spec.tied_head && !units.front().tied_tile;
+  const auto& of_head = (spec.tied_head ? units.front() : units.back()).parameters;
+  model.tiled_head = std::ranges::any_of(of_head, &spec::ParameterSpec::tile);
+  model.kv_ranks = spec::kv_sharers(spec, part);
   model.uses = order_of_use(spec, units, false);
   model.recomputed_uses = order_of_use(spec, units, true);
   return model;

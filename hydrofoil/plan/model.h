@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "hydrofoil/spec/model_spec.h"
+#include "hydrofoil/spec/tensor_part.h"
 
 namespace hydrofoil::plan {
 
@@ -23,23 +24,27 @@ struct Unit {
 };
 
 struct Model {
-  std::vector<Unit> units = {};  // in forward order
+  std::vector<Unit> units = {};  // in forward order, of one rank
+  std::vector<Unit> whole = {};  // where ranks share matrices: those of the whole model
   // Units in the order in which one micro-batch touches them, and where layers are recomputed.
   std::vector<size_t> uses = {}, recomputed_uses = {};
   bool tied = false;  // the last unit is used beside the first: a head that is the embedding, too
   int64_t unit_elements = 0;  // see spec/units.h
+  bool tiled_head = false;    // the head's matrix comes in tiles
+  int kv_ranks = 1;           // that share the keys and values of rank 0
   size_t largest_layer = 0;   // elements of the largest single layer (DeepSpeed's estimator)
-  // Where it is known, so are activations and FLOPs.
+  // Of one rank. Where it is known, so are activations and FLOPs.
   std::optional<spec::ModelSpec> spec = {};
 
-  size_t parameters() const;  // elements, without padding
+  const std::vector<Unit>& all_units() const { return whole.empty() ? units : whole; }
+  size_t parameters() const;  // elements of the whole model, without padding
 };
 
 // Uses: the embedding, the layers, the head; with a tied head the embedding again; then backward,
 // which multiplies by every weight again but for the embedding's and, the head's gradients being
 // made together with the loss, the head's matrix: only its tiles are read once more. The units of a
 // layer that is recomputed come forward before they come backward.
-Model model_of(const spec::ModelSpec& spec, int64_t unit_elements = 0);
+Model model_of(const spec::ModelSpec& spec, int64_t unit_elements = 0, spec::TensorPart part = {});
 // Any list of units, used in order and in reverse.
 Model model_of(std::vector<Unit> units);
 
@@ -64,7 +69,8 @@ struct ElementBytes {
 };
 
 struct RunShape {
-  int ranks = 1;
+  int ranks = 1;             // that ZeRO slices over
+  int tensor_ranks = 1;      // that share the model's matrices
   int stage = 0;             // ZeRO
   int64_t micro_batch = 1;   // sequences, a rank
   int64_t accumulation = 1;  // micro-batches of a step
@@ -106,6 +112,7 @@ struct RunShape {
     if (ranks > 1 || parameter_files) return stage;
     return gradient_files() || zenflow ? 2 : 0;
   }
+  int all_ranks() const { return ranks * tensor_ranks; }
   // Tokens of a sequence that a rank has, at most.
   int64_t part_length() const { return (sequence_length + sequence_ranks - 1) / sequence_ranks; }
   bool gradient_files() const { return state_files && stage >= 2; }

@@ -33,10 +33,13 @@ std::string heading(const Report& r) {
   return (r.family.empty() ? "model" : r.family) + ": " +
          monitor::human_count(static_cast<double>(r.parameters)) + " parameters (" +
          std::to_string(r.parameters) + ") in " + std::to_string(r.units) + " units\n" +
-         std::to_string(run.ranks) + (run.ranks == 1 ? " rank" : " ranks") + ", ZeRO stage " +
-         std::to_string(run.stage) + ", " + std::to_string(run.accumulation) + " x " +
-         std::to_string(run.micro_batch) + " sequences of " + std::to_string(run.sequence_length) +
-         " tokens a rank and step" + (run.recompute ? ", layers recomputed" : "") + "\n";
+         std::to_string(run.all_ranks()) + (run.all_ranks() == 1 ? " rank" : " ranks") +
+         (run.tensor_ranks > 1 ? ", " + std::to_string(run.tensor_ranks) + " sharing each matrix"
+                               : "") +
+         ", ZeRO stage " + std::to_string(run.stage) + ", " + std::to_string(run.accumulation) +
+         " x " + std::to_string(run.micro_batch) + " sequences of " +
+         std::to_string(run.sequence_length) + " tokens a rank and step" +
+         (run.recompute ? ", layers recomputed" : "") + "\n";
 }
 
 std::string memory_text(const Report& r) {
@@ -208,7 +211,7 @@ std::string to_text(const Report& report) {
 std::string to_json(const Report& r) {
   Json json{{"parameters", r.parameters},
             {"units", r.units},
-            {"ranks", r.run.ranks},
+            {"ranks", r.run.all_ranks()},
             {"ranks_on_host", r.ranks_on_host},
             {"stage", r.run.stage},
             {"micro_batch", r.run.micro_batch},

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "hydrofoil/parallel/head_shares.h"
+#include "hydrofoil/plan/activations.h"
 #include "hydrofoil/plan/gathers.h"
 
 namespace hydrofoil::plan {
@@ -58,11 +59,49 @@ void plan_seam(WirePlan& plan, const Model& model, const RunShape& run) {
       bytes((forwards + 1) * once.passed, element) + bytes(once.passed_gradients, sizeof(float));
 }
 
+// Of rank 0: sums of hidden states over the ranks that share matrices, forward, and of their
+// gradients; what the loss exchanges; gradients of keys and values that ranks share, and of norms
+// of heads. Labels are taken to be everywhere.
+void plan_sums(WirePlan& plan, const Model& model, const RunShape& run) {
+  if (run.tensor_ranks == 1 || !model.spec) return;
+  const spec::ModelSpec& s = *model.spec;
+  const auto sum = [&](int64_t elements, size_t each, int64_t ranks) {
+    return 2 * static_cast<uint64_t>(ranks - 1) * static_cast<uint64_t>(elements) * each /
+           static_cast<uint64_t>(ranks);
+  };
+  const auto of_all = [&](int64_t elements, size_t each) {
+    return sum(elements, each, run.tensor_ranks);
+  };
+  const size_t wide = run.compute_bytes, product = run.linear ? run.linear->compute : wide;
+  const int64_t tokens = run.micro_batch * run.part_length(), hidden = tokens * s.hidden_size;
+  const uint64_t forwards = run.recompute ? 2 : 1;
+  uint64_t layer = forwards * 2 * of_all(hidden, product) + 2 * of_all(hidden, wide);
+  if (s.qk_norm) layer += 2 * of_all(s.head_dim, wide);
+  if (const int64_t sharers = model.kv_ranks; sharers > 1) {
+    const int64_t rows = s.head_dim, bias = s.attention_bias || s.qkv_bias ? rows : 0;
+    const int64_t parts = s.fused_qkv ? 2 : 1;  // in one sum
+    layer +=
+        static_cast<uint64_t>(2 / parts) *
+        (sum(parts * rows * s.hidden_size, product, sharers) + sum(parts * bias, product, sharers));
+  }
+  const size_t at_head = s.token_size() == s.hidden_size ? wide : product;
+  const uint64_t ends =
+      of_all(tokens * s.token_size(), wide) + of_all(tokens * s.token_size(), at_head);
+  uint64_t loss = 0;
+  const int64_t step = model.tiled_head ? tokens : loss_rows(tokens, s.vocab_size);
+  for (int64_t begin = 0; begin < tokens; begin += step) {
+    const int64_t rows = std::min(step, tokens - begin);
+    loss += of_all(rows, sizeof(float)) + of_all(2 * rows, sizeof(float));
+  }
+  plan.sums = static_cast<uint64_t>(run.accumulation) *
+              (static_cast<uint64_t>(s.layers) * layer + ends + loss);
+}
+
 }  // namespace
 
 monitor::NamedBytes WirePlan::by_operation() const {
   monitor::NamedBytes result;
-  if (all_reduce) result.emplace_back("all_reduce", all_reduce);
+  if (all_reduce + sums) result.emplace_back("all_reduce", all_reduce + sums);
   if (all_gather) result.emplace_back("all_gather", all_gather);
   if (reduce_scatter) result.emplace_back("reduce_scatter", reduce_scatter);
   if (read) result.emplace_back("read", read);
@@ -103,6 +142,7 @@ WirePlan plan_wire(const Model& model, const RunShape& run) {
   }
   plan.padding = plan.total() - static_cast<uint64_t>(payload);
   plan_seam(plan, model, run);
+  plan_sums(plan, model, run);
   return plan;
 }
 

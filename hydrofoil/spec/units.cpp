@@ -59,8 +59,8 @@ void keep(const ModelSpec& spec, const HeldBlocks& held, std::vector<BlockSpec>&
 }  // namespace
 
 std::vector<BlockSpec> tiled_blocks(const ModelSpec& spec, int64_t most_elements,
-                                    const HeldBlocks& held) {
-  auto result = blocks(spec);
+                                    const HeldBlocks& held, TensorPart part) {
+  auto result = blocks_of(spec, part);
   if (!held.empty()) keep(spec, held, result);
   if (most_elements == 0) return result;
   for (auto& block : result) {
@@ -80,10 +80,11 @@ std::vector<BlockSpec> tiled_blocks(const ModelSpec& spec, int64_t most_elements
   return result;
 }
 
-std::vector<UnitSpec> units(const ModelSpec& spec, int64_t most_elements, const HeldBlocks& held) {
+std::vector<UnitSpec> units(const ModelSpec& spec, int64_t most_elements, const HeldBlocks& held,
+                            TensorPart part) {
   const bool parted = parts_tied(spec, held), tied = is_tied(spec) && !parted;
   std::vector<UnitSpec> result;
-  const auto all = tiled_blocks(spec, most_elements, held);
+  const auto all = tiled_blocks(spec, most_elements, held, part);
   for (size_t b = 0; b < all.size(); ++b) {
     if (!held.empty() && !held[b]) continue;
     const size_t first = result.size();

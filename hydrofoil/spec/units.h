@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "hydrofoil/spec/model_spec.h"
+#include "hydrofoil/spec/tensor_part.h"
 
 namespace hydrofoil::spec {
 
@@ -22,9 +23,10 @@ using HeldBlocks = std::vector<bool>;
 // The blocks of the model, with a vocabulary's matrix of more than `most_elements` as consecutive
 // tiles of one name; 0: as it is. Parameters come in the order in which a forward uses them: what
 // is left of the head stands before its tiles. Blocks that are not held have none; a head that is
-// the embedding, held without the embedding's block, has a copy of it among its own.
+// the embedding, held without the embedding's block, has a copy of it among its own. Of matrices
+// that several ranks share, the part of one.
 std::vector<BlockSpec> tiled_blocks(const ModelSpec& spec, int64_t most_elements,
-                                    const HeldBlocks& held = {});
+                                    const HeldBlocks& held = {}, TensorPart part = {});
 
 struct UnitSpec {
   std::string name;  // the block's; of its parts "layers.3.0", "layers.3.1", ..
@@ -40,6 +42,6 @@ struct UnitSpec {
 
 // The parameters of tiled_blocks in the same order. 0: a unit is a block.
 std::vector<UnitSpec> units(const ModelSpec& spec, int64_t most_elements,
-                            const HeldBlocks& held = {});
+                            const HeldBlocks& held = {}, TensorPart part = {});
 
 }  // namespace hydrofoil::spec

@@ -17,7 +17,7 @@ namespace hydrofoil::train {
 monitor::RunFigures forecast(const config::RunConfig& run, const spec::ModelSpec& spec,
                              const config::BatchSizes& batch, const EngineOptions& options,
                              const plan::Machine& machine) {
-  const auto model = plan::model_of(spec, run.largest_unit());
+  const auto model = plan::model_of(run, spec);
   auto shape = plan::shape_of(run, batch, spec);
   shape.resident_bytes = options.resident_bytes;
   const auto memory = plan::plan_memory(model, shape);

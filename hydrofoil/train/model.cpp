@@ -9,14 +9,15 @@
 #include "hydrofoil/models/recompute.h"
 #include "hydrofoil/parallel/head_shares.h"
 #include "hydrofoil/parallel/sequence.h"
+#include "hydrofoil/parallel/tensor.h"
 #include "hydrofoil/spec/units.h"
 
 namespace hydrofoil::train {
 
 std::vector<UnitDeclaration> units_of(const spec::ModelSpec& spec, spec::ParameterTypes types,
-                                      int64_t unit_elements) {
+                                      int64_t unit_elements, spec::TensorPart part) {
   std::vector<UnitDeclaration> units;
-  for (const auto& unit : spec::units(spec, unit_elements)) {
+  for (const auto& unit : spec::units(spec, unit_elements, {}, part)) {
     UnitDeclaration declaration{
         .name = unit.name, .parameters = {}, .reduced_twice = unit.tied_tile};
     for (const auto& parameter : unit.parameters) {
@@ -41,6 +42,12 @@ Share share_of(const mesh::Mesh& mesh, int rank) {
           .parts = mesh.extent(mesh::kSp)};
 }
 
+// The ranks that differ from this one along these axes only.
+comm::Communicator along(const comm::Communicator& group, const mesh::Mesh& mesh, mesh::Axes axes,
+                         std::string_view name) {
+  return group.split(mesh.group_index(group.rank(), axes), group.rank(), name);
+}
+
 }  // namespace
 
 Model make_model(comm::Communicator group, const spec::ModelSpec& spec, EngineOptions options,
@@ -48,23 +55,34 @@ Model make_model(comm::Communicator group, const spec::ModelSpec& spec, EngineOp
                  const mesh::Sizes& axes) {
   const mesh::Mesh mesh(axes, group.size());
   Model model;
-  model.share = share_of(mesh, group.rank());
+  model.group = std::move(group);
+  model.share = share_of(mesh, model.group.rank());
   models::ProgramOptions program = given;
+  comm::Communicator slices = model.group;  // what ZeRO slices over
+  const parallel::TensorAxis* tensor = nullptr;
+  if (axes.tp > 1) {
+    slices = along(model.group, mesh, mesh::kDp | mesh::kSp, "zero");
+    options.copy = along(model.group, mesh, mesh::kTp, "tensor");
+    auto axis = std::make_unique<parallel::TensorAxis>(options.copy, spec);
+    program.tensor = tensor = axis.get();
+    model.tensor = std::move(axis);
+  }
   if (model.share.parts > 1) {
-    const int sharing = mesh.group_index(group.rank(), mesh::kSp);
-    model.seam = std::make_unique<parallel::SequenceAxis>(
-        group.split(sharing, model.share.part, "sequence"),
-        parallel::ring_size(spec.heads, model.share.parts));
+    const int64_t heads = spec::heads_of(spec, program.part()).count;
+    model.seam =
+        std::make_unique<parallel::SequenceAxis>(along(model.group, mesh, mesh::kSp, "sequence"),
+                                                 parallel::ring_size(heads, model.share.parts));
     program.sequence = model.seam.get();
   }
   model.engine = std::make_unique<Engine>(
-      std::move(group), units_of(spec, types, program.unit_elements), std::move(options));
+      slices, units_of(spec, types, program.unit_elements, program.part()), std::move(options));
   model.program = models::make_program(
       spec,
       [&, next = size_t{0}](int, const spec::ParameterSpec&) mutable {
         return model.engine->tensor(next++);  // units and blocks list them in one order
       },
       program);
+  if (tensor) tensor->share_gradients(*model.program);
   return model;
 }
 

@@ -17,7 +17,7 @@ namespace hydrofoil::train {
 
 // spec::units as an engine takes them.
 std::vector<UnitDeclaration> units_of(const spec::ModelSpec& spec, spec::ParameterTypes types = {},
-                                      int64_t unit_elements = 0);
+                                      int64_t unit_elements = 0, spec::TensorPart part = {});
 
 // Whose samples a rank takes: those of one of `ranks` data-parallel ranks, and of their sequences
 // one of `parts`.
@@ -27,14 +27,17 @@ struct Share {
 };
 
 struct Model {
+  comm::Communicator group;                    // all ranks of the model
   std::unique_ptr<Engine> engine;              // declared first: the program's tensors refer to it
   std::unique_ptr<models::SequenceSeam> seam;  // null: sequences are whole
+  std::unique_ptr<models::TensorSeam> tensor;  // null: matrices are whole
   std::unique_ptr<models::Program> program;
   Share share;
 };
 
 // Values are zeros until initialize or restore. Never holds more than the slices and one unit.
-// `axes` are those of the group: ZeRO slices over dp and sp alike. Collective.
+// `axes` are those of the group: ZeRO slices over dp and sp alike, among ranks that hold the same
+// part of every matrix (tp). Collective.
 Model make_model(comm::Communicator group, const spec::ModelSpec& spec, EngineOptions options,
                  spec::ParameterTypes types = {}, const models::ProgramOptions& program = {},
                  const mesh::Sizes& axes = {});

@@ -132,7 +132,7 @@ std::pair<FailedStep, std::string> read_failure(const fs::path& folder) {
 }  // namespace
 
 std::string find_non_finite(Model& model, const FailedStep& failed) {
-  const auto& group = model.engine->group();
+  const auto& group = model.group;
   std::string first;
   for (int64_t micro = 0; micro < failed.shape.accumulation; ++micro)
     for (int64_t rank = model.share.rank; rank < failed.shape.ranks; rank += model.share.ranks) {
@@ -151,7 +151,7 @@ fs::path failure_folder(const fs::path& output) {
 Error explain(Model& model, const FailedStep& failed, const fs::path& output,
               const std::function<void(const fs::path& root)>& save, const Error& cause) {
   const fs::path folder = failure_folder(output);
-  const auto& group = model.engine->group();
+  const auto& group = model.group;
   std::string kept = "hydrofoil replay " + output.string() + " runs it again";
   try {
     save(folder / "checkpoint");

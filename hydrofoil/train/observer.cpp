@@ -10,6 +10,7 @@
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/core/log.h"
 #include "hydrofoil/io/file.h"
+#include "hydrofoil/plan/from_config.h"
 
 namespace hydrofoil::train {
 namespace {
@@ -28,7 +29,7 @@ Observer::Observer(comm::Communicator group, const config::RunConfig& run,
       run_(run),
       timeline_(group_),
       watch_(group_.flight_ring(), block_names(spec), [this] { timeline_.poll(); }),
-      units_(unit_costs(spec, run.data.sequence_length)) {}
+      units_(unit_costs(spec::part_of(spec, plan::tensor_part(run)), run.data.sequence_length)) {}
 
 bool Observer::traced() const {
   const auto& [count, first] = run_.trace;

@@ -79,12 +79,13 @@ double micro_batch_seconds(const comm::Communicator& group, const config::RunCon
 }
 
 void probe_compute(const comm::Communicator& group, const config::RunConfig& run,
-                   const spec::ModelSpec& spec, plan::Machine& machine) {
+                   const spec::ModelSpec& whole, plan::Machine& machine) {
+  const auto spec = spec::part_of(whole, plan::tensor_part(run));
   const auto batch = config::resolve_batch(run.deepspeed, group.size());
-  auto shape = plan::shape_of(run, batch, spec);
+  auto shape = plan::shape_of(run, batch, whole);
   shape.accumulation = 1;
   shape.sequence_length = shape.part_length();
-  shape.sequence_ranks = 1;
+  shape.sequence_ranks = shape.tensor_ranks = 1;
   const int64_t more = std::min<int64_t>(spec.layers, 3);
   const double one = micro_batch_seconds(group, run, spec, 1, shape.sequence_length);
   const double some =

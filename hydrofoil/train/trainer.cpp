@@ -95,8 +95,9 @@ Trainer::Trainer(comm::Communicator group, config::RunConfig run, TrainerOptions
   plan::check_positions(run_, spec_);
   require_disk();
   corpus_ = std::make_unique<Corpus>(prepare_corpus(group_, run_, spec_));
-  model_ = make_model(group_, spec_, planned_options(), plan::compute_types(run_),
-                      program_options(run_), {.sp = static_cast<int>(run_.mesh.sp)});
+  model_ =
+      make_model(group_, spec_, planned_options(), plan::compute_types(run_), program_options(run_),
+                 {.sp = static_cast<int>(run_.mesh.sp), .tp = static_cast<int>(run_.mesh.tp)});
   if (auto files = activation_files(run_))
     activations_ = std::make_unique<ActivationFiles>(*std::move(files), model_.engine->ledger());
   load_state();
@@ -161,8 +162,8 @@ spec::ModelSpec Trainer::load_spec() {
 EngineOptions Trainer::planned_options() const {
   EngineOptions options = engine_options(run_, batch_);
   if (options.resident_bytes == 0)
-    options.resident_bytes = plan::smallest_resident_bytes(
-        plan::model_of(spec_, run_.largest_unit()), plan::shape_of(run_, batch_, spec_));
+    options.resident_bytes = plan::smallest_resident_bytes(plan::model_of(run_, spec_),
+                                                           plan::shape_of(run_, batch_, spec_));
   if (options.zenflow)
     options.zenflow->choice_interval = run_.deepspeed.zero.zenflow.choice_interval(
         corpus_->train->rows() / batch_.train_batch_size);

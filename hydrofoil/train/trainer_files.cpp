@@ -22,7 +22,7 @@ namespace fs = std::filesystem;
 void Trainer::require_disk() const {
   const auto ranks = static_cast<int>(ranks_on_host_);
   on_first_rank(group_, "the disks", [&] {
-    const auto model = plan::model_of(spec_, run_.largest_unit());
+    const auto model = plan::model_of(run_, spec_);
     auto shape = plan::shape_of(run_, batch_, spec_);
     std::error_code none_yet;  // checkpoints that a resumed run finds have their room already
     for (const auto& entry : fs::directory_iterator(checkpoints(), none_yet))
@@ -40,8 +40,7 @@ void Trainer::require_disk() const {
 }
 
 uint64_t Trainer::planned_checkpoint() const {
-  return plan::checkpoint_bytes(plan::model_of(spec_, run_.largest_unit()),
-                                plan::shape_of(run_, batch_, spec_));
+  return plan::checkpoint_bytes(plan::model_of(run_, spec_), plan::shape_of(run_, batch_, spec_));
 }
 
 // An update under way has not written all of its bytes yet.
@@ -55,9 +54,8 @@ void Trainer::count_written() {
 bool Trainer::budget_is_spent() {
   if (!run_.max_bytes_written || progress_.step >= run_.steps) return false;
   const auto shape = plan::shape_of(run_, batch_, spec_);
-  const uint64_t step =
-      static_cast<uint64_t>(group_.size()) *
-      plan::plan_files(plan::model_of(spec_, run_.largest_unit()), shape).written();
+  const uint64_t step = static_cast<uint64_t>(group_.size()) *
+                        plan::plan_files(plan::model_of(run_, spec_), shape).written();
   const auto too_much = [&](uint64_t steps) {
     const uint64_t then = progress_.bytes_written + steps * step + planned_checkpoint();
     return maximum(group_, then > *shape.max_bytes_written ? 1 : 0) != 0;

@@ -147,8 +147,8 @@ TEST_F(RunFile, WhatIsMissingOrContradictsIsNamed) {
               HasSubstr("got the number 3"));
   EXPECT_THAT(line(R"({"version": 2, "model": {"path": "m"}, "data": {"train": ["a"]}})"),
               HasSubstr("version: expected an integer, exactly 1, got the number 2"));
-  EXPECT_THAT(line(R"({"model": {"path": "m"}, "data": {"train": ["a"]}, "mesh": {"tp": 2}})"),
-              HasSubstr("mesh.tp: the number 2 is refused: tensor parallelism is not built yet"));
+  EXPECT_THAT(line(R"({"model": {"path": "m"}, "data": {"train": ["a"]}, "mesh": {"ep": 2}})"),
+              HasSubstr("mesh.ep: the number 2 is refused: expert parallelism is not built yet"));
   EXPECT_THAT(line(R"({"model": {"path": "m"}, "data": {"train": ["a"]}, "train_batch_size": 8})"),
               HasSubstr("it belongs into the section \"deepspeed\""));
   EXPECT_THAT(line(R"({"train_batch_size": 8})"), HasSubstr("this is a DeepSpeed file"));

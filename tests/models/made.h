@@ -6,6 +6,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <nlohmann/json.hpp>
+#include <vector>
 
 #include "hydrofoil/models/program.h"
 #include "hydrofoil/spec/model_spec.h"
@@ -17,8 +18,10 @@ at::Tensor made_matrix(const nlohmann::json& rows);  // int64
 
 // max |got - want| is below 1e-5 of the largest. got [rows, columns].
 void expect_made_rows(const at::Tensor& got, const nlohmann::json& want);
-// Each gradient's norm and two sums with random signs: 1e-5 of the norm. `want`: by name, all of
-// them.
+// Each gradient's norm and two sums with random signs: `within` 1e-5 of the norm. `want`: by name,
+// all of them.
 void expect_made_gradients(const models::Program& program, const nlohmann::json& want);
+void expect_made_gradients(const std::vector<models::NamedTensor>& gradients,
+                           const nlohmann::json& want, double within = 1e-5);
 
 }  // namespace hydrofoil::test

@@ -79,6 +79,27 @@ class Train : public testing::Test {
     return result;
   }
 
+  // Of a run with such changes: losses within 1e-5, traffic as planned to the byte, some of it by
+  // `operation`, state in memory within 5 %.
+  void expect_losses_and_traffic(const std::vector<double>& want, const Json& change,
+                                 const char* ranks, const char* operation) {
+    std::filesystem::remove_all(output());
+    const Ended run = hydrofoil({"train", run_file(change), "--ranks", ranks, "--json"});
+    ASSERT_EQ(run.code, 0) << run.err;
+    const auto all = events(run.out);
+    const auto got = losses(all);
+    ASSERT_EQ(got.size(), want.size());
+    for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(got[i], want[i], 1e-5 * want[i]) << i;
+    const Json &predicted = all.back()["predicted"], &measured = all.back()["measured"];
+    EXPECT_GT(predicted["wire_bytes"][operation], 0);
+    for (const auto& [name, bytes] : predicted["wire_bytes"].items())
+      EXPECT_EQ(measured["wire_bytes"][name], bytes) << name;
+    for (const auto& [name, bytes] : predicted["memory_bytes"].items())
+      EXPECT_NEAR(measured["memory_bytes"][name].get<double>(), bytes.get<double>(),
+                  0.05 * bytes.get<double>())
+          << name;
+  }
+
   Scratch scratch_;
   std::string corpus_;
 };

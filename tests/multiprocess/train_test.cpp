@@ -389,7 +389,18 @@ TEST_F(Train, BadInputIsNamedWithTheDocumentedCode) {
        {{"deepspeed", {{"zero_optimization", {{"offload_optimizer", {{"device", "nvme"}}}}}}}},
        3,
        "nvme_path"},
-      {"mesh axis", {{"mesh", {{"tp", 2}}}}, 3, "tp"},
+      {"mesh axis", {{"mesh", {{"pp", 2}}}}, 3, "pp"},
+      {"more ranks than heads",
+       {{"deepspeed", {{"tensor_parallel", {{"autotp_size", 2}}}}},
+        {"model",
+         {{"config",
+           {{"model_type", "gpt2"},
+            {"n_embd", 36},
+            {"n_head", 1},
+            {"n_layer", 1},
+            {"n_positions", 24}}}}}},
+       3,
+       "1 attention head"},
       {"mesh that does not come out even",
        {{"mesh", {{"sp", 3}}}},
        3,
@@ -448,17 +459,7 @@ TEST_F(Train, RanksThatShareSequencesTrainAsOneDoes) {
   ASSERT_EQ(alone.code, 0) << alone.err;
   const auto want = losses(events(alone.out));
   const auto expect_same = [&](const Json& change, const char* ranks) {
-    fs::remove_all(output());
-    const Ended run = hydrofoil({"train", run_file(change), "--ranks", ranks, "--json"});
-    ASSERT_EQ(run.code, 0) << run.err;
-    const auto all = events(run.out);
-    const auto got = losses(all);
-    ASSERT_EQ(got.size(), want.size());
-    for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(got[i], want[i], 1e-5 * want[i]) << i;
-    const Json &predicted = all.back()["predicted"], &measured = all.back()["measured"];
-    EXPECT_GT(predicted["wire_bytes"]["all_to_all"], 0);
-    for (const auto& [name, bytes] : predicted["wire_bytes"].items())
-      EXPECT_EQ(measured["wire_bytes"][name], bytes) << name;
+    expect_losses_and_traffic(want, change, ranks, "all_to_all");
   };
   expect_same({{"mesh", {{"sp", 2}}}}, "2");
   expect_same({{"deepspeed", {{"sequence_parallel_size", 3}}}, {"recompute", true}}, "3");
@@ -468,6 +469,28 @@ TEST_F(Train, RanksThatShareSequencesTrainAsOneDoes) {
   const Json one_each{{"mesh", {{"sp", 2}}},
                       {"deepspeed", {{"train_micro_batch_size_per_gpu", 1}}}};
   expect_same(one_each, "4");
+}
+
+TEST_F(Train, RanksThatShareMatricesTrainAsOneDoes) {
+  const Ended alone = hydrofoil({"train", run_file(), "--json"});
+  ASSERT_EQ(alone.code, 0) << alone.err;
+  const auto want = losses(events(alone.out));
+  const auto expect_same = [&](const Json& change, const char* ranks) {
+    expect_losses_and_traffic(want, change, ranks, "all_reduce");
+  };
+  expect_same({{"mesh", {{"tp", 2}}}}, "2");
+  expect_same({{"deepspeed", {{"tensor_parallel", {{"autotp_size", 3}}}}}, {"recompute", true}},
+              "3");
+  expect_same({{"mesh", {{"tp", 2}, {"sp", 2}}}}, "4");
+  const Json one_each{{"mesh", {{"tp", 2}}},
+                      {"deepspeed", {{"train_micro_batch_size_per_gpu", 1}}}};
+  expect_same(one_each, "4");
+  // What four ranks saved is a model like any other, and goes on elsewhere.
+  const Ended eval = hydrofoil({"eval", output().string(), "--text", corpus_, "--json"});
+  ASSERT_EQ(eval.code, 0) << eval.err;
+  const Ended more = hydrofoil({"train", run_file({{"mesh", {{"tp", 3}}}, {"steps", 15}}),
+                                "--resume", "auto", "--ranks", "3", "--json"});
+  ASSERT_EQ(more.code, 0) << more.err;
 }
 
 TEST_F(Train, AnExistingOutputIsRefusedWithoutResume) {

@@ -12,6 +12,7 @@
 #include "hydrofoil/train/snapshot.h"
 #include "tests/io/scratch.h"
 #include "tests/support/ranks.h"
+#include "tests/train/same_checkpoint.h"
 
 namespace hydrofoil::train {
 namespace {
@@ -88,13 +89,6 @@ Trained train(const std::string& root, int ranks, int parts, const EngineOptions
   return result;
 }
 
-std::vector<std::byte> bytes_of(const checkpoint::Reader& reader, const std::string& file,
-                                const std::string& tensor) {
-  std::vector<std::byte> bytes(reader.tensor(file, tensor).bytes);
-  reader.read(file, tensor, 0, bytes);
-  return bytes;
-}
-
 TEST(Boxes, SeveralGroupsTrainOneModelAndSaveOneCheckpoint) {
   const io::Scratch scratch;
   const EngineOptions plain{.groups = {{.lr = 0.01}}};
@@ -108,13 +102,9 @@ TEST(Boxes, SeveralGroupsTrainOneModelAndSaveOneCheckpoint) {
       const auto got = train(scratch.path() / std::to_string(run++), ranks, parts, options);
       for (size_t i = 0; i < 3; ++i)
         EXPECT_NEAR(got.norms[i], alone.norms[i], 1e-6 * alone.norms[i]) << ranks << " " << stage;
-      const checkpoint::Reader reader(got.folder);
-      for (const char* file : {"model.safetensors", "optimizer.safetensors"})
-        for (const auto& [name, place] : want.tensors(file)) {
-          EXPECT_EQ(reader.tensor(file, name).shape, place.record->shape);
-          EXPECT_EQ(bytes_of(reader, file, name), bytes_of(want, file, name))
-              << name << " " << ranks << " ranks in " << parts << " parts, stage " << stage;
-        }
+      SCOPED_TRACE(std::to_string(ranks) + " ranks in " + std::to_string(parts) + " parts, stage " +
+                   std::to_string(stage));
+      expect_same_tensors(checkpoint::Reader(got.folder), want);
     }
 }
 
@@ -130,10 +120,7 @@ TEST(Boxes, ACheckpointLoadsUnderAnyOtherParts) {
       const Progress progress = restore(*part.engine, want);
       checkpoint::save(world, snapshot(*part.engine, progress, {}), {.root = root});
     });
-    const checkpoint::Reader reader(root / checkpoint::step_name(3));
-    for (const char* file : {"model.safetensors", "optimizer.safetensors"})
-      for (const auto& [name, place] : want.tensors(file))
-        EXPECT_EQ(bytes_of(reader, file, name), bytes_of(want, file, name)) << name << ranks;
+    expect_same_tensors(checkpoint::Reader(root / checkpoint::step_name(3)), want);
   }
 }
 
