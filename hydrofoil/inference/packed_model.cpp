@@ -105,6 +105,11 @@ Packing nearest_packing(std::optional<GgmlType> type) {
   return layout_of(*type).block_elements > 1 ? Packing::kQ8 : Packing::kF32;
 }
 
+// Embedding and head, which every token passes, suffer most from 4 bits: they take 8.
+WeightType without_4_bits(WeightType type) {
+  return type == WeightType::kQ4 || type == WeightType::kQ4Min ? WeightType::kQ8 : type;
+}
+
 // What keeps all of them: their packing where it is the same, bytes for different blocks, else
 // fp32.
 Packing common_packing(const std::vector<SourceMatrix>& sources, WeightType type) {
@@ -248,9 +253,10 @@ class Packer {
       if (const auto* bias = find(block, part, true)) biases.push_back(read(*bias));
     }
     const size_t columns = sources.front().columns();
-    Matrix matrix{.shape = {.rows = rows.size(),
-                            .columns = columns,
-                            .packing = common_packing(sources, type_)}};
+    Matrix matrix{
+        .shape = {.rows = rows.size(),
+                  .columns = columns,
+                  .packing = common_packing(sources, linear ? type_ : without_4_bits(type_))}};
     matrix.packed = Aligned<std::byte>(matrix.shape.bytes());
     parallel_for(matrix.shape.tiles(), kGrainTiles, [&](size_t begin, size_t end) {
       pack_rows(sources, rows, begin * kTileRows, std::min(end * kTileRows, rows.size()), matrix);

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <stdexcept>
 #include <string>
 
@@ -40,9 +41,6 @@ void put_nibbles(const Code& code, std::byte* to) {
   for (size_t c = 0; c < kBlock / 2; ++c)
     to[c] = static_cast<std::byte>(code(c) | code(c + kBlock / 2) << 4);
 }
-int nibble(float value) {
-  return std::clamp(static_cast<int>(value), 0, 15);
-}
 
 void q8_0(const float* x, std::byte* out) {
   float largest = 0;
@@ -53,22 +51,82 @@ void q8_0(const float* x, std::byte* out) {
     out[2 + c] = static_cast<std::byte>(rounded(x[c] * per_scale));
 }
 
-// The number farthest from zero becomes -8 exactly.
+// Codes value * factor + offset, cut to 4 bits.
+struct Codes {
+  float factor = 0, offset = 0;
+  int operator()(float value) const {
+    return static_cast<int>(std::min(std::max(value * factor + offset, 0.0f), 15.0f));
+  }
+};
+
+// Numbers as scale * (code - zero) + minimum, by least squares for given codes.
+struct Fit {
+  float scale = 0, minimum = 0;
+  float error = std::numeric_limits<float>::infinity();
+};
+template <bool kMinimum>
+Fit fitted(const float* x, const Codes& code) {
+  constexpr size_t kLanes = 4;  // that sums go through, so that loops become vectors
+  constexpr float kZero = kMinimum ? 0 : 8, kCount = kBlock;
+  float sums[5][kLanes] = {};
+  for (size_t c = 0; c < kBlock; c += kLanes)
+    for (size_t i = 0; i < kLanes; ++i) {
+      const float value = x[c + i], number = static_cast<float>(code(value)) - kZero;
+      sums[0][i] += number;
+      sums[1][i] += number * number;
+      sums[2][i] += value;
+      sums[3][i] += value * number;
+      sums[4][i] += value * value;
+    }
+  const auto sum = [&](int of) {
+    const float* lane = sums[of];
+    return (lane[0] + lane[1]) + (lane[2] + lane[3]);
+  };
+  const float q = sum(0), qq = sum(1), v = sum(2), vq = sum(3);
+  const float spread = kMinimum ? kCount * qq - q * q : qq;
+  if (spread <= 0) return {};
+  const float scale = (kMinimum ? kCount * vq - q * v : vq) / spread;
+  const float minimum = kMinimum ? (v - scale * q) / kCount : 0;
+  return {scale, minimum, sum(4) - scale * vq - minimum * v};
+}
+
+// Of codes with factors to either side of `usual`, by 2 percent of it, those that fit best.
+template <bool kMinimum, class OffsetOf>
+Fit closest(const float* x, float usual, const OffsetOf& offset_of, Codes& codes) {
+  constexpr int kTrials = 10;
+  Fit best;
+  for (int trial = -kTrials; trial <= kTrials; ++trial) {
+    const float factor = usual * (1 + 0.02f * static_cast<float>(trial));
+    const Codes tried{factor, offset_of(factor)};
+    if (const Fit fit = fitted<kMinimum>(x, tried); fit.error < best.error)
+      best = fit, codes = tried;
+  }
+  return best;
+}
+
+// Usually the number farthest from zero becomes -8 exactly.
 void q4_0(const float* x, std::byte* out) {
   float farthest = x[0];
   for (size_t c = 1; c < kBlock; ++c)
     if (std::abs(x[c]) > std::abs(farthest)) farthest = x[c];
-  const float scale = farthest / -8, per_scale = inverse(scale);
-  put_half(scale, out);
-  put_nibbles([&](size_t c) { return nibble(x[c] * per_scale + 8.5f); }, out + 2);
+  Codes codes;
+  const Fit fit = closest<false>(x, inverse(farthest / -8), [](float) { return 8.5f; }, codes);
+  put_half(fit.scale, out);
+  put_nibbles([&](size_t c) { return codes(x[c]); }, out + 2);
 }
 
+// Usually the lowest and the highest become 0 and 15.
 void q4_1(const float* x, std::byte* out) {
   const auto [low, high] = std::minmax_element(x, x + kBlock);
-  const float minimum = *low, scale = (*high - minimum) / 15, per_scale = inverse(scale);
-  put_half(scale, out);
-  put_half(minimum, out + 2);
-  put_nibbles([&](size_t c) { return nibble((x[c] - minimum) * per_scale + 0.5f); }, out + 4);
+  const float lowest = *low;
+  Codes codes;
+  const Fit fit = closest<true>(
+      x, inverse((*high - lowest) / 15), [&](float factor) { return 0.5f - lowest * factor; },
+      codes);
+  const bool varies = std::isfinite(fit.error);
+  put_half(varies ? fit.scale : 0, out);
+  put_half(varies ? fit.minimum : lowest, out + 2);
+  put_nibbles([&](size_t c) { return codes(x[c]); }, out + 4);
 }
 
 template <class Block>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Floats to the types of GGUF: F32, BF16, F16, and the block formats Q8_0, Q4_0 and Q4_1 as the
-// Python package gguf rounds them.
+// Floats to the types of GGUF: F32, BF16, F16, and the block formats Q8_0, as the Python package
+// gguf rounds it, Q4_0 and Q4_1, with the scale of several that leaves the smallest squared error.
 #pragma once
 
 #include <cstddef>
