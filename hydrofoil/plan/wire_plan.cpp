@@ -59,42 +59,56 @@ void plan_seam(WirePlan& plan, const Model& model, const RunShape& run) {
       bytes((forwards + 1) * once.passed, element) + bytes(once.passed_gradients, sizeof(float));
 }
 
-// Of rank 0: sums of hidden states over the ranks that share matrices, forward, and of their
-// gradients; what the loss exchanges; gradients of keys and values that ranks share, and of norms
-// of heads. Labels are taken to be everywhere.
+// What an all-reduce of so many elements brings a rank.
+uint64_t sum_bytes(int64_t elements, size_t each, int ranks) {
+  return 2 * static_cast<uint64_t>(ranks - 1) * static_cast<uint64_t>(elements) * each /
+         static_cast<uint64_t>(ranks);
+}
+
+// Of the matrices that ranks share, an element of what products give, and of all else.
+struct SumWidths {
+  size_t product, wide;
+};
+
+// In one layer, once: hidden states and their gradients; gradients of norms of heads, and of keys
+// and values that several ranks hold.
+uint64_t layer_sums(const Model& model, const RunShape& run, int64_t tokens, SumWidths widths) {
+  const spec::ModelSpec& s = *model.spec;
+  const int64_t hidden = tokens * s.hidden_size;
+  const uint64_t forwards = run.recompute ? 2 : 1;
+  uint64_t bytes = 2 * (forwards * sum_bytes(hidden, widths.product, run.tensor_ranks) +
+                        sum_bytes(hidden, widths.wide, run.tensor_ranks));
+  if (s.qk_norm) bytes += 2 * sum_bytes(s.head_dim, widths.wide, run.tensor_ranks);
+  const int64_t times = s.fused_qkv ? 1 : 2, rows = 2 / times * s.head_dim;
+  const int64_t biases = s.attention_bias || s.qkv_bias ? rows : 0;
+  for (const int64_t elements : {rows * s.hidden_size, biases})
+    bytes += static_cast<uint64_t>(times) * sum_bytes(elements, widths.product, model.kv_ranks);
+  return bytes;
+}
+
+// In one loss: of every token the largest logit, the sum of exponentials and the label's logit.
+// Labels are taken to be everywhere.
+uint64_t loss_sums(const Model& model, const RunShape& run, int64_t tokens) {
+  uint64_t bytes = 0;
+  const int64_t step = model.tiled_head ? tokens : loss_rows(tokens, model.spec->vocab_size);
+  for (int64_t begin = 0; begin < tokens; begin += step)
+    for (const int64_t numbers : {1, 2})
+      bytes += sum_bytes(numbers * std::min(step, tokens - begin), sizeof(float), run.tensor_ranks);
+  return bytes;
+}
+
+// Of rank 0, where ranks share matrices.
 void plan_sums(WirePlan& plan, const Model& model, const RunShape& run) {
   if (run.tensor_ranks == 1 || !model.spec) return;
   const spec::ModelSpec& s = *model.spec;
-  const auto sum = [&](int64_t elements, size_t each, int64_t ranks) {
-    return 2 * static_cast<uint64_t>(ranks - 1) * static_cast<uint64_t>(elements) * each /
-           static_cast<uint64_t>(ranks);
-  };
-  const auto of_all = [&](int64_t elements, size_t each) {
-    return sum(elements, each, run.tensor_ranks);
-  };
-  const size_t wide = run.compute_bytes, product = run.linear ? run.linear->compute : wide;
-  const int64_t tokens = run.micro_batch * run.part_length(), hidden = tokens * s.hidden_size;
-  const uint64_t forwards = run.recompute ? 2 : 1;
-  uint64_t layer = forwards * 2 * of_all(hidden, product) + 2 * of_all(hidden, wide);
-  if (s.qk_norm) layer += 2 * of_all(s.head_dim, wide);
-  if (const int64_t sharers = model.kv_ranks; sharers > 1) {
-    const int64_t rows = s.head_dim, bias = s.attention_bias || s.qkv_bias ? rows : 0;
-    const int64_t parts = s.fused_qkv ? 2 : 1;  // in one sum
-    layer +=
-        static_cast<uint64_t>(2 / parts) *
-        (sum(parts * rows * s.hidden_size, product, sharers) + sum(parts * bias, product, sharers));
-  }
-  const size_t at_head = s.token_size() == s.hidden_size ? wide : product;
-  const uint64_t ends =
-      of_all(tokens * s.token_size(), wide) + of_all(tokens * s.token_size(), at_head);
-  uint64_t loss = 0;
-  const int64_t step = model.tiled_head ? tokens : loss_rows(tokens, s.vocab_size);
-  for (int64_t begin = 0; begin < tokens; begin += step) {
-    const int64_t rows = std::min(step, tokens - begin);
-    loss += of_all(rows, sizeof(float)) + of_all(2 * rows, sizeof(float));
-  }
+  const SumWidths widths{run.linear ? run.linear->compute : run.compute_bytes, run.compute_bytes};
+  const int64_t tokens = run.micro_batch * run.part_length();
+  const size_t at_head = s.token_size() == s.hidden_size ? widths.wide : widths.product;
+  const uint64_t embedded = sum_bytes(tokens * s.token_size(), widths.wide, run.tensor_ranks);
+  const uint64_t of_head = sum_bytes(tokens * s.token_size(), at_head, run.tensor_ranks);
   plan.sums = static_cast<uint64_t>(run.accumulation) *
-              (static_cast<uint64_t>(s.layers) * layer + ends + loss);
+              (static_cast<uint64_t>(s.layers) * layer_sums(model, run, tokens, widths) + embedded +
+               of_head + loss_sums(model, run, tokens));
 }
 
 }  // namespace

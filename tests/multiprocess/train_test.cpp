@@ -493,6 +493,35 @@ TEST_F(Train, RanksThatShareMatricesTrainAsOneDoes) {
   ASSERT_EQ(more.code, 0) << more.err;
 }
 
+// Fewer keys than ranks, norms of heads, an untied head, sizes that do not come out even.
+TEST_F(Train, KeysThatRanksShareAreInTheForecastToo) {
+  const Json none, model{{"model",
+                          {{"config",
+                            {{"model_type", "qwen3"},
+                             {"n_embd", none},
+                             {"n_layer", none},
+                             {"n_head", none},
+                             {"n_positions", none},
+                             {"hidden_size", 36},
+                             {"intermediate_size", 50},
+                             {"num_hidden_layers", 2},
+                             {"num_attention_heads", 4},
+                             {"num_key_value_heads", 2},
+                             {"head_dim", 6},
+                             {"attention_bias", true},
+                             {"max_position_embeddings", 24}}}}}};
+  const Ended alone = hydrofoil({"train", run_file(model), "--json"});
+  ASSERT_EQ(alone.code, 0) << alone.err;
+  const auto want = losses(events(alone.out));
+  Json three = model, four = model;
+  three["mesh"]["tp"] = 3;
+  three["recompute"] = true;
+  four["mesh"]["tp"] = 4;
+  four["unit_elements"] = 2000;
+  expect_losses_and_traffic(want, three, "3", "all_reduce");
+  expect_losses_and_traffic(want, four, "4", "all_reduce");
+}
+
 TEST_F(Train, AnExistingOutputIsRefusedWithoutResume) {
   ASSERT_EQ(hydrofoil({"train", run_file({{"steps", 1}})}).code, 0);
   const Ended again = hydrofoil({"train", run_file({{"steps", 1}})});
