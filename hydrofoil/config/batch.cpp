@@ -187,29 +187,27 @@ std::string ranks_text(int64_t ranks) {
   return std::to_string(ranks) + (ranks == 1 ? " rank" : " ranks");
 }
 
-// What an axis leaves of the ranks; `all` and `with` are for the message.
-int64_t ranks_without(const std::string& axis, int64_t size, int64_t ranks, int64_t all,
-                      const std::string& with) {
-  if (ranks % size == 0) return ranks / size;
-  throw Error(ExitCode::kConfig,
-              axis + " is " + std::to_string(size) + ", the run has " + ranks_text(all) + with,
-              axis,
-              "set it to " + std::to_string(divisor_up_to(ranks, size)) + ", or start " +
-                  std::to_string(nearest_multiple(ranks, size) * (all / ranks)) + " ranks");
+// "mesh.pp is 2 and mesh.sp is 3": the axes that are set, but for dp.
+std::string axes_text(const MeshConfig& mesh) {
+  std::string text;
+  for (const auto& [name, size] : mesh.model_axes())
+    if (size > 1) text += (text.empty() ? "" : " and ") + name + " is " + std::to_string(size);
+  return text;
 }
 
 int64_t data_ranks(const MeshConfig& mesh, int64_t ranks) {
-  std::string with;
-  const int64_t parts = ranks_without("mesh.tp", mesh.tp, ranks, ranks, with);
-  if (mesh.tp > 1) with = " with mesh.tp " + std::to_string(mesh.tp);
-  const int64_t left = ranks_without("mesh.sp", mesh.sp, parts, ranks, with);
-  if (mesh.sp > 1)
-    with += (with.empty() ? " with" : " and") + std::string(" mesh.sp ") + std::to_string(mesh.sp);
-  if (mesh.dp && *mesh.dp != left)
+  int64_t model = 1;
+  for (const auto& [name, size] : mesh.model_axes()) model = product(model, size);
+  if (ranks % model != 0)
     throw Error(
-        ExitCode::kConfig,
-        "mesh.dp is " + std::to_string(*mesh.dp) + ", the run has " + ranks_text(ranks) + with,
-        "mesh.dp", "remove it: it is what the other axes leave");
+        ExitCode::kConfig, axes_text(mesh) + ", the run has " + ranks_text(ranks), "mesh",
+        "start " + std::to_string(nearest_multiple(ranks, model)) + " ranks, or lower an axis");
+  const int64_t left = ranks / model;
+  if (mesh.dp && *mesh.dp != left)
+    throw Error(ExitCode::kConfig,
+                "mesh.dp is " + std::to_string(*mesh.dp) + ", the run has " + ranks_text(ranks) +
+                    (model > 1 ? ", and " + axes_text(mesh) : ""),
+                "mesh.dp", "remove it: it is what the other axes leave");
   return left;
 }
 

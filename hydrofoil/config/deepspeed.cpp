@@ -95,6 +95,7 @@ void DeepSpeedConfig::visit(Reader& f) {
   f.section({.name = "comms_logger", .help = "times of calls between ranks, in a table at the end"},
             comms_logger);
   f.section({.name = "mesh", .help = "axes of the ranks; may stand in the run file instead"}, mesh);
+  f.section({.name = "pipeline", .help = "how the stages of mesh.pp take turns"}, pipeline);
   f.section({.name = "elasticity", .help = "one batch for many numbers of ranks"}, elasticity);
   f.section({.name = "tensor_parallel", .help = "DeepSpeed's names for mesh.tp"}, tensor_parallel);
   visit_unbuilt_sections(f);
@@ -360,40 +361,6 @@ void TensorParallelConfig::visit(Reader& f) {
           tp_size);
   f.ignored("tp_grain_size", "1", "sizes need not come out even");
   f.leave();
-}
-
-void MeshConfig::visit(Reader& f) {
-  f.field({.name = "dp",
-           .help = "data-parallel ranks; checked against the ranks that start",
-           .unit = "ranks",
-           .min = 1,
-           .default_text = "what other axes leave"},
-          dp);
-  f.field({.name = "sp",
-           .help = "neighbouring ranks that share every sequence, each with a part of its tokens "
-                   "(Ulysses); ZeRO slices over them too",
-           .unit = "ranks",
-           .min = 1},
-          sp);
-  f.field(
-      {.name = "tp",
-       .help = "neighbouring ranks that share the model's matrices: heads, feed-forwards and the "
-               "vocabulary; beside any ZeRO stage",
-       .unit = "ranks",
-       .min = 1},
-      tp);
-  const auto single = [&](const char* name, const std::string& what) {
-    f.unstored(
-        {.name = name,
-         .help = what,
-         .unit = "ranks",
-         .min = 1,
-         .status = kRefused,
-         .why = what + " is not built yet; use 1 and let ZeRO shard (zero_optimization.stage)"},
-        "1");
-  };
-  single("pp", "pipeline parallelism");
-  single("ep", "expert parallelism");
 }
 
 DeepSpeedConfig read_deepspeed(Value document, Report& report, const std::string& path) {

@@ -185,8 +185,13 @@ struct ElasticityConfig {
 // How ranks are laid out (mesh/mesh.h). Axes that are not here have one rank.
 struct MeshConfig {
   std::optional<int64_t> dp;  // data parallel; none: what the others leave
+  int64_t pp = 1;             // stages of a pipeline
   int64_t sp = 1;             // ranks that share a sequence
   int64_t tp = 1;             // ranks that share the model's matrices
+  // All but dp, with their names.
+  std::vector<std::pair<std::string, int64_t>> model_axes() const {
+    return {{"mesh.pp", pp}, {"mesh.sp", sp}, {"mesh.tp", tp}};
+  }
   void visit(Reader& f);
 };
 
@@ -194,6 +199,17 @@ struct MeshConfig {
 struct TensorParallelConfig {
   int64_t autotp_size = 0;  // 0: not said
   int64_t tp_size = 1;
+  void visit(Reader& f);
+};
+
+// How the stages of mesh.pp divide the model and take turns (parallel/stages.h).
+struct PipelineConfig {
+  enum class Schedule : uint8_t { kOneForwardOneBackward, kGPipe, kInterleaved, kZeroBubble };
+  int64_t stages = 1;  // mesh.pp by another name
+  std::string partition = "best";
+  Schedule schedule = Schedule::kOneForwardOneBackward;
+  int64_t chunks = 2;                          // of a stage, where they are interleaved
+  int64_t activation_checkpoint_interval = 0;  // not 0: the run's `recompute`
   void visit(Reader& f);
 };
 
@@ -258,6 +274,7 @@ struct DeepSpeedConfig {
   int64_t sequence_parallel_size = 1;  // mesh.sp by another name
   MeshConfig mesh;
   TensorParallelConfig tensor_parallel;
+  PipelineConfig pipeline;
   ElasticityConfig elasticity;
 
   // What parameters rest and travel in.

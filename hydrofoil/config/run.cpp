@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "hydrofoil/config/overrides.h"
+#include "hydrofoil/config/sections.h"
 #include "hydrofoil/config/tree.h"
 #include "hydrofoil/core/error.h"
 
@@ -59,32 +60,6 @@ void check_run(const RunConfig& run, Report& report, const Place& place) {
     report.add("average_decay: ZenFlow updates the weights in parts, of which no average is kept",
                report.find("average_decay")->place, "remove one of them");
   }
-}
-
-// `mesh` may stand in the run file or in its DeepSpeed section, not in both.
-void merge_mesh(RunConfig& run, Report& report) {
-  const Row* inner = report.find("deepspeed.mesh");
-  const Row* outer = report.find("mesh");
-  if (inner->set && outer->set) {
-    report.add("\"mesh\" is set twice", inner->place,
-               "first at " + outer->place.text() + "; keep one of the two");
-  } else if (inner->set) {
-    run.mesh = run.deepspeed.mesh;
-  }
-  // Names that DeepSpeed has for some of the axes.
-  const auto join = [&](const std::string& key, int64_t named, const std::string& axis,
-                        int64_t& size) {
-    if (named > 1 && size > 1 && named != size)
-      report.add(
-          key + " is " + std::to_string(named) + ", mesh." + axis + " is " + std::to_string(size),
-          report.find("deepspeed." + key)->place, "keep one of the two");
-    size = std::max(size, named);
-  };
-  const auto& tensor = run.deepspeed.tensor_parallel;
-  join("sequence_parallel_size", run.deepspeed.sequence_parallel_size, "sp", run.mesh.sp);
-  join("tensor_parallel.autotp_size", tensor.autotp_size, "tp", run.mesh.tp);
-  join("tensor_parallel.tp.tp_size", tensor.tp_size, "tp", run.mesh.tp);
-  run.deepspeed.mesh = run.mesh;
 }
 
 // Keys of DeepSpeed that stand beside "deepspeed" are a frequent slip; say where they belong.
@@ -384,6 +359,7 @@ RunConfig read_run(Value document, Report& report) {
   RunConfig run;
   read(run, document, report);
   merge_mesh(run, report);
+  check_pipeline(run, report);
   check_run(run, report, document.place);
   check_combinations(run.deepspeed, report, "deepspeed");
   hint_at_section(report);

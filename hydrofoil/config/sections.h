@@ -32,4 +32,10 @@ void visit_monitors(Reader& f);          // wandb, comet, profilers
 void visit_activation_checkpointing(Reader& f);
 void visit_checkpoint(Reader& f);
 
+struct RunConfig;
+// The axes of a run, wherever and under whichever names they were set.
+void merge_mesh(RunConfig& run, Report& report);
+// After that: what stages do not go with. Turns `recompute` on where they ask for it.
+void check_pipeline(RunConfig& run, Report& report);
+
 }  // namespace hydrofoil::config

@@ -52,20 +52,6 @@ UnbuiltSection sparse_attention() {
                    {"num_sliding_window_blocks", "3"}}};
 }
 
-UnbuiltSection pipeline() {
-  return {.name = "pipeline",
-          .what = "pipeline parallelism",
-          .instead = "let ZeRO shard: zero_optimization.stage",
-          .gate = "stages",
-          .keys = {{"stages", "null"},
-                   {"partition", "\"best\""},
-                   {"seed_layers", "false"},
-                   {"activation_checkpoint_interval", "0", "layers"},
-                   {"pipe_partitioned", "true"},
-                   {"grad_partitioned", "true"},
-                   {"use_reentrant", "true"}}};
-}
-
 UnbuiltSection expert_parallel() {
   return {.name = "expert_parallel",
           .what = "expert parallelism",
@@ -315,8 +301,8 @@ void visit_unbuilt(Reader& f, const UnbuiltSection& section) {
 
 void visit_unbuilt_sections(Reader& f) {
   for (const UnbuiltSection& section :
-       {amp(), sparse_attention(), pipeline(), expert_parallel(), layer_drop(), curriculum(),
-        data_efficiency(), eigenvalue(), autotuning(), nebula(), hybrid_engine(), compile()}) {
+       {amp(), sparse_attention(), expert_parallel(), layer_drop(), curriculum(), data_efficiency(),
+        eigenvalue(), autotuning(), nebula(), hybrid_engine(), compile()}) {
     visit_unbuilt(f, section);
   }
   visit_opaque(f);

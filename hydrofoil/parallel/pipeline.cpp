@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hydrofoil/parallel/pipeline.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <torch/csrc/autograd/autograd.h>
@@ -8,6 +9,7 @@
 #include <torch/csrc/autograd/variable.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <stdexcept>
 #include <string>
@@ -24,16 +26,25 @@ using models::Batch;
 constexpr comm::Label kActivation{comm::Purpose::kActivations, "activations of a stage"};
 constexpr comm::Label kGradient{comm::Purpose::kActivations, "gradients of a stage"};
 constexpr comm::Label kSizes{comm::Purpose::kControl, "sizes of micro-batches"};
+constexpr comm::Label kLoss{comm::Purpose::kLoss, "loss of the last stage"};
 
 // Of a micro-batch, as the first stage says them.
 struct Sizes {
-  int64_t rows = 0, tokens = 0, first = 0, length = 0;
+  int64_t rows = 0, tokens = 0, first = 0, length = 0, labels = 0;
 };
 
 bool is_task(const Instruction& instruction) {
   return instruction.operation == Operation::kForward ||
          instruction.operation == Operation::kBackward ||
          instruction.operation == Operation::kBackwardWeights;
+}
+
+Sizes sizes_of(const Batch& batch) {
+  return {.rows = batch.tokens.size(0),
+          .tokens = batch.tokens.size(1),
+          .first = batch.part.first,
+          .length = batch.part.length,
+          .labels = batch.labels.ne(models::kIgnoreLabel).sum().item<int64_t>()};
 }
 
 // A stage's tasks and transfers, in order.
@@ -70,7 +81,7 @@ class Pass {
         list_(list_of(schedule.stage(stages.rank()))),
         sizes_(static_cast<size_t>(shape_.micro_batches)) {
     for (const Instruction& instruction : list_) {
-      backwards_ += instruction.operation == Operation::kBackward;
+      trains_ |= instruction.operation == Operation::kBackward;
       apart_ |= instruction.operation == Operation::kBackwardWeights;
     }
   }
@@ -80,8 +91,9 @@ class Pass {
       agree_on_sizes();
       for (at_ = 0; at_ < list_.size(); ++at_) follow(list_[at_]);
       for (const Message& message : sent_) message.work.wait();
-    } catch (...) {
-      abandon();
+      share_loss();
+    } catch (const std::exception& error) {
+      abandon(error.what());
       throw;
     }
     return run_;
@@ -99,8 +111,8 @@ class Pass {
   using Key = std::pair<int, int>;  // link, micro-batch
 
   // After a failure: every rank hears of it, and no buffer is given up before its call has ended.
-  void abandon() noexcept {
-    stages_.abort("a stage of the pipeline failed");
+  void abandon(const std::string& why) {
+    stages_.abort("stage " + std::to_string(stages_.rank()) + " of the pipeline failed: " + why);
     for (auto& [key, kept] : kept_)
       for (Message* message : {&kept.activation, &kept.gradient})
         sent_.push_back(std::move(*message));
@@ -124,15 +136,18 @@ class Pass {
   }
 
   void agree_on_sizes() {
-    const bool has_batches = stages_.rank() == 0 || stages_.rank() + 1 == shape_.stages;
-    if (has_batches && batches_.size() != sizes_.size())
+    if (batches_.size() != sizes_.size())
       throw std::logic_error("pipeline: not a batch for every micro-batch");
     if (stages_.rank() == 0)
-      for (size_t m = 0; m < sizes_.size(); ++m)
-        sizes_[m] = {batches_[m].tokens.size(0), batches_[m].tokens.size(1), batches_[m].part.first,
-                     batches_[m].part.length};
+      for (size_t m = 0; m < sizes_.size(); ++m) sizes_[m] = sizes_of(batches_[m]);
     constexpr size_t kNumbers = sizeof(Sizes) / sizeof(int64_t);
     stages_.broadcast({sizes_.data(), kNumbers * sizes_.size(), DType::kI64}, 0, kSizes);
+  }
+
+  void share_loss() {
+    std::array<double, 2> sums{run_.loss, run_.weight};
+    stages_.broadcast({sums.data(), sums.size(), DType::kF64}, shape_.stages - 1, kLoss);
+    run_.loss = sums[0], run_.weight = sums[1];
   }
 
   std::vector<int64_t> hidden_shape(int micro) const {
@@ -198,9 +213,8 @@ class Pass {
   void forward(const Instruction& instruction) {
     const int link = link_of(instruction), micro = instruction.micro_batch;
     Kept& here = kept(instruction);
-    const bool trains = backwards_ > 0;
-    const at::AutoGradMode record(trains);
-    if (link > 0) here.input = here.activation.take().set_requires_grad(trains);
+    const at::AutoGradMode record(trains_);
+    if (link > 0) here.input = here.activation.take().set_requires_grad(trains_);
     if (is_last(link)) {
       here.loss = work_.loss(here.input, batch_of(link, micro));
       run_.loss += here.loss.sum.item<double>();
@@ -210,10 +224,10 @@ class Pass {
       if (made_.sizes() != at::IntArrayRef(hidden_shape(micro)) ||
           made_.scalar_type() != hidden_.type)
         throw std::logic_error("pipeline: hidden states are not what was agreed on");
-      if (trains) here.output = torch::autograd::impl::gradient_edge(made_);
+      if (trains_) here.output = torch::autograd::impl::gradient_edge(made_);
       made_ = made_.detach();
     }
-    if (trains)
+    if (trains_)
       run_.most_kept = std::max(run_.most_kept, static_cast<int>(++live_));
     else
       kept_.erase({link, micro});
@@ -221,13 +235,14 @@ class Pass {
 
   void backward(const Instruction& instruction) {
     Kept& here = kept(instruction);
-    const bool last = --backwards_ == 0;
     {
       const models::LateWeights::Scope scope(apart_ ? &here.late : nullptr);
       if (is_last(link_of(instruction))) {
-        work_.backward(std::exchange(here.loss, {}), last);
+        work_.backward(std::exchange(here.loss, {}));
       } else {
-        work_.backward(std::exchange(here.output, {}), here.gradient.take(), last);
+        const auto& sizes = sizes_[static_cast<size_t>(instruction.micro_batch)];
+        work_.backward(link_of(instruction), std::exchange(here.output, {}), here.gradient.take(),
+                       static_cast<double>(sizes.labels));
       }
     }
     if (here.input.defined()) made_ = std::exchange(here.input, {}).grad();
@@ -235,7 +250,7 @@ class Pass {
   }
 
   void backward_weights(const Instruction& instruction) {
-    kept(instruction).late.finish();
+    work_.backward_weights(kept(instruction).late);
     done(instruction);
   }
   void done(const Instruction& instruction) {
@@ -255,19 +270,20 @@ class Pass {
   std::vector<Message> sent_;
   size_t at_ = 0, next_ = 0;  // into list_: what is done, and what has not been expected yet
   size_t live_ = 0;
-  int64_t backwards_ = 0;  // left
-  bool apart_ = false;     // weights have backwards of their own
+  bool trains_ = false;
+  bool apart_ = false;  // weights have backwards of their own
   PipelineRun run_;
 };
 
 }  // namespace
 
-void StageWork::backward(const torch::autograd::Edge& output, const at::Tensor& gradient, bool) {
+void StageWork::backward(int, const torch::autograd::Edge& output, const at::Tensor& gradient,
+                         double) {
   torch::autograd::Engine::get_default_engine().execute(
       {output}, {gradient}, /*keep_graph=*/false, /*create_graph=*/false, /*accumulate_grad=*/true);
 }
 
-void StageWork::backward(const models::LossSum& loss, bool) {
+void StageWork::backward(const models::LossSum& loss) {
   torch::autograd::backward({loss.sum}, {});
 }
 

@@ -12,13 +12,17 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
-#include <torch/csrc/autograd/edge.h>
 
 #include <span>
 
 #include "hydrofoil/comm/communicator.h"
+#include "hydrofoil/models/late_weights.h"
 #include "hydrofoil/models/program.h"
 #include "hydrofoil/parallel/schedule.h"
+
+namespace torch::autograd {
+struct Edge;
+}
 
 namespace hydrofoil::parallel {
 
@@ -35,11 +39,12 @@ class StageWork {
   virtual models::LossSum loss(const at::Tensor& input, const models::Batch& batch) = 0;
 
   // From the gradient of what forward gave to that of its input (which is a leaf) and of
-  // parameters; `last`: no backward pass of this stage comes after it. By default autograd's,
-  // without regard to `last`.
-  virtual void backward(const torch::autograd::Edge& output, const at::Tensor& gradient, bool last);
-  // The same from a loss.
-  virtual void backward(const models::LossSum& loss, bool last);
+  // parameters. `weight`: that the micro-batch's loss will have had, or has.
+  virtual void backward(int link, const torch::autograd::Edge& output, const at::Tensor& gradient,
+                        double weight);
+  virtual void backward(const models::LossSum& loss);
+  // What a backward has put off, where the schedule has backwards for weights.
+  virtual void backward_weights(models::LateWeights& late) { late.finish(); }
 };
 
 // Hidden states between stages: [B, T, size].
@@ -49,8 +54,8 @@ struct HiddenStates {
 };
 
 struct PipelineRun {
-  double loss = 0, weight = 0;  // of all micro-batches, on the last stage; elsewhere 0
-  int most_kept = 0;            // micro-batches between forward and backward, all chunks
+  double loss = 0, weight = 0;  // of all micro-batches, the same on all stages
+  int most_kept = 0;            // micro-batches between forward and backward here, all chunks
 };
 
 class Pipeline {
@@ -58,9 +63,9 @@ class Pipeline {
   // Stage i is rank i.
   Pipeline(comm::Communicator stages, const HiddenStates& hidden);
 
-  // One pass over micro-batches; batches, one for each, are read on the first and on the last
-  // stage. What ends a step after the last backward (sums over ranks, the update) is the caller's.
-  // Where the schedule has backwards for weights, matrices' gradients come then
+  // One pass over micro-batches, one batch for each; their contents are read on the first and on
+  // the last stage. What ends a step after the last backward (sums over ranks, the update) is the
+  // caller's. Where the schedule has backwards for weights, matrices' gradients come then
   // (models/late_weights.h). Collective.
   PipelineRun run(const Schedule& schedule, std::span<const models::Batch> batches,
                   StageWork& work) const;

@@ -232,10 +232,14 @@ Schedule gpipe(const PipelineShape& shape) {
 }
 
 Schedule inference(const PipelineShape& shape) {
-  std::vector<std::vector<Task>> lists(index(shape.stages));
-  for (int stage = 0; stage < shape.stages; ++stage)
-    for (int micro = 0; micro < shape.micro_batches; ++micro)
-      lists[index(stage)].push_back({Action::kForward, micro, stage});
+  const auto [micro_batches, stages, chunks] = shape;
+  std::vector<std::vector<Task>> lists(index(stages));
+  // As many micro-batches as there are stages go through one chunk after the other.
+  for (int stage = 0; stage < stages; ++stage)
+    for (int group = 0; group < micro_batches; group += stages)
+      for (int chunk = 0; chunk < chunks; ++chunk)
+        for (int micro = group; micro < std::min(group + stages, micro_batches); ++micro)
+          lists[index(stage)].push_back({Action::kForward, micro, chunk * stages + stage});
   return in_order(shape, lists);
 }
 

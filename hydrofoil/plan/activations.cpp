@@ -98,7 +98,7 @@ int64_t layer_elements_per_token(const spec::ModelSpec& s) {
 
 uint64_t activation_bytes(const spec::ModelSpec& s, const Pass& pass) {
   const auto& [micro_batch, sequence_length, recompute, unit_elements, mlp_rows, in_files,
-               sequence_ranks] = pass;
+               sequence_ranks, part] = pass;
   const auto share = [ranks = sequence_ranks](int64_t n) { return (n + ranks - 1) / ranks; };
   const int64_t tokens = micro_batch * share(sequence_length);
   const int64_t hidden = s.hidden_size;
@@ -106,9 +106,10 @@ uint64_t activation_bytes(const spec::ModelSpec& s, const Pass& pass) {
   // What attention gives is kept for its own backward as some heads, and for what follows as all.
   const int64_t twice = sequence_ranks > 1 ? s.heads * s.head_dim : 0;
   const int64_t layer = layer_elements_per_token(s) + twice - (in_chunks ? mlp_elements(s) : 0);
-  const int64_t ends = ends_elements(s);
+  const int64_t layers = part.layers > 0 ? part.layers : s.layers;
+  const int64_t ends = part.embedding || part.head ? ends_elements(s) : 0;
   int64_t squares = 0, largest_square = 0;
-  for (int64_t i = 0; i < s.layers; ++i) {
+  for (int64_t i = 0; i < layers; ++i) {
     const int64_t square = square_elements(s, i, share(s.heads), micro_batch, sequence_length);
     squares += square;
     largest_square = std::max(largest_square, square);
@@ -116,17 +117,19 @@ uint64_t activation_bytes(const spec::ModelSpec& s, const Pass& pass) {
   // Layers share ALiBi's bias.
   const int64_t shared =
       s.positions == spec::Positions::kAlibi ? s.heads * sequence_length * sequence_length : 0;
-  const int64_t inputs = recompute && in_files ? 1 : s.layers;
+  const int64_t inputs = recompute && in_files ? 1 : layers;
   const int64_t saved = inputs * (recompute ? hidden : layer) + ends;
   const int64_t saved_squares = shared + (recompute ? 0 : squares);
   const int64_t rows = largest_tile(s, unit_elements);
   const int64_t head_matrix = rows * s.token_size();
   const int64_t chunk = loss_rows(tokens, rows) * rows;
   // What waits for the embedding's gradient, to be added to it; of tiles nothing does.
-  const int64_t waiting = s.tied_head && rows == s.vocab_size ? head_matrix : 0;
+  const bool waits = s.tied_head && part.embedding && part.head && rows == s.vocab_size;
+  const int64_t waiting = waits ? head_matrix : 0;
 
-  const int64_t at_loss = (saved + 2 * s.token_size()) * tokens + saved_squares + head_matrix +
-                          (s.logit_softcap != 0 ? 2 : 1) * chunk;
+  const int64_t at_loss = !part.head ? 0
+                                     : (saved + 2 * s.token_size()) * tokens + saved_squares +
+                                           head_matrix + (s.logit_softcap != 0 ? 2 : 1) * chunk;
 
   // Backward of the last layer's feed-forward. A recomputed layer shares its input and has made its
   // output again. A tied head's gradient waits for the embedding's.
@@ -135,8 +138,14 @@ uint64_t activation_bytes(const spec::ModelSpec& s, const Pass& pass) {
   const int64_t at_layer = (saved - ends + hidden + (recompute ? layer : 0)) * tokens +
                            saved_squares + (recompute ? largest_square : 0) + at_mlp + waiting;
 
-  const int64_t at_embedding = waiting + head_matrix + hidden * tokens + shared;
-  return static_cast<uint64_t>(std::max({at_loss, at_layer, at_embedding}) * kElementBytes);
+  const int64_t at_embedding =
+      part.embedding ? waiting + head_matrix + hidden * tokens + shared : 0;
+  // Micro-batches that wait for their backward, and what arrives and leaves meanwhile.
+  const int64_t others =
+      (part.kept - 1) * ((saved + hidden) * tokens + saved_squares) / part.chunks;
+  const int64_t moving = part.layers > 0 ? 2 * hidden * tokens : 0;
+  return static_cast<uint64_t>((std::max({at_loss, at_layer, at_embedding}) + others + moving) *
+                               kElementBytes);
 }
 
 }  // namespace hydrofoil::plan

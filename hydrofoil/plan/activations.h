@@ -19,6 +19,14 @@ namespace hydrofoil::plan {
 // GPT-2: 4 H + 4 A + 2 I + heads + 4. Not counted here: what grows with the sequence's square.
 int64_t layer_elements_per_token(const spec::ModelSpec& spec);
 
+// What a stage of a pipeline has of it.
+struct PassPart {
+  int64_t layers = 0;  // 0: all
+  bool embedding = true, head = true;
+  int64_t kept = 1;    // micro-batches between forward and backward, those of all chunks
+  int64_t chunks = 1;  // that its layers are in
+};
+
 struct Pass {
   int64_t micro_batch = 1, sequence_length = 256;
   bool recompute = false;        // layers keep their inputs only
@@ -26,6 +34,7 @@ struct Pass {
   int64_t mlp_rows = 0;          // tokens that a feed-forward works on at a time; 0: all
   bool inputs_in_files = false;  // with recompute, but for the buffers that they pass through
   int64_t sequence_ranks = 1;    // that share every sequence; then 1 A more a token and layer
+  PassPart part = {};            // then hidden states on their way, too
 };
 
 // Rows of hidden states for which models::linear_cross_entropy makes logits at a time.

@@ -87,6 +87,35 @@ void check_positions(const config::RunConfig& run, const spec::ModelSpec& spec) 
                 "data.sequence_length", "lower it, or take a model with more positions");
 }
 
+parallel::PipelineChoice pipeline_of(const config::RunConfig& run) {
+  using Named = config::PipelineConfig::Schedule;
+  using parallel::ScheduleKind;
+  const auto& pipeline = run.deepspeed.pipeline;
+  parallel::PipelineChoice choice{.stages = static_cast<int>(run.mesh.pp)};
+  switch (pipeline.schedule) {
+    case Named::kOneForwardOneBackward:
+      break;
+    case Named::kGPipe:
+      choice.schedule = ScheduleKind::kGPipe;
+      break;
+    case Named::kInterleaved:
+      choice.schedule = ScheduleKind::kInterleaved;
+      if (choice.stages > 1) choice.chunks = static_cast<int>(pipeline.chunks);
+      break;
+    case Named::kZeroBubble:
+      choice.schedule = ScheduleKind::kZeroBubble;
+      break;
+  }
+  return choice;
+}
+
+parallel::Cuts cuts_of(const config::RunConfig& run, const spec::ModelSpec& spec) {
+  const auto choice = pipeline_of(run);
+  if (choice.stages == 1) return {0, static_cast<size_t>(spec.layers) + 2};
+  return parallel::cut_blocks(spec, choice, run.data.sequence_length,
+                              run.deepspeed.pipeline.partition);
+}
+
 namespace {
 
 void check_tensor_axis(const config::RunConfig& run, const spec::ModelSpec& spec) {
@@ -104,8 +133,20 @@ void check_tensor_axis(const config::RunConfig& run, const spec::ModelSpec& spec
                 "mesh.tp", "set it to 1, or use AdamW");
 }
 
-void check_axes(const config::RunConfig& run, const spec::ModelSpec& spec) {
-  check_tensor_axis(run, spec);
+void check_stages(const config::RunConfig& run, const config::BatchSizes& batch,
+                  const spec::ModelSpec& spec) {
+  if (run.mesh.pp == 1) return;
+  if (!spec.causal)
+    throw Error(ExitCode::kConfig,
+                "the " + spec.family + " model is an encoder: it does not come in stages",
+                "mesh.pp", "set it to 1");
+  cuts_of(run, spec);
+  const auto pipeline = pipeline_of(run);
+  if (pipeline.chunks > 1)  // which needs a multiple of the stages
+    parallel::schedule_of(pipeline, static_cast<int>(batch.accumulation_steps));
+}
+
+void check_sequences(const config::RunConfig& run, const spec::ModelSpec& spec) {
   if (run.mesh.sp == 1) return;
   if (!spec.causal)
     throw Error(ExitCode::kConfig,
@@ -139,7 +180,9 @@ Model model_of(const config::RunConfig& run, const spec::ModelSpec& spec) {
 RunShape shape_of(const config::RunConfig& run, const config::BatchSizes& batch,
                   const spec::ModelSpec& spec) {
   check_positions(run, spec);
-  check_axes(run, spec);
+  check_stages(run, batch, spec);
+  check_tensor_axis(run, spec);
+  check_sequences(run, spec);
   RunShape shape{.ranks = static_cast<int>(batch.ranks * run.mesh.sp),
                  .tensor_ranks = static_cast<int>(run.mesh.tp),
                  .stage = static_cast<int>(run.deepspeed.zero.effective_stage()),
@@ -147,6 +190,8 @@ RunShape shape_of(const config::RunConfig& run, const config::BatchSizes& batch,
                  .accumulation = batch.accumulation_steps,
                  .sequence_length = run.data.sequence_length,
                  .sequence_ranks = static_cast<int>(run.mesh.sp),
+                 .pipeline = pipeline_of(run),
+                 .cuts = cuts_of(run, spec),
                  .mlp_rows = run.mlp_rows,
                  .recompute = run.recompute,
                  .parameter_bytes = size_of(run.deepspeed.parameter_dtype()),

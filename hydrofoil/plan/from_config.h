@@ -4,6 +4,7 @@
 
 #include "hydrofoil/config/batch.h"
 #include "hydrofoil/config/run.h"
+#include "hydrofoil/parallel/stages.h"
 #include "hydrofoil/plan/disk_plan.h"
 #include "hydrofoil/plan/model.h"
 
@@ -24,6 +25,9 @@ spec::TensorPart tensor_part(const config::RunConfig& run, int rank = 0);
 Model model_of(const config::RunConfig& run, const spec::ModelSpec& spec);
 RunShape shape_of(const config::RunConfig& run, const config::BatchSizes& batch,
                   const spec::ModelSpec& spec);
+// Stages of its pipeline, and where the blocks of each begin; of one stage: all blocks.
+parallel::PipelineChoice pipeline_of(const config::RunConfig& run);
+parallel::Cuts cuts_of(const config::RunConfig& run, const spec::ModelSpec& spec);
 // Where it writes on this host. Error(kError) for an nvme_path that is not there.
 Disks disks_of(const config::RunConfig& run);
 

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "hydrofoil/core/align.h"
+#include "hydrofoil/parallel/timeline.h"
 #include "hydrofoil/plan/activations.h"
 #include "hydrofoil/plan/gathers.h"
 
@@ -113,12 +114,13 @@ void plan_gradients(MemoryPlan& plan, const Model& model, const std::vector<Unit
   const uint64_t slices =
       in_passing ? two_neighbours(sizes, &UnitSize::slice_numel) : slice_elements(sizes);
   plan.gradients = two_neighbours(sizes) * run.gradient_bytes;
-  if (run.effective_stage() < 2) {
+  const bool several = run.pipeline.several_backwards();  // add up before they are reduced
+  if (run.effective_stage() < 2 || several) {
     if (in_passing) return;
     plan.gradients = 0;
     for (const auto& size : sizes) plan.gradients += size.numel * run.gradient_bytes;
-    return;
   }
+  if (run.effective_stage() < 2) return;
   if (run.gradient_files()) {
     const uint64_t slice = largest_slice(sizes).slice_numel;
     plan.gradients += std::min<uint64_t>(run.state_files->pieces(slice), run.state_files->buffers) *
@@ -127,6 +129,10 @@ void plan_gradients(MemoryPlan& plan, const Model& model, const std::vector<Unit
     plan.gradients += slices * run.gradient_bytes;
   }
   if (run.ranks > 1) plan.communication += arriving_bytes(model, sizes, run);
+}
+
+uint64_t gathered_bytes(const std::vector<uint64_t>& units, const StepUses& step, uint64_t budget) {
+  return simulate_gathers(units, step.uses, step.times, budget).peak_bytes;
 }
 
 void plan_parameters(MemoryPlan& plan, const Model& model, const std::vector<UnitSize>& sizes,
@@ -153,8 +159,18 @@ void plan_parameters(MemoryPlan& plan, const Model& model, const std::vector<Uni
     for (const uint64_t bytes : stored_unit_bytes(model, run)) plan.parameters_owned += bytes;
   }
   if (run.copies())
-    plan.parameters_gathered =
-        simulate_gathers(resident, uses_of(model, run), run.accumulation, budget).peak_bytes;
+    plan.parameters_gathered = gathered_bytes(resident, step_uses(model, run), budget);
+}
+
+PassPart part_of(const Model& model, const RunShape& run) {
+  if (run.pipeline.stages == 1) return {};
+  const auto timeline =
+      parallel::play(run.schedule(), {.seconds = [](const parallel::Task&) { return 1.0; }});
+  return {.layers = model.layers(),
+          .embedding = model.holds(0),
+          .head = model.has_head(),
+          .kept = timeline.most_kept[static_cast<size_t>(run.pipeline_stage)],
+          .chunks = run.pipeline.chunks};
 }
 
 void plan_activations(MemoryPlan& plan, const Model& model, const RunShape& run) {
@@ -165,10 +181,11 @@ void plan_activations(MemoryPlan& plan, const Model& model, const RunShape& run)
                                                     .unit_elements = model.unit_elements,
                                                     .mlp_rows = run.mlp_rows,
                                                     .inputs_in_files = in_files,
-                                                    .sequence_ranks = run.sequence_ranks}) *
+                                                    .sequence_ranks = run.sequence_ranks,
+                                                    .part = part_of(model, run)}) *
                      run.compute_bytes / 4;
   if (!in_files) return;
-  const auto layers = static_cast<uint64_t>(model.spec->layers);
+  const auto layers = static_cast<uint64_t>(model.layers());
   const auto elements =
       static_cast<uint64_t>(run.micro_batch * run.part_length() * model.spec->hidden_size);
   const uint64_t input = round_up(elements * run.compute_bytes, 4096);

@@ -80,38 +80,54 @@ void use(std::vector<size_t>& uses, size_t unit) {
   if (uses.empty() || uses.back() != unit) uses.push_back(unit);
 }
 
-std::vector<size_t> order_of_use(const spec::ModelSpec& spec,
-                                 const std::vector<spec::UnitSpec>& units, bool recompute) {
-  std::vector<size_t> uses, tiles;  // of the head's matrix
-  std::vector<std::vector<size_t>> blocks(units.back().block + 1);
+// Units of the head's matrix that are used alone: tiles, and what of a tied weight is only here.
+bool is_part_of_head(const spec::ModelSpec& spec, const spec::UnitSpec& unit) {
+  const bool of_head = unit.tied_tile || unit.block == static_cast<size_t>(spec.layers) + 1;
+  return of_head && unit.parameters.size() == 1 && (unit.parameters[0].tile || unit.has_twin);
+}
+
+std::vector<size_t> forward_uses(const spec::ModelSpec& spec,
+                                 const std::vector<spec::UnitSpec>& units) {
+  std::vector<size_t> uses, parts;
+  bool both_ends = spec.tied_head && spec.head != spec::HeadKind::kClasses;
   for (size_t u = 0; u < units.size(); ++u) {
     use(uses, u);
-    blocks[units[u].block].push_back(u);
-    const bool of_head = units[u].tied_tile || units[u].block + 1 == blocks.size();
-    if (of_head && units[u].parameters.size() == 1 && units[u].parameters[0].tile)
-      tiles.push_back(u);
+    both_ends &= !units[u].has_twin;
+    if (is_part_of_head(spec, units[u])) parts.push_back(u);
   }
-  if (spec.tied_head && spec.head != spec::HeadKind::kClasses) {
-    if (tiles.empty()) use(uses, 0);
-    for (const size_t u : tiles) use(uses, u);
-  }
-  for (size_t t = tiles.size(); t-- > 0;) use(uses, tiles[t]);
-  for (size_t b = blocks.size(); b-- > 1;) {
-    const bool layer = b + 1 < blocks.size();
-    for (size_t i = 0; layer && recompute && i < blocks[b].size(); ++i) use(uses, blocks[b][i]);
+  const bool head = units.back().block == static_cast<size_t>(spec.layers) + 1;
+  if (!both_ends || !head || units.front().block > 0) return uses;
+  if (parts.empty()) use(uses, 0);
+  for (const size_t u : parts) use(uses, u);
+  return uses;
+}
+
+std::vector<size_t> backward_uses(const spec::ModelSpec& spec,
+                                  const std::vector<spec::UnitSpec>& units, bool recompute) {
+  const size_t head = static_cast<size_t>(spec.layers) + 1;
+  std::vector<size_t> uses;
+  std::vector<std::vector<size_t>> blocks(head + 1);
+  for (size_t u = 0; u < units.size(); ++u) blocks[units[u].block].push_back(u);
+  for (size_t u = units.size(); u-- > 0;)  // read once more for the head's gradients
+    if (is_part_of_head(spec, units[u]) && units[u].parameters[0].tile) use(uses, u);
+  for (size_t b = head + 1; b-- > 1;) {
+    for (size_t i = 0; b < head && recompute && i < blocks[b].size(); ++i) use(uses, blocks[b][i]);
     for (size_t i = blocks[b].size(); i-- > 0;)
-      if (std::ranges::find(tiles, blocks[b][i]) == tiles.end()) use(uses, blocks[b][i]);
+      if (!is_part_of_head(spec, units[blocks[b][i]])) use(uses, blocks[b][i]);
   }
   return uses;
 }
 
-}  // namespace
-
-namespace {
+std::vector<size_t> joined(std::vector<size_t> first, const std::vector<size_t>& second) {
+  for (const size_t unit : second) use(first, unit);
+  return first;
+}
 
 Unit unit_of(const spec::UnitSpec& from, const spec::ModelSpec& spec) {
   Unit unit{.name = from.name, .numels = {}};
   unit.reduced_twice = from.tied_tile;
+  unit.has_twin = from.has_twin;
+  unit.block = from.block;
   for (const auto& parameter : from.parameters) {
     unit.numels.push_back(numel(parameter));
     unit.linear.push_back(spec::is_linear(parameter));
@@ -124,10 +140,11 @@ Unit unit_of(const spec::UnitSpec& from, const spec::ModelSpec& spec) {
 
 }  // namespace
 
-Model model_of(const spec::ModelSpec& spec, int64_t unit_elements, spec::TensorPart part) {
-  Model model{.unit_elements = unit_elements, .spec = spec::part_of(spec, part)};
+Model model_of(const spec::ModelSpec& spec, int64_t unit_elements, spec::TensorPart part,
+               const spec::HeldBlocks& held) {
+  Model model{.unit_elements = unit_elements, .spec = spec::part_of(spec, part), .held = held};
   std::map<std::string, size_t> layers;  // elements by module: weight and bias together
-  const auto units = spec::units(spec, unit_elements, {}, part);
+  const auto units = spec::units(spec, unit_elements, held, part);
   for (const auto& from : units) {
     model.units.push_back(unit_of(from, spec));
     for (const auto& parameter : from.parameters)
@@ -138,13 +155,47 @@ Model model_of(const spec::ModelSpec& spec, int64_t unit_elements, spec::TensorP
       model.whole.push_back(unit_of(from, spec));
   for (const auto& [name, count] : layers)
     model.largest_layer = std::max(model.largest_layer, count);
-  model.tied = spec.tied_head && !units.front().tied_tile;
   const auto& of_head = (spec.tied_head ? units.front() : units.back()).parameters;
   model.tiled_head = std::ranges::any_of(of_head, &spec::ParameterSpec::tile);
   model.kv_ranks = spec::kv_sharers(spec, part);
-  model.uses = order_of_use(spec, units, false);
-  model.recomputed_uses = order_of_use(spec, units, true);
+  model.passes = {.forward = forward_uses(spec, units),
+                  .backward = backward_uses(spec, units, false),
+                  .recomputed_backward = backward_uses(spec, units, true)};
+  model.tied = spec.tied_head && held.empty() && !units.front().tied_tile;
+  model.uses = joined(model.passes.forward, model.passes.backward);
+  model.recomputed_uses = joined(model.passes.forward, model.passes.recomputed_backward);
   return model;
+}
+
+int64_t Model::layers() const {
+  return held.empty() ? spec->layers : std::count(held.begin() + 1, held.end() - 1, true);
+}
+
+Model stage_of(const Model& whole, const RunShape& run) {
+  const auto& choice = run.pipeline;
+  if (choice.stages == 1) return whole;
+  return model_of(*whole.spec, whole.unit_elements, {},
+                  parallel::held_blocks(run.cuts, choice.stages, run.pipeline_stage));
+}
+
+// A stage of a pipeline goes through its micro-batches in the order of the schedule.
+StepUses step_uses(const Model& model, const RunShape& run) {
+  const auto& choice = run.pipeline;
+  if (choice.stages == 1) return {uses_of(model, run), run.accumulation};
+  StepUses step;
+  const auto add = [&](const std::vector<size_t>& pass, int link) {
+    const auto first = run.cuts[static_cast<size_t>(link)],
+               end = run.cuts[static_cast<size_t>(link) + 1];
+    for (const size_t unit : pass)
+      if (model.units[unit].block >= first && model.units[unit].block < end) use(step.uses, unit);
+  };
+  const auto& backward = run.recompute ? model.passes.recomputed_backward : model.passes.backward;
+  const auto schedule = run.schedule();
+  for (const auto& task : schedule.stage(run.pipeline_stage).tasks) {
+    if (!task || task->action == parallel::Action::kBackwardWeights) continue;
+    add(task->action == parallel::Action::kForward ? model.passes.forward : backward, task->link);
+  }
+  return step;
 }
 
 Model model_of(std::vector<Unit> units) {

@@ -9,8 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "hydrofoil/parallel/stages.h"
 #include "hydrofoil/spec/model_spec.h"
 #include "hydrofoil/spec/tensor_part.h"
+#include "hydrofoil/spec/units.h"
 
 namespace hydrofoil::plan {
 
@@ -19,13 +21,22 @@ struct Unit {
   std::vector<size_t> numels;     // of its tensors, in order
   std::vector<bool> linear = {};  // whether they belong to matrix products; empty: none does
   bool reduced_twice = false;     // zero::GradientReducer::reduce_twice
+  bool has_twin = false;          // UnitDeclaration::has_twin
+  size_t block = 0;
   size_t embedding_rows = 0, embedding_width = 0;  // of a matrix of which a batch uses some rows
   bool is_linear(size_t tensor) const { return !linear.empty() && linear[tensor]; }
+};
+
+// Units in the order in which a micro-batch touches them; backward, also where layers are
+// recomputed.
+struct Uses {
+  std::vector<size_t> forward, backward, recomputed_backward;
 };
 
 struct Model {
   std::vector<Unit> units = {};  // in forward order, of one rank
   std::vector<Unit> whole = {};  // where ranks share matrices: those of the whole model
+  Uses passes = {};
   // Units in the order in which one micro-batch touches them, and where layers are recomputed.
   std::vector<size_t> uses = {}, recomputed_uses = {};
   bool tied = false;  // the last unit is used beside the first: a head that is the embedding, too
@@ -35,6 +46,11 @@ struct Model {
   size_t largest_layer = 0;   // elements of the largest single layer (DeepSpeed's estimator)
   // Of one rank. Where it is known, so are activations and FLOPs.
   std::optional<spec::ModelSpec> spec = {};
+  spec::HeldBlocks held = {};  // of its blocks; empty: all
+
+  bool holds(size_t block) const { return held.empty() || held[block]; }
+  bool has_head() const { return held.empty() || held.back(); }
+  int64_t layers() const;  // of the spec, held
 
   const std::vector<Unit>& all_units() const { return whole.empty() ? units : whole; }
   size_t parameters() const;  // elements of the whole model, without padding
@@ -44,7 +60,8 @@ struct Model {
 // which multiplies by every weight again but for the embedding's and, the head's gradients being
 // made together with the loss, the head's matrix: only its tiles are read once more. The units of a
 // layer that is recomputed come forward before they come backward.
-Model model_of(const spec::ModelSpec& spec, int64_t unit_elements = 0, spec::TensorPart part = {});
+Model model_of(const spec::ModelSpec& spec, int64_t unit_elements = 0, spec::TensorPart part = {},
+               const spec::HeldBlocks& held = {});
 // Any list of units, used in order and in reverse.
 Model model_of(std::vector<Unit> units);
 
@@ -69,13 +86,16 @@ struct ElementBytes {
 };
 
 struct RunShape {
-  int ranks = 1;             // that ZeRO slices over
+  int ranks = 1;             // that ZeRO slices over: of one stage
   int tensor_ranks = 1;      // that share the model's matrices
   int stage = 0;             // ZeRO
   int64_t micro_batch = 1;   // sequences, a rank
   int64_t accumulation = 1;  // micro-batches of a step
   int64_t sequence_length = 256;
-  int sequence_ranks = 1;          // of the ranks: that share every sequence
+  int sequence_ranks = 1;  // of the ranks: that share every sequence
+  parallel::PipelineChoice pipeline = {};
+  int pipeline_stage = 0;          // which the plan is of
+  std::vector<size_t> cuts = {};   // where the blocks of each link begin; one stage: not looked at
   int64_t mlp_rows = 0;            // tokens that a feed-forward works on at a time; 0: all
   bool recompute = false;          // layers keep their inputs only
   size_t parameter_bytes = 4;      // an element at rest and on the wire
@@ -112,7 +132,10 @@ struct RunShape {
     if (ranks > 1 || parameter_files) return stage;
     return gradient_files() || zenflow ? 2 : 0;
   }
-  int all_ranks() const { return ranks * tensor_ranks; }
+  int all_ranks() const { return ranks * tensor_ranks * pipeline.stages; }
+  parallel::Schedule schedule() const {
+    return parallel::schedule_of(pipeline, static_cast<int>(accumulation));
+  }
   // Tokens of a sequence that a rank has, at most.
   int64_t part_length() const { return (sequence_length + sequence_ranks - 1) / sequence_ranks; }
   bool gradient_files() const { return state_files && stage >= 2; }
@@ -155,6 +178,15 @@ struct UnitSize {
 };
 std::vector<UnitSize> unit_sizes(const Model& model, const RunShape& run);
 
+// What the run's stage holds of a whole model, whose spec is known; one stage: all of it.
+Model stage_of(const Model& whole, const RunShape& run);
+
+// Units in the order in which a step touches them, so many times over.
+struct StepUses {
+  std::vector<size_t> uses;
+  int64_t times = 1;
+};
+StepUses step_uses(const Model& model, const RunShape& run);
 inline const std::vector<size_t>& uses_of(const Model& model, const RunShape& run) {
   return run.recompute ? model.recomputed_uses : model.uses;
 }

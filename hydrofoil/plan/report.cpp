@@ -28,17 +28,43 @@ std::string times(int64_t count) {
   return count == 1 ? "once" : std::to_string(count) + " times";
 }
 
+std::string ranks_text(const RunShape& run) {
+  const int all = run.all_ranks(), stages = run.pipeline.stages;
+  return std::to_string(all) + (all == 1 ? " rank" : " ranks") +
+         (stages > 1 ? " in " + std::to_string(stages) + " stages" : "") +
+         (run.tensor_ranks > 1 ? ", " + std::to_string(run.tensor_ranks) + " sharing each matrix"
+                               : "");
+}
+
+std::string stages_text(const Report& r) {
+  if (r.stages.empty()) return {};
+  std::string text = "\nstages of the pipeline\n";
+  for (size_t s = 0; s < r.stages.size(); ++s) {
+    const auto& [first, end, parameters, peak] = r.stages[s];
+    const bool most = static_cast<int>(s) == r.run.pipeline_stage;
+    text +=
+        row("stage " + std::to_string(s), peak,
+            monitor::human_count(static_cast<double>(parameters)) + " parameters, blocks " +
+                std::to_string(first) + " to " + std::to_string(end - 1) +
+                (r.run.pipeline.chunks > 1 ? " and further" : "") + (most ? ", most memory" : ""));
+  }
+  std::array<char, 32> percent;
+  std::snprintf(percent.data(), percent.size(), "%.1f %%", 100 * r.bubble);
+  text += row("bubble", percent.data(), "of all stages' time, that in which they wait");
+  if (r.run.accumulation < r.run.pipeline.stages)
+    text += "  fewer micro-batches (" + std::to_string(r.run.accumulation) +
+            ") than stages: raise gradient_accumulation_steps\n";
+  return text;
+}
+
 std::string heading(const Report& r) {
   const RunShape& run = r.run;
   return (r.family.empty() ? "model" : r.family) + ": " +
          monitor::human_count(static_cast<double>(r.parameters)) + " parameters (" +
          std::to_string(r.parameters) + ") in " + std::to_string(r.units) + " units\n" +
-         std::to_string(run.all_ranks()) + (run.all_ranks() == 1 ? " rank" : " ranks") +
-         (run.tensor_ranks > 1 ? ", " + std::to_string(run.tensor_ranks) + " sharing each matrix"
-                               : "") +
-         ", ZeRO stage " + std::to_string(run.stage) + ", " + std::to_string(run.accumulation) +
-         " x " + std::to_string(run.micro_batch) + " sequences of " +
-         std::to_string(run.sequence_length) + " tokens a rank and step" +
+         ranks_text(run) + ", ZeRO stage " + std::to_string(run.stage) + ", " +
+         std::to_string(run.accumulation) + " x " + std::to_string(run.micro_batch) +
+         " sequences of " + std::to_string(run.sequence_length) + " tokens a rank and step" +
          (run.recompute ? ", layers recomputed" : "") + "\n";
 }
 
@@ -133,6 +159,7 @@ std::string time_text(const Report& r) {
   if (t.bottleneck().empty()) return {};
   std::string text = "\ntime of a step\n";
   for (const auto& [name, seconds] : {std::pair{"compute", t.compute_seconds},
+                                      {"bubble", t.bubble_seconds},
                                       {"wire", t.wire_seconds},
                                       {"update", t.update_seconds}})
     if (seconds > 0)
@@ -179,6 +206,7 @@ Json disks_json(const std::vector<DiskUse>& disks) {
 Json seconds_json(const TimePlan& t) {
   Json object = Json::object();
   if (t.compute_seconds > 0) object["compute"] = t.compute_seconds;
+  if (t.bubble_seconds > 0) object["bubble"] = t.bubble_seconds;
   if (t.wire_seconds > 0) object["wire"] = t.wire_seconds;
   if (t.update_seconds > 0) object["update"] = t.update_seconds;
   if (t.disk_seconds > 0) object["disk"] = t.disk_seconds, object["waiting"] = t.waiting_seconds;
@@ -190,22 +218,43 @@ Json seconds_json(const TimePlan& t) {
 
 Report make_report(const Model& model, const RunShape& run, const Machine& machine,
                    const Host& host) {
-  return {.run = run,
-          .ranks_on_host = host.ranks,
-          .family = model.spec ? model.spec->family : "",
-          .parameters = model.parameters(),
-          .units = model.units.size(),
-          .memory = plan_memory(model, run),
-          .wire = plan_wire(model, run),
-          .files = plan_files(model, run),
-          .time = plan_time(model, run, machine),
-          .deepspeed = deepspeed_view(model, run, host.ranks),
-          .fit = fit(model, run, host)};
+  RunShape worst = run;
+  TimePlan time;  // of the stage that takes longest
+  std::vector<StageReport> stages;
+  for (RunShape at = run; at.pipeline_stage < run.pipeline.stages; ++at.pipeline_stage) {
+    const Model stage = stage_of(model, at);
+    const uint64_t peak = plan_memory(stage, at).peak();
+    const auto own = plan_time(stage, at, machine);
+    if (own.total_seconds() >= time.total_seconds()) time = own;
+    if (run.pipeline.stages == 1) break;
+    if (stages.empty() || peak > stages[static_cast<size_t>(worst.pipeline_stage)].peak_bytes)
+      worst = at;
+    const auto cut = run.cuts.begin() + at.pipeline_stage;
+    stages.push_back({cut[0], cut[1], stage.parameters(), peak});
+  }
+  const Model most = stage_of(model, worst);
+  Report report{.run = worst,
+                .ranks_on_host = host.ranks,
+                .family = model.spec ? model.spec->family : "",
+                .parameters = model.parameters(),
+                .units = model.units.size(),
+                .stages = std::move(stages),
+                .bubble = bubble(run),
+                .memory = plan_memory(most, worst),
+                .wire = plan_wire(stage_of(model, run), run),
+                .files = plan_files(most, worst),
+                .time = time,
+                .deepspeed = deepspeed_view(model, run, host.ranks),
+                .fit = fit(most, worst, host)};
+  report.fit.disks = plan_disks(model, run, host.disks, host.ranks);  // checkpoints are of all
+  report.fit.written_bytes = bytes_written(model, run);
+  return report;
 }
 
 std::string to_text(const Report& report) {
-  return heading(report) + memory_text(report) + files_text(report) + disk_text(report) +
-         change_text(report) + wire_text(report) + time_text(report) + deepspeed_text(report);
+  return heading(report) + stages_text(report) + memory_text(report) + files_text(report) +
+         disk_text(report) + change_text(report) + wire_text(report) + time_text(report) +
+         deepspeed_text(report);
 }
 
 std::string to_json(const Report& r) {
@@ -239,6 +288,15 @@ std::string to_json(const Report& r) {
               {"optimizer", r.deepspeed.optimizer},
               {"estimated_device", r.deepspeed.estimated_device},
               {"estimated_host", r.deepspeed.estimated_host}}}};
+  if (!r.stages.empty()) {
+    json["bubble"] = r.bubble;
+    json["worst_stage"] = r.run.pipeline_stage;
+    for (const auto& [first, end, parameters, peak] : r.stages)
+      json["stages"].push_back({{"first_block", first},
+                                {"end_block", end},
+                                {"parameters", parameters},
+                                {"peak_bytes", peak}});
+  }
   if (r.fit.max_bytes_written) json["max_bytes_written"] = *r.fit.max_bytes_written;
   if (r.fit.change)
     json["change"] = {{"set", r.fit.change->settings},

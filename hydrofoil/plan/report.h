@@ -7,6 +7,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "hydrofoil/monitor/reporter.h"
 #include "hydrofoil/plan/deepspeed_view.h"
@@ -19,13 +20,22 @@
 
 namespace hydrofoil::plan {
 
+// One stage of a pipeline.
+struct StageReport {
+  size_t first_block = 0, end_block = 0;  // of its first chunk
+  size_t parameters = 0;
+  uint64_t peak_bytes = 0;
+};
+
 struct Report {
-  RunShape run;
+  RunShape run;  // of a pipeline: as the stage that needs most memory, which `memory` is of
   int ranks_on_host = 1;
   std::string family;  // empty: not known
   size_t parameters = 0, units = 0;
+  std::vector<StageReport> stages = {};  // of a pipeline
+  double bubble = 0;                     // of all stages' time, that in which they wait
   MemoryPlan memory;
-  WirePlan wire;
+  WirePlan wire;  // of rank 0
   FilePlan files;
   TimePlan time;
   DeepSpeedView deepspeed;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "hydrofoil/parallel/timeline.h"
 #include "hydrofoil/plan/file_plan.h"
 #include "hydrofoil/plan/wire_plan.h"
 
@@ -85,7 +86,19 @@ Flops flops_per_step(const Model& model, const RunShape& run) {
   const double ends = spec::flops_per_token(none, run.sequence_length);
   double layers = spec::flops_per_token(*model.spec, run.sequence_length) - ends;
   if (run.recompute) layers += layers / 3;
-  return {.layers = layers * run.tokens_per_step(), .ends = ends * run.tokens_per_step()};
+  const double share =
+      static_cast<double>(model.layers()) / static_cast<double>(model.spec->layers);
+  return {.layers = share * layers * run.tokens_per_step(),
+          .ends = model.has_head() ? ends * run.tokens_per_step() : 0};
+}
+
+double bubble(const RunShape& run) {
+  if (run.pipeline.stages == 1) return 0;
+  const bool apart = run.pipeline.schedule == parallel::ScheduleKind::kZeroBubble;
+  const auto seconds = [&](const parallel::Task& task) {
+    return task.action == parallel::Action::kBackward && !apart ? 2.0 : 1.0;
+  };
+  return parallel::play(run.schedule(), {.seconds = seconds}).bubble();
 }
 
 double update_bytes(const Model& model, const RunShape& run) {
@@ -113,6 +126,8 @@ TimePlan plan_time(const Model& model, const RunShape& run, const Machine& machi
   if (plan.compute_seconds > 0)
     plan.compute_seconds += static_cast<double>(run.accumulation) *
                             seconds(landed_bytes(model, run), machine.memory_bytes_per_second);
+  const double waits = bubble(run);
+  plan.bubble_seconds = plan.compute_seconds * waits / (1 - waits);
   plan.wire_seconds = wire_seconds(model, run, machine);
   plan.update_seconds = seconds(update_bytes(model, run), machine.memory_bytes_per_second);
   if (run.any_files()) add_file_phases(plan, plan_files(model, run), run, machine);

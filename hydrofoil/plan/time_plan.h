@@ -18,11 +18,12 @@ namespace hydrofoil::plan {
 
 struct TimePlan {
   double compute_seconds = 0, wire_seconds = 0, update_seconds = 0;
+  double bubble_seconds = 0;      // that the stages of a pipeline wait for each other
   double disk_seconds = 0;        // reads and writes of files, alone
   double waiting_seconds = 0;     // of them, what hides behind nothing
   double disk_bound_seconds = 0;  // of the step: phases that the disk decides
   double total_seconds() const {
-    return compute_seconds + wire_seconds + update_seconds + waiting_seconds;
+    return compute_seconds + bubble_seconds + wire_seconds + update_seconds + waiting_seconds;
   }
   // "compute", "wire", "update", "disk"; empty: nothing known.
   std::string bottleneck() const;
@@ -36,6 +37,9 @@ struct Flops {
   double total() const { return layers + ends; }
 };
 Flops flops_per_step(const Model& model, const RunShape& run);
+// Of all stages' time, that in which they wait, where a backward is two forwards and stages are
+// equal.
+double bubble(const RunShape& run);
 // Bytes that the update of a rank reads and writes in memory, checksums of files included.
 double update_bytes(const Model& model, const RunShape& run);
 

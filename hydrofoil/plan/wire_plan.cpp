@@ -15,9 +15,8 @@ std::vector<int64_t> gathers(const Model& model, const RunShape& run) {
   const int stage = run.effective_stage();
   if (stage < 3) return std::vector<int64_t>(model.units.size(), stage == 0 ? 0 : 1);
   const uint64_t budget = run.resident_bytes.value_or(smallest_resident_bytes(model, run));
-  return simulate_gathers(resident_unit_bytes(model, run), uses_of(model, run), run.accumulation,
-                          budget)
-      .counts;
+  const auto [uses, times] = step_uses(model, run);
+  return simulate_gathers(resident_unit_bytes(model, run), uses, times, budget).counts;
 }
 
 // What travels of an embedding, or a tile of one, whose rows do, and what does not for it. At most:
@@ -48,7 +47,7 @@ void plan_seam(WirePlan& plan, const Model& model, const RunShape& run) {
                                             .length = run.sequence_length,
                                             .ranks = run.sequence_ranks},
                                            0);
-  const auto times = static_cast<uint64_t>(s.layers * run.micro_batch * run.accumulation);
+  const auto times = static_cast<uint64_t>(model.layers() * run.micro_batch * run.accumulation);
   const auto bytes = [&](int64_t elements, size_t each) {
     return times * static_cast<uint64_t>(elements) * each;
   };
@@ -111,6 +110,23 @@ void plan_sums(WirePlan& plan, const Model& model, const RunShape& run) {
                of_head + loss_sums(model, run, tokens));
 }
 
+void plan_stages(WirePlan& plan, const Model& model, const RunShape& run) {
+  const auto& choice = run.pipeline;
+  if (choice.stages == 1) return;
+  uint64_t messages = 0;  // of one micro-batch
+  for (int link = run.pipeline_stage; link < choice.links(); link += choice.stages)
+    messages += (link > 0 ? 1 : 0) + (link + 1 < choice.links() ? 1 : 0);
+  const int64_t elements = run.micro_batch * run.part_length() * model.spec->hidden_size;
+  plan.recv += messages * static_cast<uint64_t>(run.accumulation * elements) * run.compute_bytes;
+}
+
+// Its gradient, of what this rank updates of it: two ranks swap halves of their sum.
+uint64_t twin_bytes(const Unit& unit, const UnitSize& size, const RunShape& run) {
+  uint64_t elements = 0;
+  for (const auto& segment : size.segments) elements += segment.own(run);
+  return unit.has_twin ? elements * run.gradient_bytes : 0;
+}
+
 }  // namespace
 
 monitor::NamedBytes WirePlan::by_operation() const {
@@ -127,7 +143,8 @@ monitor::NamedBytes WirePlan::by_operation() const {
 WirePlan plan_wire(const Model& model, const RunShape& run) {
   const int stage = run.effective_stage();
   const auto peers = static_cast<uint64_t>(run.ranks - 1);
-  const auto reductions = static_cast<uint64_t>(stage >= 2 ? run.accumulation : 1);
+  const bool each = stage >= 2 && !run.pipeline.several_backwards();
+  const auto reductions = static_cast<uint64_t>(each ? run.accumulation : 1);
   WirePlan plan{.gathers = gathers(model, run)};
   size_t vocabulary = 0;
   for (const auto& unit : model.units) vocabulary += unit.embedding_rows;
@@ -146,6 +163,7 @@ WirePlan plan_wire(const Model& model, const RunShape& run) {
       const uint64_t parts = stage >= 2 && model.units[u].reduced_twice ? 2 : 1;
       plan.reduce_scatter += parts * reductions * gradients;
     }
+    plan.all_reduce += twin_bytes(model.units[u], sizes[u], run);
     // What lies in files is not sent: peers read it there.
     if (!run.parameter_files) plan.read += times * parameters;
     const auto& numels = model.units[u].numels;
@@ -157,6 +175,7 @@ WirePlan plan_wire(const Model& model, const RunShape& run) {
   plan.padding = plan.total() - static_cast<uint64_t>(payload);
   plan_seam(plan, model, run);
   plan_sums(plan, model, run);
+  plan_stages(plan, model, run);
   return plan;
 }
 

@@ -10,6 +10,10 @@
 //   P b
 // Reads are one-sided gathers of parameters. Each rank owns 1/N and receives the rest, so all
 // receive the same.
+// A stage of a pipeline receives hidden states of every micro-batch from the stage before it and
+// their gradients from the one after it, each link of it; either end of a tied weight all_reduces
+// what it updates of its gradient with the other. Stages with several backward passes a micro-batch
+// (interleaved, zero_bubble) reduce gradients once a step.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +27,7 @@ namespace hydrofoil::plan {
 struct WirePlan {
   uint64_t all_reduce = 0, all_gather = 0, reduce_scatter = 0, read = 0;
   uint64_t padding = 0;               // of the sum of these, bytes that carry no parameter
-  uint64_t all_to_all = 0, recv = 0;  // activations, where sequences are cut
+  uint64_t all_to_all = 0, recv = 0;  // activations, where sequences are cut, and between stages
   uint64_t sums = 0;                  // by all_reduce, where ranks share matrices
   std::vector<int64_t> gathers = {};  // by unit: how often it is read in a step
 

@@ -50,8 +50,11 @@ bool parts_tied(const ModelSpec& spec, const HeldBlocks& held) {
 
 void keep(const ModelSpec& spec, const HeldBlocks& held, std::vector<BlockSpec>& blocks) {
   if (parts_tied(spec, held) && held.back())
-    for (const auto& parameter : blocks.front().parameters)
-      if (parameter.part == Part::kTokens) blocks.back().parameters.push_back(parameter);
+    for (ParameterSpec copy : blocks.front().parameters) {
+      if (copy.part != Part::kTokens) continue;
+      copy.box = {.whole = copy.shape, .slices = {{0, copy.shape[0], /*replica=*/true}}};
+      blocks.back().parameters.push_back(std::move(copy));
+    }
   for (size_t b = 0; b < blocks.size(); ++b)
     if (!held[b]) blocks[b].parameters.clear();
 }
@@ -94,10 +97,10 @@ std::vector<UnitSpec> units(const ModelSpec& spec, int64_t most_elements, const 
       // A bias stays beside its weight: one operator uses both.
       const bool follows = parameter.bias && !result.back().parameters.empty() &&
                            result.back().parameters.back().part == parameter.part;
-      const bool has_copy = parted && parameter.part == Part::kTokens;
+      const bool has_twin = parted && parameter.part == Part::kTokens;
       const bool small =
           most_elements == 0 || follows || (!parameter.tile && numel(parameter) <= room);
-      const bool fits = small && !has_copy && !result.back().has_copy;
+      const bool fits = small && !has_twin && !result.back().has_twin;
       if (!fits && !result.back().parameters.empty()) {
         result.push_back({.name = all[b].name, .block = b, .parameters = {}});
         room = most_elements;
@@ -105,7 +108,7 @@ std::vector<UnitSpec> units(const ModelSpec& spec, int64_t most_elements, const 
       room = parameter.tile ? 0 : room - numel(parameter);
       result.back().parameters.push_back(parameter);
       result.back().tied_tile = parameter.tile && b == 0 && tied;
-      result.back().has_copy = has_copy;
+      result.back().has_twin = has_twin;
     }
     if (result.size() == first + 1) continue;
     for (size_t i = first; i < result.size(); ++i)

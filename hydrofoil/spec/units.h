@@ -23,8 +23,8 @@ using HeldBlocks = std::vector<bool>;
 // The blocks of the model, with a vocabulary's matrix of more than `most_elements` as consecutive
 // tiles of one name; 0: as it is. Parameters come in the order in which a forward uses them: what
 // is left of the head stands before its tiles. Blocks that are not held have none; a head that is
-// the embedding, held without the embedding's block, has a copy of it among its own. Of matrices
-// that several ranks share, the part of one.
+// the embedding, held without the embedding's block, has a copy of it among its own (a replica). Of
+// matrices that several ranks share, the part of one.
 std::vector<BlockSpec> tiled_blocks(const ModelSpec& spec, int64_t most_elements,
                                     const HeldBlocks& held = {}, TensorPart part = {});
 
@@ -37,7 +37,7 @@ struct UnitSpec {
   bool tied_tile = false;
   // An embedding that is the head, too, or a tile of one, of which only one end is held: whoever
   // holds the other end has an equal unit, and the gradients of the two add up.
-  bool has_copy = false;
+  bool has_twin = false;
 };
 
 // The parameters of tiled_blocks in the same order. 0: a unit is a block.

@@ -128,6 +128,10 @@ void check(const EngineOptions& options) {
                 "ZenFlow goes with ZeRO stages 2 and 3, without an update in backward, an average "
                 "of the parameters, optimizers that measure tensors, gradients in fp16 and ranks "
                 "that hold parts of a model");
+  if (options.twins && (options.update_in_backward || (options.state_files && options.stage >= 2)))
+    throw Error(ExitCode::kConfig,
+                "gradients of a tied weight whose ends lie on different ranks are added in memory, "
+                "after backward: they cannot lie in files, nor be used in backward");
   if (options.groups.empty())
     throw Error(ExitCode::kConfig, "an engine needs at least one parameter group");
 }
@@ -207,6 +211,7 @@ Engine::Engine(comm::Communicator group, const std::vector<UnitDeclaration>& uni
   for (size_t u = 0; u < units.size(); ++u) {
     if (units[u].several_uses) reducer_->hold_back(u);
     if (units[u].reduced_twice) reducer_->reduce_twice(u);
+    if (units[u].has_twin) twins_.push_back(u);
     for (size_t p = 0; p < units[u].parameters.size(); ++p) {
       const auto [segment, index] = plans[u].places[p];
       Slot slot{.tensor = adapter_->create(u, segment, index), .place = {u, segment, index}};
@@ -292,6 +297,19 @@ bool Engine::sends_half() const {
 }
 
 void Engine::backward(const at::Tensor& loss, double weight) {
+  const auto pass = [&](double scale) {
+    (scale == 1 ? loss : loss.to(at::kFloat) * scale).backward();
+  };
+  run_backward(pass, loss.item<double>(), weight);
+  // At the boundary the update comes first: what were fetched ahead now would be fetched in vain.
+  if (!reduced_) cache_->begin_pass("train");
+}
+
+void Engine::backward(const BackwardPass& pass, double weight) {
+  run_backward(pass, 0, weight);
+}
+
+void Engine::run_backward(const BackwardPass& pass, double loss, double weight) {
   using Sync = zero::GradientReducer::Sync;
   if (reduced_)
     throw Error(ExitCode::kError, "backward was called more often than accumulation allows", {},
@@ -309,7 +327,7 @@ void Engine::backward(const at::Tensor& loss, double weight) {
   micro_ += no_sync_ ? 0 : 1;
   const bool known = options_.accumulation > 0 || boundary_;  // before step() is called
   const bool last = !no_sync_ && known && at_boundary();
-  loss_sum_ += loss.item<double>();
+  loss_sum_ += loss;
   weight_sum_ += weight;
   // A guess where gradients are clipped: this step needs it if the last one did.
   in_parts_ = last && options_.update_in_backward &&
@@ -321,14 +339,11 @@ void Engine::backward(const at::Tensor& loss, double weight) {
                                        : Sync::kEach,
                               std::move(update));
   if (in_parts_) optimizer_->begin(*reducer_, sum_up());
-  const double scale = scaler_.scale() * gradient_scale_;
-  (scale == 1 ? loss : loss.to(at::kFloat) * scale).backward();
+  pass(scaler_.scale() * gradient_scale_);
   const int64_t reduce_start = comm::monotonic_ns();
   reducer_->finish_micro_batch();
   reduced_ = last;
   reduce_seconds_ += 1e-9 * static_cast<double>(comm::monotonic_ns() - reduce_start);
-  // At the boundary the update comes first: what were fetched ahead now would be fetched in vain.
-  if (!reduced_) cache_->begin_pass("train");
 }
 
 StepResult Engine::step() {
@@ -339,6 +354,7 @@ StepResult Engine::step() {
     throw Error(ExitCode::kError, "step was called without a backward", {},
                 "call backward() first: there is no gradient to update with");
   if (!reduced_) reducer_->reduce_rest();
+  add_twins();
   const auto outcome = in_parts_ ? optimizer_->end() : optimizer_->step(*reducer_, sum_up());
   cache_->begin_pass("train");
   if (!outcome.gathers) reducer_->clear();
@@ -363,6 +379,17 @@ StepResult Engine::step() {
                 "go back to the last checkpoint; without update_in_backward such a step is "
                 "skipped as a whole");
   return result;
+}
+
+// A sum of two is the same in either order: twins stay equal.
+void Engine::add_twins() {
+  for (const UnitId unit : twins_)
+    for (size_t s = 0; s < cache_->segments(unit).size(); ++s) {
+      if (!reducer_->active(unit, s)) continue;
+      const memory::Values own = reducer_->own(unit, s).values();
+      options_.twins.all_reduce({own.data, own.count, own.dtype}, comm::Reduce::kSum,
+                                {comm::Purpose::kGradients, "tied weight"});
+    }
 }
 
 // Over all ranks; what is left to know of a step once its last loss is.

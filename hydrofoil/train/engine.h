@@ -56,6 +56,9 @@ struct UnitDeclaration {
   // Gradients come before those of all other units and once more in turn (a tile of an embedding
   // that is the head, too): each travels by itself where gradients are slices.
   bool reduced_twice = false;
+  // Another rank of EngineOptions::twins has an equal unit of one and the same parameters (the two
+  // ends of a tied weight): their gradients add up.
+  bool has_twin = false;
 };
 
 // Parameters that exist. A tensor that appears twice (tied) belongs to the first unit that names
@@ -113,6 +116,8 @@ struct EngineOptions {
   // Where the engine's parameters are a part of the model: the ranks with the parts of the same
   // copy, one each. The gradient's norm is that of the copy, and so is the decision to skip a step.
   comm::Communicator copy = {};
+  // Where units have twins: the ranks, in the same place of their groups, that hold them.
+  comm::Communicator twins = {};
   optim::LossScaleConfig loss_scale = {};
   std::string optimizer = "adamw";
   std::vector<optim::Hyperparameters> groups = {{}};
@@ -175,6 +180,13 @@ class Engine {
   // One micro-batch. `loss` is a scalar: a mean (weight 1), or a sum over `weight` items (tokens).
   // The gradient of the step is that of sum(loss) / sum(weight) over micro-batches and ranks.
   void backward(const at::Tensor& loss, double weight = 1);
+  // The same of a part of the model, whose backward somebody else runs (a stage of a pipeline):
+  // pass(scale) makes its gradients, of `scale` times the loss over `weight` items. Passes may come
+  // in any order: what parameters a step uses when is recorded step by step.
+  using BackwardPass = std::function<void(double scale)>;
+  void backward(const BackwardPass& pass, double weight);
+  // What such a step's losses add up to, before step(): for its result.
+  void add_loss(double loss) { loss_sum_ += loss; }
   // Whether step() updates.
   bool at_boundary() const { return boundary_.value_or(micro_ >= options_.accumulation); }
   // Decides instead of the count whether the micro-batches from here on end a step; nothing: the
@@ -244,6 +256,8 @@ class Engine {
   void fill_segment(memory::UnitId unit, size_t segment, const Filler& fill);
   void follow_trainable();
   void choose_gradient_scale(double weight);
+  void run_backward(const BackwardPass& pass, double loss, double weight);
+  void add_twins();
   zero::StepInputs sum_up();
   bool sends_half() const;
   std::vector<optim::Hyperparameters> scheduled_groups() const;  // as of the next update
@@ -259,6 +273,7 @@ class Engine {
   std::vector<optim::Schedule> schedules_;   // by group
   optim::LossScaler scaler_;
   std::vector<std::pair<std::string, Slot>> parameters_;
+  std::vector<memory::UnitId> twins_;  // units that have one
   int64_t micro_ = 0, steps_ = 0;
   std::optional<bool> boundary_;
   bool started_ = false;   // gradients of a step have been accumulated

@@ -17,8 +17,9 @@ namespace hydrofoil::train {
 monitor::RunFigures forecast(const config::RunConfig& run, const spec::ModelSpec& spec,
                              const config::BatchSizes& batch, const EngineOptions& options,
                              const plan::Machine& machine) {
-  const auto model = plan::model_of(run, spec);
   auto shape = plan::shape_of(run, batch, spec);
+  const auto whole = plan::model_of(run, spec);
+  const auto model = plan::stage_of(whole, shape);  // rank 0 is of the first stage
   shape.resident_bytes = options.resident_bytes;
   const auto memory = plan::plan_memory(model, shape);
   monitor::NamedBytes bytes{{"parameters", memory.parameters()},
@@ -33,7 +34,7 @@ monitor::RunFigures forecast(const config::RunConfig& run, const spec::ModelSpec
       .step_seconds = machine.flops_per_second > 0
                           ? std::optional(plan::plan_time(model, shape, machine).total_seconds())
                           : std::nullopt,
-      .bytes_written = plan::bytes_written(model, shape)};
+      .bytes_written = plan::bytes_written(whole, shape)};
 }
 
 monitor::NamedBytes wire_bytes(const comm::MeterSnapshot& used) {

@@ -15,11 +15,14 @@
 namespace hydrofoil::train {
 
 std::vector<UnitDeclaration> units_of(const spec::ModelSpec& spec, spec::ParameterTypes types,
-                                      int64_t unit_elements, spec::TensorPart part) {
+                                      int64_t unit_elements, spec::TensorPart part,
+                                      const spec::HeldBlocks& held) {
   std::vector<UnitDeclaration> units;
-  for (const auto& unit : spec::units(spec, unit_elements, {}, part)) {
-    UnitDeclaration declaration{
-        .name = unit.name, .parameters = {}, .reduced_twice = unit.tied_tile};
+  for (const auto& unit : spec::units(spec, unit_elements, held, part)) {
+    UnitDeclaration declaration{.name = unit.name,
+                                .parameters = {},
+                                .reduced_twice = unit.tied_tile,
+                                .has_twin = unit.has_twin};
     for (const auto& parameter : unit.parameters) {
       declaration.parameters.push_back(
           {.name = parameter.name,
@@ -48,20 +51,42 @@ comm::Communicator along(const comm::Communicator& group, const mesh::Mesh& mesh
   return group.split(mesh.group_index(group.rank(), axes), group.rank(), name);
 }
 
+// The stages of one copy of the model, and what an engine needs to know of the others.
+std::unique_ptr<Stage> make_stage(const mesh::Mesh& mesh, const comm::Communicator& group,
+                                  const spec::ModelSpec& spec, spec::ParameterTypes types,
+                                  const Division& division, EngineOptions& options) {
+  const int stages = mesh.extent(mesh::kPp), stage = mesh.coordinate(group.rank(), mesh::kPp);
+  if (stages == 1) return nullptr;
+  auto row = along(group, mesh, mesh::kPp, "pipeline");
+  if (spec.tied_head) {
+    const bool end = stage == 0 || stage + 1 == stages;
+    auto alike = row.split(end ? 0 : 1, stage, "ends of a tied weight");
+    if (end) options.twins = std::move(alike);
+  }
+  options.copy = row;
+  return std::make_unique<Stage>(
+      parallel::Pipeline(std::move(row),
+                         {.size = spec.hidden_size, .type = memory::scalar_type(types.others)}),
+      division.pipeline, division.cuts, stage);
+}
+
 }  // namespace
 
 Model make_model(comm::Communicator group, const spec::ModelSpec& spec, EngineOptions options,
                  spec::ParameterTypes types, const models::ProgramOptions& given,
-                 const mesh::Sizes& axes) {
-  const mesh::Mesh mesh(axes, group.size());
+                 const Division& division) {
+  const mesh::Mesh mesh(division.axes, group.size());
   Model model;
   model.group = std::move(group);
   model.share = share_of(mesh, model.group.rank());
   models::ProgramOptions program = given;
   comm::Communicator slices = model.group;  // what ZeRO slices over
   const parallel::TensorAxis* tensor = nullptr;
-  if (axes.tp > 1) {
+  model.stage = make_stage(mesh, model.group, spec, types, division, options);
+  if (model.stage) program.held = model.stage->held();
+  if (division.axes.tp > 1 || model.stage)
     slices = along(model.group, mesh, mesh::kDp | mesh::kSp, "zero");
+  if (division.axes.tp > 1) {
     options.copy = along(model.group, mesh, mesh::kTp, "tensor");
     auto axis = std::make_unique<parallel::TensorAxis>(options.copy, spec);
     program.tensor = tensor = axis.get();
@@ -75,7 +100,8 @@ Model make_model(comm::Communicator group, const spec::ModelSpec& spec, EngineOp
     program.sequence = model.seam.get();
   }
   model.engine = std::make_unique<Engine>(
-      slices, units_of(spec, types, program.unit_elements, program.part()), std::move(options));
+      slices, units_of(spec, types, program.unit_elements, program.part(), program.held),
+      std::move(options));
   model.program = models::make_program(
       spec,
       [&, next = size_t{0}](int, const spec::ParameterSpec&) mutable {
@@ -110,26 +136,39 @@ std::function<at::Tensor(const at::Tensor&)> watched_layer(const models::Program
   };
 }
 
-// The gradient of what block `block` got is complete: its backward ends, the one before begins.
+// The gradient of what block `block` got is complete: its backward ends, that of the one before
+// begins, where it is here.
 void watch_gradient(const at::Tensor& input, int block, UnitWatch* watch) {
   if (!watch || !input.requires_grad()) return;
-  input.register_hook([watch, block](const at::Tensor& gradient) {
+  const bool received = input.is_leaf();
+  input.register_hook([watch, block, received](const at::Tensor& gradient) {
     watch->end(Pass::kBackward, block, gradient);
-    watch->begin(Pass::kBackward, block - 1);
+    if (!received) watch->begin(Pass::kBackward, block - 1);
   });
 }
 
 }  // namespace
 
+at::Tensor run_blocks(const models::Program& program, int first, int last, at::Tensor x,
+                      const models::Batch& batch, const Kept& kept, UnitWatch* watch) {
+  if (first == 0) x = batch.tokens;
+  for (int block = first; block < last; ++block) {
+    auto run = watched_layer(program, block, batch, watch);
+    if (block > 0) watch_gradient(x, block, watch);
+    x = block > 0 && kept.recompute ? models::recompute(std::move(run), x, kept.store) : run(x);
+  }
+  return x;
+}
+
 models::LossSum batch_loss(const models::Program& program, const models::Batch& batch,
                            const Kept& kept, UnitWatch* watch) {
-  at::Tensor x = watched_layer(program, 0, batch, watch)(batch.tokens);
   const int head = program.blocks() - 1;
-  for (int block = 1; block < head; ++block) {
-    watch_gradient(x, block, watch);
-    auto layer = watched_layer(program, block, batch, watch);
-    x = kept.recompute ? models::recompute(std::move(layer), x, kept.store) : layer(x);
-  }
+  return head_loss(program, run_blocks(program, 0, head, {}, batch, kept, watch), batch, watch);
+}
+
+models::LossSum head_loss(const models::Program& program, const at::Tensor& x,
+                          const models::Batch& batch, UnitWatch* watch) {
+  const int head = program.blocks() - 1;
   watch_gradient(x, head, watch);
   if (watch) watch->begin(Pass::kForward, head);
   auto loss = program.loss(x, batch);

@@ -24,6 +24,7 @@
 #include "hydrofoil/train/non_finite.h"
 #include "hydrofoil/train/options.h"
 #include "hydrofoil/train/snapshot.h"
+#include "hydrofoil/train/stage_run.h"
 
 namespace hydrofoil::train {
 namespace {
@@ -80,7 +81,19 @@ models::Batch read_batch(const fs::path& path) {
   return batch;
 }
 
-// What this process finds in one micro-batch of `rank`; empty: nothing.
+// Forward and backward of one micro-batch, told to `search`.
+void run_micro_batch(Model& model, const models::Batch& batch, bool recompute,
+                     NonFiniteSearch& search) {
+  if (!model.stage)
+    return backward(model, batch_loss(*model.program, batch, recompute, &search), search);
+  // Chunks take turns among as many micro-batches as there are stages: this one over and over.
+  const auto& choice = model.stage->choice;
+  const std::vector<models::Batch> batches(choice.chunks > 1 ? choice.stages : 1, batch);
+  run_stage(model, batches, recompute, &search);
+}
+
+// What this process finds in one micro-batch of `rank`, after "f" where that was in forward, else
+// "b"; empty: nothing.
 std::string search_micro_batch(Model& model, const FailedStep& failed, int64_t micro,
                                int64_t rank) {
   std::vector<std::string> names;
@@ -90,10 +103,28 @@ std::string search_micro_batch(Model& model, const FailedStep& failed, int64_t m
   const auto batch =
       parallel::part_of(rows_of(failed.batch, shape.first_row(micro, rank), shape.micro_batch_size),
                         model.share.part, model.share.parts);
-  backward(model, batch_loss(*model.program, batch, shape.recompute, &search), search);
+  run_micro_batch(model, batch, shape.recompute, search);
   if (!search.finding()) return {};
-  return search.finding()->text() + " (rank " + std::to_string(rank) + ", micro-batch " +
-         std::to_string(micro) + ")";
+  std::string text(1, search.finding()->pass == Pass::kForward ? 'f' : 'b');
+  return text.append(search.finding()->text())
+      .append(" (rank ")
+      .append(std::to_string(rank))
+      .append(", micro-batch ")
+      .append(std::to_string(micro))
+      .append(")");
+}
+
+// What came first of what all ranks have found: by rank, and along its stages in the order in
+// which they work.
+std::string first_of(const std::vector<std::string>& found, int stages) {
+  const size_t rows = found.size() / static_cast<size_t>(stages);
+  for (size_t row = 0; row < rows; ++row) {
+    for (size_t i = row; i < found.size(); i += rows)
+      if (found[i].starts_with("f")) return found[i].substr(1);
+    for (size_t i = found.size() - rows + row; i < found.size(); i -= rows)
+      if (found[i].starts_with("b")) return found[i].substr(1);
+  }
+  return {};
 }
 
 nlohmann::json to_json(const FailedStep& failed, const std::string& found) {
@@ -132,14 +163,13 @@ std::pair<FailedStep, std::string> read_failure(const fs::path& folder) {
 }  // namespace
 
 std::string find_non_finite(Model& model, const FailedStep& failed) {
-  const auto& group = model.group;
+  const int stages = model.stage ? model.stage->choice.stages : 1;
   std::string first;
   for (int64_t micro = 0; micro < failed.shape.accumulation; ++micro)
     for (int64_t rank = model.share.rank; rank < failed.shape.ranks; rank += model.share.ranks) {
-      auto found = search_micro_batch(model, failed, micro, rank);
-      auto all = group.all_gather_text(found);
-      for (auto& text : all)
-        if (first.empty()) first = std::move(text);
+      const auto found = search_micro_batch(model, failed, micro, rank);
+      const auto all = model.group.all_gather_text(found);
+      if (first.empty()) first = first_of(all, stages);
     }
   return first.empty() ? kNotAgain : first;
 }

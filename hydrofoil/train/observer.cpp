@@ -21,15 +21,26 @@ std::vector<std::string> block_names(const spec::ModelSpec& spec) {
   return names;
 }
 
+std::vector<UnitCost> costs_of(const spec::ModelSpec& spec, int64_t sequence_length,
+                               const spec::HeldBlocks& held) {
+  auto all = unit_costs(spec, sequence_length);
+  if (held.empty()) return all;
+  std::vector<UnitCost> own;
+  for (size_t block = 0; block < all.size(); ++block)
+    if (held[block]) own.push_back(std::move(all[block]));
+  return own;
+}
+
 }  // namespace
 
 Observer::Observer(comm::Communicator group, const config::RunConfig& run,
-                   const spec::ModelSpec& spec)
+                   const spec::ModelSpec& spec, const spec::HeldBlocks& held)
     : group_(std::move(group)),
       run_(run),
       timeline_(group_),
       watch_(group_.flight_ring(), block_names(spec), [this] { timeline_.poll(); }),
-      units_(unit_costs(spec::part_of(spec, plan::tensor_part(run)), run.data.sequence_length)) {}
+      units_(
+          costs_of(spec::part_of(spec, plan::tensor_part(run)), run.data.sequence_length, held)) {}
 
 bool Observer::traced() const {
   const auto& [count, first] = run_.trace;

@@ -10,6 +10,7 @@
 #include "hydrofoil/models/program.h"
 #include "hydrofoil/monitor/trace_file.h"
 #include "hydrofoil/spec/model_spec.h"
+#include "hydrofoil/spec/units.h"
 #include "hydrofoil/train/profile.h"
 #include "hydrofoil/train/timeline.h"
 #include "hydrofoil/train/unit_watch.h"
@@ -18,7 +19,9 @@ namespace hydrofoil::train {
 
 class Observer {
  public:
-  Observer(comm::Communicator group, const config::RunConfig& run, const spec::ModelSpec& spec);
+  // `held`: the blocks of this rank; empty: all.
+  Observer(comm::Communicator group, const config::RunConfig& run, const spec::ModelSpec& spec,
+           const spec::HeldBlocks& held = {});
 
   UnitWatch& watch() { return watch_; }
   // Around every step, by all ranks; end_step is collective where the step is looked at.

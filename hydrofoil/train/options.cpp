@@ -122,6 +122,15 @@ models::ProgramOptions program_options(const config::RunConfig& run) {
   return {.unit_elements = run.largest_unit(), .mlp_rows = run.mlp_rows};
 }
 
+Division division_of(const config::RunConfig& run, const spec::ModelSpec& spec) {
+  const auto pipeline = plan::pipeline_of(run);
+  return {.axes = {.pp = pipeline.stages,
+                   .sp = static_cast<int>(run.mesh.sp),
+                   .tp = static_cast<int>(run.mesh.tp)},
+          .pipeline = pipeline,
+          .cuts = plan::cuts_of(run, spec)};
+}
+
 EngineOptions engine_options(const config::RunConfig& run, const config::BatchSizes& batch) {
   const auto& ds = run.deepspeed;
   const auto& o = ds.optimizer;

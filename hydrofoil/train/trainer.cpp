@@ -24,6 +24,7 @@
 #include "hydrofoil/parallel/sequence.h"
 #include "hydrofoil/plan/from_config.h"
 #include "hydrofoil/plan/model.h"
+#include "hydrofoil/plan/time_plan.h"
 #include "hydrofoil/train/agreement.h"
 #include "hydrofoil/train/evaluate.h"
 #include "hydrofoil/train/flight_file.h"
@@ -32,6 +33,7 @@
 #include "hydrofoil/train/options.h"
 #include "hydrofoil/train/reporters.h"
 #include "hydrofoil/train/source.h"
+#include "hydrofoil/train/stage_run.h"
 #include "hydrofoil/train/threads.h"
 
 namespace hydrofoil::train {
@@ -95,9 +97,8 @@ Trainer::Trainer(comm::Communicator group, config::RunConfig run, TrainerOptions
   plan::check_positions(run_, spec_);
   require_disk();
   corpus_ = std::make_unique<Corpus>(prepare_corpus(group_, run_, spec_));
-  model_ =
-      make_model(group_, spec_, planned_options(), plan::compute_types(run_), program_options(run_),
-                 {.sp = static_cast<int>(run_.mesh.sp), .tp = static_cast<int>(run_.mesh.tp)});
+  model_ = make_model(group_, spec_, planned_options(), plan::compute_types(run_),
+                      program_options(run_), division_of(run_, spec_));
   if (auto files = activation_files(run_))
     activations_ = std::make_unique<ActivationFiles>(*std::move(files), model_.engine->ledger());
   load_state();
@@ -105,12 +106,14 @@ Trainer::Trainer(comm::Communicator group, config::RunConfig run, TrainerOptions
   if (run_.save_every > 0 && run_.save_buffer() > 0)
     saver_ = std::make_unique<checkpoint::Saver>(group_, save_options(),
                                                  static_cast<size_t>(run_.save_buffer()));
-  observer_ = std::make_unique<Observer>(group_, run_, spec_);
+  observer_ = std::make_unique<Observer>(group_, run_, spec_,
+                                         model_.stage ? model_.stage->held() : spec::HeldBlocks{});
   if (group_.rank() != 0) return;
   io::atomic_write(fs::path(run_.output) / "machine.json",
                    machine_json(group_.size(), at::get_num_threads(), options_.created_by));
   if (group_.size() > 1)
     log::info(std::to_string(group_.size()) + " ranks over " + group_.carrier());
+  if (model_.stage) tell_of_stages();
   if (run_.deepspeed.sparse_gradients && spec_.tied_head)
     log::info(
         "sparse_gradients: no effect here: the head is the embedding, so every row has a "
@@ -118,6 +121,17 @@ Trainer::Trainer(comm::Communicator group, config::RunConfig run, TrainerOptions
   if (run_.deepspeed.dump_state) log::info(config::resolved_json(run_));
   reporters_ =
       open_reporters(run_, resume_from_ ? std::optional(progress_) : std::nullopt, options_.json);
+}
+
+void Trainer::tell_of_stages() const {
+  const auto shape = plan::shape_of(run_, batch_, spec_);
+  const int stages = shape.pipeline.stages;
+  log::info(std::to_string(stages) + " stages, " + std::to_string(batch_.accumulation_steps) +
+            " micro-batches: they wait for each other " +
+            std::to_string(std::lround(100 * plan::bubble(shape))) + " % of the time");
+  if (batch_.accumulation_steps < stages)
+    log::warn("fewer micro-batches than stages: raise gradient_accumulation_steps to " +
+              std::to_string(stages) + " or more");
 }
 
 // Refuses to mix two runs in one folder; finds what to resume from.
@@ -161,9 +175,13 @@ spec::ModelSpec Trainer::load_spec() {
 // embedding again: what `plan` says is what the run does.
 EngineOptions Trainer::planned_options() const {
   EngineOptions options = engine_options(run_, batch_);
-  if (options.resident_bytes == 0)
-    options.resident_bytes = plan::smallest_resident_bytes(plan::model_of(run_, spec_),
-                                                           plan::shape_of(run_, batch_, spec_));
+  if (options.resident_bytes == 0) {
+    auto shape = plan::shape_of(run_, batch_, spec_);
+    shape.pipeline_stage = mesh::Mesh(division_of(run_, spec_).axes, group_.size())
+                               .coordinate(group_.rank(), mesh::kPp);
+    options.resident_bytes =
+        plan::smallest_resident_bytes(plan::stage_of(plan::model_of(run_, spec_), shape), shape);
+  }
   if (options.zenflow)
     options.zenflow->choice_interval = run_.deepspeed.zero.zenflow.choice_interval(
         corpus_->train->rows() / batch_.train_batch_size);
@@ -253,38 +271,64 @@ ExitCode Trainer::train() {
                                     : ExitCode::kOk;
 }
 
-StepResult Trainer::train_step() {
-  step_first_sample_ = progress_.samples;
-  StepResult result;
-  double forward_seconds = 0, backward_seconds = 0, update_seconds = 0;
+// Consecutive samples go to the ranks in turn: the order does not depend on how many there are.
+models::Batch Trainer::micro_batch(int64_t micro) const {
+  const comm::Activity doing(group_.flight_ring(), "data");
   const Share& share = model_.share;
+  const int64_t first =
+      progress_.samples + (micro * share.ranks + share.rank) * batch_.micro_batch_size;
+  return parallel::part_of(corpus_->train->shuffled(progress_.seed, first, batch_.micro_batch_size),
+                           share.part, share.parts);
+}
+
+StepResult Trainer::update(double& seconds) {
+  const comm::Activity doing(group_.flight_ring(), "optimizer");
+  const auto start = Clock::now();
+  const StepResult result = model_.engine->step();
+  seconds += seconds_between(start, Clock::now());
+  return result;
+}
+
+StepResult Trainer::run_micro_batches(StepSeconds& seconds) {
+  StepResult result;
   for (int64_t micro = 0; micro < batch_.accumulation_steps; ++micro) {
-    // Consecutive samples go to the ranks in turn: the order does not depend on how many there are.
-    const int64_t first =
-        progress_.samples + (micro * share.ranks + share.rank) * batch_.micro_batch_size;
-    std::optional<comm::Activity> doing(std::in_place, group_.flight_ring(), "data");
-    const auto batch =
-        parallel::part_of(corpus_->train->shuffled(progress_.seed, first, batch_.micro_batch_size),
-                          share.part, share.parts);
-    doing.reset();
+    const auto batch = micro_batch(micro);
     const auto start = Clock::now();
     const auto loss = batch_loss(*model_.program, batch, {run_.recompute, activations_.get()},
                                  &observer_->watch());
     const auto middle = Clock::now();
     backward(model_, loss, observer_->watch());
-    const auto end = Clock::now();
-    doing.emplace(group_.flight_ring(), "optimizer");
-    result = model_.engine->step();
-    forward_seconds += seconds_between(start, middle);
-    backward_seconds += seconds_between(middle, end);
-    update_seconds += seconds_between(end, Clock::now());
+    seconds.forward += seconds_between(start, middle);
+    seconds.backward += seconds_between(middle, Clock::now());
+    result = update(seconds.update);
   }
+  return result;
+}
+
+StepResult Trainer::run_pipeline(StepSeconds& seconds) {
+  std::vector<models::Batch> batches(static_cast<size_t>(batch_.accumulation_steps));
+  for (size_t micro = 0; micro < batches.size() && reads_batches(model_); ++micro)
+    batches[micro] = micro_batch(static_cast<int64_t>(micro));
+  const auto start = Clock::now();
+  const StageSeconds worked =
+      run_stage(model_, batches, {run_.recompute, activations_.get()}, &observer_->watch());
+  seconds.forward = worked.forward;
+  seconds.backward = worked.backward;
+  seconds.waiting = seconds_between(start, Clock::now()) - worked.forward - worked.backward;
+  return update(seconds.update);
+}
+
+StepResult Trainer::train_step() {
+  step_first_sample_ = progress_.samples;
+  StepSeconds seconds;
+  const StepResult result = model_.stage ? run_pipeline(seconds) : run_micro_batches(seconds);
   count_written();
-  phases_ = {{"forward", forward_seconds},
-             {"backward", backward_seconds},
-             {"backward_inner", backward_seconds - result.reduce_seconds},
+  phases_ = {{"forward", seconds.forward},
+             {"backward", seconds.backward},
+             {"backward_inner", seconds.backward - result.reduce_seconds},
              {"backward_allreduce", result.reduce_seconds},
-             {"step", update_seconds}};
+             {"step", seconds.update}};
+  if (model_.stage) phases_.emplace_back("pipeline_wait", seconds.waiting);
   ++progress_.attempts;
   progress_.samples += batch_.train_batch_size;
   progress_.step = model_.engine->steps();

@@ -44,11 +44,20 @@ class Trainer {
 
  private:
   void open_output();
+  void tell_of_stages() const;
   spec::ModelSpec load_spec();
   void require_disk() const;
   EngineOptions planned_options() const;
   void load_state();
   ExitCode train();
+  // Of a step of this rank, and what it waited for other stages.
+  struct StepSeconds {
+    double forward = 0, backward = 0, update = 0, waiting = 0;
+  };
+  models::Batch micro_batch(int64_t micro) const;
+  StepResult update(double& seconds);
+  StepResult run_micro_batches(StepSeconds& seconds);
+  StepResult run_pipeline(StepSeconds& seconds);
   StepResult train_step();
   uint64_t planned_checkpoint() const;
   void count_written();

@@ -29,6 +29,7 @@ class LandingHook final : public PostAccumulateGradHook {
   void operator()(const at::Tensor& parameter) override {
     if (previous_) (*previous_)(parameter);
     at::Tensor gradient = std::exchange(parameter.mutable_grad(), at::Tensor());
+    if (!gradient.defined()) return;  // it comes later (models/late_weights.h)
     at::NoGradGuard no_grad;
     const auto landing = place_.reducer->land(place_.unit, place_.segment, place_.index);
     const at::Tensor to =

@@ -177,9 +177,14 @@ TEST(Batch, RanksThatShareSequencesCountOnce) {
   const DeepSpeedConfig config =
       deepspeed_of(R"({"train_micro_batch_size_per_gpu": 3, "mesh": {"sp": 2}})");
   EXPECT_EQ(resolve_batch(config, 8), (BatchSizes{12, 3, 1, 4}));
+  const DeepSpeedConfig stages =
+      deepspeed_of(R"({"train_micro_batch_size_per_gpu": 3, "mesh": {"pp": 2, "sp": 2}})");
+  EXPECT_EQ(resolve_batch(stages, 8), (BatchSizes{6, 3, 1, 2}));
+  EXPECT_THAT(error_of([&] { resolve_batch(stages, 6); }),
+              HasSubstr("mesh.pp is 2 and mesh.sp is 2, the run has 6 ranks"));
   EXPECT_THAT(error_of([&] { resolve_batch(config, 3); }),
               testing::AllOf(HasSubstr("mesh.sp is 2, the run has 3 ranks"),
-                             HasSubstr("set it to 1, or start 2 ranks")));
+                             HasSubstr("start 2 ranks, or lower an axis")));
 }
 
 }  // namespace

@@ -195,7 +195,6 @@ TEST(DeepSpeed, UnsupportedFeaturesAreRefusedByName) {
       R"({"comet": {"enabled": true}})",
       R"({"autotuning": {"enabled": true}})",
       R"({"sparse_attention": {"mode": "fixed"}})",
-      R"({"pipeline": {"stages": 2}})",
       R"({"expert_parallel": {"enabled": true}})",
       R"({"progressive_layer_drop": {"enabled": true}})",
       R"({"curriculum_learning": {"enabled": true}})",

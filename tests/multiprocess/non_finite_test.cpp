@@ -58,6 +58,18 @@ class NonFinite : public Train {
   }
 };
 
+TEST_F(NonFinite, AWeightIsNamedByTheStageThatHoldsIt) {
+  const fs::path folder = model();
+  plant(folder, "transformer.h.1.mlp.c_fc.weight", 17, std::numeric_limits<float>::quiet_NaN());
+  const Ended run = hydrofoil({"train", run_of(folder, {{"mesh", {{"pp", 2}}}}), "--ranks", "2"});
+  EXPECT_EQ(run.code, 7) << run.err;
+  EXPECT_THAT(run.err, HasSubstr("in the forward of layers.1: transformer.h.1.mlp.c_fc.weight has "
+                                 "1 NaN among 5184 elements, the first at 17"));
+  const Ended again = hydrofoil({"replay", output().string(), "--json"});
+  EXPECT_EQ(again.code, 7) << again.err;
+  EXPECT_EQ(Json::parse(again.out)["reproduced"], true) << again.out;
+}
+
 TEST_F(NonFinite, AWeightIsNamedWithItsLayerAtEveryStage) {
   const fs::path folder = model();
   plant(folder, "transformer.h.1.mlp.c_fc.weight", 17, std::numeric_limits<float>::quiet_NaN());

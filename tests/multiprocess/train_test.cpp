@@ -405,6 +405,23 @@ TEST_F(Train, BadInputIsNamedWithTheDocumentedCode) {
        {{"mesh", {{"sp", 3}}}},
        3,
        "mesh.sp is 3, the run has 2"},
+      {"more stages than layers",
+       {{"mesh", {{"pp", 2}}}, {"model", {{"config", {{"n_layer", 1}}}}}},
+       3,
+       "mesh.pp: 2 stages are more than the model's 1 layers"},
+      {"chunks that micro-batches do not come out even on",
+       {{"mesh", {{"pp", 2}}},
+        {"model", {{"config", {{"n_layer", 4}}}}},
+        {"deepspeed", {{"pipeline", {{"schedule", "interleaved"}}}}}},
+       3,
+       "multiple of 2 micro-batches"},
+      {"stages with state in files",
+       {{"mesh", {{"pp", 2}}},
+        {"deepspeed",
+         {{"zero_optimization",
+           {{"offload_optimizer", {{"device", "nvme"}, {"nvme_path", "/tmp"}}}}}}}},
+       3,
+       "mesh.pp is 2"},
       {"an encoder's sequences",
        {{"mesh", {{"sp", 2}}},
         {"model",
@@ -520,6 +537,76 @@ TEST_F(Train, KeysThatRanksShareAreInTheForecastToo) {
   four["unit_elements"] = 2000;
   expect_losses_and_traffic(want, three, "3", "all_reduce");
   expect_losses_and_traffic(want, four, "4", "all_reduce");
+}
+
+// pp beside dp and sp, evaluations in the middle; what one division saves another goes on with.
+TEST_F(Train, StagesOfAPipelineTrainAsOneRankDoes) {
+  const Json model{{"config", {{"n_layer", 4}}}};
+  const Json common{{"model", model}, {"eval_every", 5}, {"data", {{"eval", {corpus_}}}}};
+  const auto with = [&](Json change, int64_t micro_batches) {
+    change.merge_patch(common);
+    change["deepspeed"]["gradient_accumulation_steps"] = micro_batches;
+    return change;
+  };
+  const Ended alone = hydrofoil({"train", run_file(with({}, 4)), "--json"});
+  ASSERT_EQ(alone.code, 0) << alone.err;
+  const auto want = losses(events(alone.out));
+  const auto held_out = [](const std::vector<Json>& all) {
+    std::vector<double> result;
+    for (const auto& event : all)
+      if (event["event"] == "eval") result.push_back(event["loss"]);
+    return result;
+  };
+  const auto expect_same = [&](const Json& change, const char* ranks) {
+    SCOPED_TRACE(change.dump());
+    fs::remove_all(output());
+    const Ended run = hydrofoil({"train", run_file(change), "--ranks", ranks, "--json"});
+    ASSERT_EQ(run.code, 0) << run.err;
+    const auto all = events(run.out);
+    const auto got = losses(all);
+    ASSERT_EQ(got.size(), want.size());
+    for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(got[i], want[i], 1e-5 * want[i]) << i;
+    const auto got_eval = held_out(all), want_eval = held_out(events(alone.out));
+    ASSERT_EQ(got_eval.size(), want_eval.size());
+    for (size_t i = 0; i < want_eval.size(); ++i)
+      EXPECT_NEAR(got_eval[i], want_eval[i], 1e-5 * want_eval[i]) << i;
+    const Json &predicted = all.back()["predicted"], &measured = all.back()["measured"];
+    EXPECT_GT(predicted["wire_bytes"]["recv"], 0);
+    for (const auto& [name, bytes] : predicted["wire_bytes"].items())
+      EXPECT_EQ(measured["wire_bytes"][name], bytes) << name;
+    for (const char* name : {"parameters", "gradients", "optimizer"})
+      EXPECT_NEAR(measured["memory_bytes"][name].get<double>(),
+                  predicted["memory_bytes"][name].get<double>(),
+                  0.05 * predicted["memory_bytes"][name].get<double>())
+          << name;
+  };
+  expect_same(with({{"mesh", {{"pp", 2}}}}, 4), "2");
+  expect_same(with({{"deepspeed", {{"pipeline", {{"stages", 4}}}}}, {"recompute", true}}, 4), "4");
+  expect_same(with({{"mesh", {{"pp", 2}}}}, 2), "4");  // two data-parallel ranks
+  expect_same(with({{"mesh", {{"pp", 2}, {"sp", 2}}}}, 4), "4");
+  for (const char* schedule : {"gpipe", "interleaved", "zero_bubble"})
+    expect_same(
+        with({{"mesh", {{"pp", 2}}}, {"deepspeed", {{"pipeline", {{"schedule", schedule}}}}}}, 4),
+        "2");
+}
+
+TEST_F(Train, ARunGoesOnUnderAnotherDivision) {
+  const auto run = [&](int64_t pp, int64_t steps) {
+    return run_file({{"model", {{"config", {{"n_layer", 4}}}}},
+                     {"mesh", {{"pp", pp}}},
+                     {"steps", steps},
+                     {"deepspeed", {{"gradient_accumulation_steps", 2}}}});
+  };
+  const Ended whole = hydrofoil({"train", run(1, 8), "--ranks", "2", "--json"});
+  ASSERT_EQ(whole.code, 0) << whole.err;
+  const auto want = losses(events(whole.out));
+  fs::remove_all(output());
+  ASSERT_EQ(hydrofoil({"train", run(2, 4), "--ranks", "4"}).code, 0);
+  const Ended rest = hydrofoil({"train", run(1, 8), "--ranks", "2", "--resume", "auto", "--json"});
+  ASSERT_EQ(rest.code, 0) << rest.err;
+  const auto got = losses(events(rest.out));
+  ASSERT_EQ(got.size(), 4U);
+  for (size_t i = 0; i < 4; ++i) EXPECT_NEAR(got[i], want[i + 4], 1e-5 * want[i + 4]) << i;
 }
 
 TEST_F(Train, AnExistingOutputIsRefusedWithoutResume) {

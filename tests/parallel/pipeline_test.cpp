@@ -119,8 +119,8 @@ Outcome run_pipeline(const spec::ModelSpec& spec, const Schedule& schedule,
     Blocks work(spec, cuts, held_by(cuts, group.rank(), shape.stages), recomputed);
     const Pipeline pipeline(group, {.size = spec.hidden_size});
     const bool ends = group.rank() == 0 || group.rank() + 1 == group.size();
-    const auto run =
-        pipeline.run(schedule, ends ? std::span(batches) : std::span<const Batch>(), work);
+    const std::vector<Batch> none(batches.size());
+    const auto run = pipeline.run(schedule, ends ? batches : none, work);
     group.barrier();
     const auto stage = static_cast<size_t>(group.rank());
     const std::lock_guard lock(mutex);
@@ -291,6 +291,11 @@ TEST(Pipeline, TrafficIsTheFormula) {
   EXPECT_THAT(got, testing::ElementsAre(once, 2 * once, once));
 }
 
+Batch no_tokens() {
+  const auto zeros = at::zeros({1, 2}, at::TensorOptions().dtype(at::kLong));
+  return {zeros, zeros};
+}
+
 // Work that takes time and computes nothing.
 class Sleeper final : public StageWork {
  public:
@@ -339,8 +344,7 @@ class Sleeper final : public StageWork {
 double measured_bubble(const Schedule& schedule) {
   constexpr std::chrono::milliseconds kForward(24);
   const PipelineShape& shape = schedule.shape();
-  const std::vector<Batch> batches(static_cast<size_t>(shape.micro_batches),
-                                   {at::zeros({1, 2}, at::TensorOptions().dtype(at::kLong)), {}});
+  const std::vector<Batch> batches(static_cast<size_t>(shape.micro_batches), no_tokens());
   double least = 1;
   for (int tries = 0; tries < 3; ++tries) {
     std::mutex mutex;
@@ -390,8 +394,7 @@ TEST(Pipeline, AStageThatFailsEndsTheRunOfAll) {
     int calls_ = 0;
   };
   const auto schedule = one_f_one_b({.micro_batches = 5, .stages = 4});
-  const std::vector<Batch> batches(5,
-                                   {at::zeros({1, 2}, at::TensorOptions().dtype(at::kLong)), {}});
+  const std::vector<Batch> batches(5, no_tokens());
   std::mutex mutex;
   std::vector<ExitCode> codes(4, ExitCode::kOk);
   test::run_ranks(4, [&](const comm::Communicator& group) {

@@ -75,7 +75,8 @@ const std::vector<Kind> kKinds = {{"gpipe", gpipe},
                                   {"interleaved", interleaved, 2},
                                   {"interleaved3", interleaved, 3},
                                   {"zero_bubble", zero_bubble, 1, 3},
-                                  {"inference", inference, 1, 1}};
+                                  {"inference", inference, 1, 1},
+                                  {"inference2", inference, 2, 1}};
 
 class AnySchedule : public testing::TestWithParam<Kind> {
  protected:
@@ -152,11 +153,14 @@ TEST_P(AnySchedule, DoesNotLockUpWithTransfersThatWait) {
 TEST_P(AnySchedule, NeverOverwritesABufferInUse) {
   for_all([](const PipelineShape& shape, const Schedule& schedule) {
     for (int stage = 0; stage < shape.stages; ++stage) {
-      const bool ends_forward = stage + 1 == shape.stages;
-      const auto last = GetParam().tasks == 3   ? Operation::kBackwardWeights
-                        : GetParam().tasks == 2 ? Operation::kBackward
-                        : ends_forward          ? Operation::kForward
-                                                : Operation::kSendActivation;
+      const auto last = [&](int chunk) {
+        const bool ends_forward =
+            shape.stages == 1 || (stage + 1 == shape.stages && chunk + 1 == shape.chunks);
+        return GetParam().tasks == 3   ? Operation::kBackwardWeights
+               : GetParam().tasks == 2 ? Operation::kBackward
+               : ends_forward          ? Operation::kForward
+                                       : Operation::kSendActivation;
+      };
       std::map<std::pair<int, int>, int> held;  // (chunk, buffer) -> micro-batch
       for (const Slot& slot : schedule.stage(stage).slots)
         for (const Instruction& i : slot) {
@@ -164,7 +168,7 @@ TEST_P(AnySchedule, NeverOverwritesABufferInUse) {
           ASSERT_LT(i.buffer, schedule.stage(stage).buffers[static_cast<size_t>(i.chunk)]);
           const auto place = held.emplace(std::pair(i.chunk, i.buffer), i.micro_batch).first;
           EXPECT_EQ(place->second, i.micro_batch);
-          if (i.operation == last) held.erase(place);
+          if (i.operation == last(i.chunk)) held.erase(place);
         }
       EXPECT_TRUE(held.empty());
     }

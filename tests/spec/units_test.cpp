@@ -49,7 +49,7 @@ TEST(Units, OfHeldBlocksAreThoseOfAllAndACopyOfATiedWeightByItself) {
           EXPECT_FALSE(unit.tied_tile) << unit.name;
           for (const auto& parameter : unit.parameters) {
             rows[parameter.name] += parameter.shape[0];
-            if (!unit.has_copy) continue;
+            if (!unit.has_twin) continue;
             EXPECT_EQ(unit.parameters.size(), 1u);
             copies[parameter.name] += parameter.shape[0];
           }
@@ -62,7 +62,7 @@ TEST(Units, OfHeldBlocksAreThoseOfAllAndACopyOfATiedWeightByItself) {
               << parameter.name;
       EXPECT_EQ(copies[tokens], tied ? 2 * spec.vocab_size : 0);
       EXPECT_EQ(copies.size(), 1u);
-      for (const auto& unit : units(spec, most, HeldBlocks(5, true))) EXPECT_FALSE(unit.has_copy);
+      for (const auto& unit : units(spec, most, HeldBlocks(5, true))) EXPECT_FALSE(unit.has_twin);
     }
 }
 

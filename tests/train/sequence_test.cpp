@@ -58,7 +58,7 @@ Result run(const Case& c) {
                               .accumulation = 2 / c.dp,
                               .storage = c.storage,
                               .groups = {{.lr = 1e-3, .weight_decay = 0.1}}},
-                             {}, {}, {.sp = c.sp});
+                             {}, {}, {.axes = {.sp = c.sp}});
     initialize(model, 3);
     const Share& share = model.share;
     const Samples samples;

@@ -57,7 +57,7 @@ Model model_on(const comm::Communicator& group, const Case& c) {
                      .accumulation = 2 / c.dp,
                      .storage = c.storage,
                      .groups = {{.lr = 1e-3, .weight_decay = 0.1}}},
-                    {}, {}, {.sp = c.sp, .tp = c.tp});
+                    {}, {}, {.axes = {.sp = c.sp, .tp = c.tp}});
 }
 
 StepResult train_step_of(Model& model, const Case& c, int64_t step) {
