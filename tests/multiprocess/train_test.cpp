@@ -389,7 +389,7 @@ TEST_F(Train, BadInputIsNamedWithTheDocumentedCode) {
        {{"deepspeed", {{"zero_optimization", {{"offload_optimizer", {{"device", "nvme"}}}}}}}},
        3,
        "nvme_path"},
-      {"mesh axis", {{"mesh", {{"pp", 2}}}}, 3, "pp"},
+      {"mesh axis", {{"mesh", {{"ep", 2}}}}, 3, "ep"},
       {"more ranks than heads",
        {{"deepspeed", {{"tensor_parallel", {{"autotp_size", 2}}}}},
         {"model",
