@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hydrofoil/checkpoint/export.h"
 
+#include <algorithm>
 #include <iterator>
 #include <string>
 #include <utility>
@@ -8,10 +9,11 @@
 
 #include "hydrofoil/checkpoint/agreement.h"
 #include "hydrofoil/core/error.h"
+#include "hydrofoil/core/parallel.h"
 #include "hydrofoil/io/file.h"
 #include "hydrofoil/io/gguf_writer.h"
 #include "hydrofoil/io/safetensors.h"
-#include "hydrofoil/kernels/convert.h"
+#include "hydrofoil/kernels/quantize.h"
 #include "hydrofoil/spec/from_gguf.h"
 #include "hydrofoil/spec/to_gguf.h"
 #include "hydrofoil/text/tokenizer.h"
@@ -51,6 +53,10 @@ class Aside {
   const fs::path folder_, path_;
 };
 
+GgmlType ggml_type(DType dtype) {
+  return ggml_type_from_name(name_of(dtype)).value();
+}
+
 // Tensors one at a time, as they are to be stored.
 class Tensors {
  public:
@@ -65,17 +71,23 @@ class Tensors {
     weights_.read(name, 0, values_);
     return values_;
   }
-  std::span<const std::byte> stored(std::span<const float> values, DType dtype) {
-    if (dtype == DType::kF32) return std::as_bytes(values);
-    narrow_.resize(values.size());
-    kernels::narrow(values, narrow_, dtype);
-    return std::as_bytes(std::span(narrow_));
+  std::span<const std::byte> stored(std::span<const float> values, GgmlType type) {
+    if (type == GgmlType::kF32) return std::as_bytes(values);
+    constexpr size_t kGrain = size_t{1} << 14;  // elements of a thread's share: whole blocks
+    const size_t elements = layout_of(type).block_elements, bytes = layout_of(type).block_bytes;
+    stored_.resize(values.size() / elements * bytes);
+    parallel_for(values.size() / elements, kGrain / elements, [&](size_t begin, size_t end) {
+      const size_t count = end - begin;
+      kernels::quantize(type, values.subspan(begin * elements, count * elements),
+                        std::span(stored_).subspan(begin * bytes, count * bytes));
+    });
+    return stored_;
   }
 
  private:
   const Weights& weights_;
   std::vector<float> values_;
-  std::vector<uint16_t> narrow_;
+  std::vector<std::byte> stored_;
 };
 
 Exported write_safetensors(const spec::ModelSpec& spec, const Weights& weights,
@@ -91,25 +103,50 @@ Exported write_safetensors(const spec::ModelSpec& spec, const Weights& weights,
   Tensors tensors(weights);
   for (size_t i = 0; i < specs.size(); ++i)
     file.write_at(plan.offsets[i],
-                  tensors.stored(tensors.read(specs[i].name, specs[i].shape), dtype));
+                  tensors.stored(tensors.read(specs[i].name, specs[i].shape), ggml_type(dtype)));
   file.sync();
   return {.tensors = specs.size(), .bytes = plan.file_bytes};
 }
 
-GgmlType ggml_type(DType dtype) {
-  return ggml_type_from_name(name_of(dtype)).value();
+// Values of LLAMA_FTYPE, which tools show as the type of the file: those of matrices, but for 8
+// bits and bf16.
+uint32_t file_type(GgmlType type) {
+  if (type == GgmlType::kQ8_0) return 7;
+  return type == GgmlType::kBF16 ? 32 : static_cast<uint32_t>(type);
 }
 
-// Values of LLAMA_FTYPE, which tools show as the type of the file.
-uint32_t file_type(DType dtype) {
-  return dtype == DType::kF32 ? 0 : dtype == DType::kF16 ? 1 : 32;
+GgmlType type_in_file(const spec::GgufWeight& weight, GgmlType type) {
+  if (weight.fp32_only) return GgmlType::kF32;
+  const bool four_bits = type == GgmlType::kQ4_0 || type == GgmlType::kQ4_1;
+  return weight.at_an_end && four_bits ? GgmlType::kQ8_0 : type;
+}
+
+bool fits(const spec::GgufWeight& weight, GgmlType type) {
+  return weight.stored_shape().back() % layout_of(type_in_file(weight, type)).block_elements == 0;
+}
+
+void check_blocks(std::span<const spec::GgufWeight> weights, GgmlType type,
+                  const std::string& where) {
+  const auto misfit = std::ranges::find_if(weights, [&](const auto& w) { return !fits(w, type); });
+  if (misfit == weights.end()) return;
+  const auto* nearest = std::ranges::find(kernels::kQuantizeTypes, type);
+  while (!std::ranges::all_of(weights, [&](const auto& w) { return fits(w, *nearest); })) ++nearest;
+  const auto& layout = layout_of(type);
+  throw Error(ExitCode::kConfig,
+              misfit->name + " has rows of " + std::to_string(misfit->stored_shape().back()) +
+                  ", and " + std::string(layout.name) + " wants multiples of " +
+                  std::to_string(layout.block_elements),
+              where, "the nearest type that fits is " + std::string(layout_of(*nearest).name));
 }
 
 std::vector<io::GgufEntry> metadata_of(const ModelSource& source, const spec::ModelSpec& spec,
-                                       DType dtype) {
+                                       GgmlType type) {
+  constexpr uint32_t kLayout = 2;  // of blocks, as ggml counts its own
   const std::string where = source.path().string();
   auto metadata = spec::gguf_metadata(spec, where);
-  metadata.push_back({"general.file_type", io::gguf_u32(file_type(dtype))});
+  metadata.push_back({"general.file_type", io::gguf_u32(file_type(type))});
+  if (layout_of(type).block_elements > 1)
+    metadata.push_back({"general.quantization_version", io::gguf_u32(kLayout)});
   if (const auto tokenizer = source.tokenizer()) {
     auto entries =
         spec::gguf_tokenizer_metadata(text::Tokenizer(*tokenizer), spec.vocab_size, where);
@@ -118,17 +155,15 @@ std::vector<io::GgufEntry> metadata_of(const ModelSource& source, const spec::Mo
   return metadata;
 }
 
-Exported write_gguf(const ModelSource& source, const fs::path& path, DType dtype) {
+Exported write_gguf(const ModelSource& source, const fs::path& path, GgmlType type) {
   const auto spec = source.spec();
-  const auto metadata = metadata_of(source, spec, dtype);
+  const auto metadata = metadata_of(source, spec, type);
   const auto weights = source.weights();
   const auto plan = spec::gguf_weights(spec);
-  const auto type_of = [&](const spec::GgufWeight& weight) {
-    return weight.fp32_only ? DType::kF32 : dtype;
-  };
+  check_blocks(plan, type, source.path().string());
   std::vector<io::GgufTensorSpec> specs;
   for (const auto& weight : plan)
-    specs.push_back({weight.stored_name, ggml_type(type_of(weight)), weight.stored_shape()});
+    specs.push_back({weight.stored_name, type_in_file(weight, type), weight.stored_shape()});
   Exported exported{.tensors = plan.size()};
   as_checkpoint_errors([&] {
     io::GgufWriter out(path, metadata, specs);
@@ -141,7 +176,7 @@ Exported write_gguf(const ModelSource& source, const fs::path& path, DType dtype
         spec::to_gguf_order(weight, values, reordered);
         values = reordered;
       }
-      const auto bytes = tensors.stored(values, type_of(weight));
+      const auto bytes = tensors.stored(values, type_in_file(weight, type));
       out.write(weight.stored_name, bytes);
       exported.bytes += bytes.size();
     }
@@ -174,10 +209,10 @@ Exported export_model(const ModelSource& source, const fs::path& folder, DType d
   return exported;
 }
 
-Exported export_gguf(const ModelSource& source, const fs::path& file, DType dtype) {
+Exported export_gguf(const ModelSource& source, const fs::path& file, GgmlType type) {
   if (fs::exists(file))
     throw Error(ExitCode::kUsage, "exists", file.string(), "choose another name");
-  return write_gguf(source, file, dtype);
+  return write_gguf(source, file, type);
 }
 
 }  // namespace hydrofoil::checkpoint

@@ -8,6 +8,7 @@
 
 #include "hydrofoil/checkpoint/model_source.h"
 #include "hydrofoil/core/dtype.h"
+#include "hydrofoil/core/ggml_type.h"
 
 namespace hydrofoil::checkpoint {
 
@@ -21,9 +22,11 @@ struct Exported {
 // written.
 Exported export_model(const ModelSource& source, const std::filesystem::path& folder, DType dtype);
 
-// One file with everything in it. Vectors and learned positions stay fp32, as llama.cpp wants them.
-// Error(kUsage) when the file exists, Error(kConfig) for a model and Error(kData) for a tokenizer
-// that GGUF cannot describe (spec/to_gguf.h).
-Exported export_gguf(const ModelSource& source, const std::filesystem::path& file, DType dtype);
+// One file with everything in it; type: one of kernels::kQuantizeTypes. Vectors and learned
+// positions stay fp32, as llama.cpp wants them; embedding and head, which every token passes, take
+// 8 bits where the others take 4. Error(kUsage) when the file exists, Error(kConfig) for a model
+// and Error(kData) for a tokenizer that GGUF cannot describe (spec/to_gguf.h), or for a matrix
+// whose rows are no whole blocks of the type; it names the nearest type that fits.
+Exported export_gguf(const ModelSource& source, const std::filesystem::path& file, GgmlType type);
 
 }  // namespace hydrofoil::checkpoint

@@ -3,12 +3,17 @@
 // gguf rounds it, Q4_0 and Q4_1, with the scale of several that leaves the smallest squared error.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <span>
 
 #include "hydrofoil/core/ggml_type.h"
 
 namespace hydrofoil::kernels {
+
+// From the fewest bits to the most.
+inline constexpr std::array kQuantizeTypes = {GgmlType::kQ4_0, GgmlType::kQ4_1, GgmlType::kQ8_0,
+                                              GgmlType::kBF16, GgmlType::kF16,  GgmlType::kF32};
 
 // values: whole blocks. out: as many bytes as they take. std::logic_error for other types.
 void quantize(GgmlType type, std::span<const float> values, std::span<std::byte> out);

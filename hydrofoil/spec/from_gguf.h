@@ -49,6 +49,7 @@ struct GgufWeight {
   GgufOrder order = GgufOrder::kSame;
   int64_t head_dim = 0;    // of kRotaryPairs
   bool fp32_only = false;  // llama.cpp takes vectors and learned positions in no other type
+  bool at_an_end = false;  // the embedding or the head
 
   std::vector<int64_t> stored_shape() const;
 };

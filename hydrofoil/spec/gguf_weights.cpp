@@ -58,7 +58,8 @@ GgufWeight weight_of(const ModelSpec& spec, const BlockSpec& block,
           parameter.shape,
           order_of(spec, parameter),
           spec.head_dim,
-          parameter.shape.size() == 1 || parameter.part == Part::kPositions};
+          parameter.shape.size() == 1 || parameter.part == Part::kPositions,
+          parameter.part == Part::kTokens || parameter.part == Part::kHead};
 }
 
 // Dimension i of a head and i + dim / 2 stand side by side in the file.

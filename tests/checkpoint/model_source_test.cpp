@@ -6,12 +6,13 @@
 
 #include <cstring>
 #include <fstream>
-#include <map>
 #include <numeric>
 
 #include "hydrofoil/checkpoint/export.h"
 #include "hydrofoil/io/file.h"
 #include "hydrofoil/io/gguf_writer.h"
+#include "hydrofoil/kernels/dequantize.h"
+#include "hydrofoil/kernels/quantize.h"
 #include "hydrofoil/spec/from_gguf.h"
 #include "tests/checkpoint/support.h"
 
@@ -188,23 +189,63 @@ TEST(ModelSource, AFolderAsGgufAndBackIsTheSameBitForBit) {
     write_folder(scratch.path() / "from", "", config);
     const ModelSource from(scratch.path() / "from");
     export_model(from, scratch.path() / "plain", DType::kF32);
-    for (const auto& [dtype, narrowed] : std::map<DType, GgmlType>{{DType::kF32, GgmlType::kF32},
-                                                                   {DType::kBF16, GgmlType::kBF16},
-                                                                   {DType::kF16, GgmlType::kF16}}) {
-      const fs::path file = scratch.path() / (std::string(name_of(dtype)) + ".gguf");
-      const fs::path back = scratch.path() / name_of(dtype);
-      export_gguf(from, file, dtype);
+    for (const GgmlType type : {GgmlType::kF32, GgmlType::kBF16, GgmlType::kF16}) {
+      const auto name = layout_of(type).name;
+      const fs::path file = scratch.path() / (std::string(name) + ".gguf");
+      const fs::path back = scratch.path() / name;
+      export_gguf(from, file, type);
       export_model(ModelSource(file), back, DType::kF32);
       EXPECT_EQ(io::read_text(back / "model.safetensors"),
                 io::read_text(scratch.path() / "plain" / "model.safetensors"))
-          << config << name_of(dtype);
+          << config << name;
       const io::GgufFile gguf(file);
-      EXPECT_EQ(gguf.at("token_embd.weight").type, narrowed);
+      EXPECT_EQ(gguf.at("token_embd.weight").type, type);
       EXPECT_EQ(gguf.at("output_norm.weight").type, GgmlType::kF32);
-      EXPECT_NE(error_line([&] { export_gguf(from, file, dtype); }).find("exists"),
+      EXPECT_NE(error_line([&] { export_gguf(from, file, type); }).find("exists"),
                 std::string::npos);
     }
   }
+}
+
+// What quantising alone makes of each matrix; embedding and head keep 8 bits beside 4.
+TEST(ModelSource, AQuantisedGgufHasItsWeightsAsTheyAreRoundedAlone) {
+  const Scratch scratch;
+  write_folder(scratch.path() / "from", "",
+               R"({"model_type":"llama","tie_word_embeddings":false,"vocab_size":97,
+                   "hidden_size":64,"intermediate_size":96,"num_hidden_layers":1,
+                   "num_attention_heads":4,"num_key_value_heads":2})");
+  const ModelSource from(scratch.path() / "from");
+  for (const GgmlType type : {GgmlType::kQ4_0, GgmlType::kQ4_1, GgmlType::kQ8_0}) {
+    const fs::path file = scratch.path() / (std::string(layout_of(type).name) + ".gguf");
+    export_gguf(from, file, type);
+    const auto weights = ModelSource(file).weights();
+    for (const auto& p : parameters(from.spec())) {
+      auto values = values_of(p);
+      const bool at_an_end = p.part == spec::Part::kTokens || p.part == spec::Part::kHead;
+      const GgmlType expected = p.shape.size() == 1 ? GgmlType::kF32
+                                : at_an_end         ? GgmlType::kQ8_0
+                                                    : type;
+      const auto& layout = layout_of(expected);
+      std::vector<std::byte> blocks(values.size() / layout.block_elements * layout.block_bytes);
+      kernels::quantize(expected, values, blocks);
+      kernels::dequantize(expected, blocks, values);
+      std::vector<float> read(values.size());
+      weights->read(p.name, 0, read);
+      EXPECT_EQ(read, values) << p.name << " " << layout.name;
+    }
+  }
+}
+
+TEST(ModelSource, ATypeWhoseBlocksDoNotFitNamesOneThatDoes) {
+  const Scratch scratch;
+  write_folder(scratch.path() / "from");
+  const ModelSource from(scratch.path() / "from");
+  const auto line =
+      error_line([&] { export_gguf(from, scratch.path() / "out.gguf", GgmlType::kQ4_1); });
+  EXPECT_NE(line.find("embed_tokens.weight has rows of 36, and Q4_1 wants multiples of 32"),
+            std::string::npos)
+      << line;
+  EXPECT_NE(line.find("nearest type that fits is BF16"), std::string::npos) << line;
 }
 
 TEST(ModelSource, AGgufThatCannotBeWrittenLeavesNothing) {
@@ -213,7 +254,8 @@ TEST(ModelSource, AGgufThatCannotBeWrittenLeavesNothing) {
   const ModelSource source(scratch.path() / "model");
   const std::string text = io::read_text(scratch.path() / "model" / "model.safetensors");
   put(scratch.path() / "model" / "model.safetensors", text.substr(0, text.size() / 2));
-  EXPECT_NE(error_line([&] { export_gguf(source, scratch.path() / "out.gguf", DType::kF32); }), "");
+  EXPECT_NE(error_line([&] { export_gguf(source, scratch.path() / "out.gguf", GgmlType::kF32); }),
+            "");
   for (const auto& entry : fs::directory_iterator(scratch.path()))
     EXPECT_EQ(entry.path().filename(), "model");
 }
