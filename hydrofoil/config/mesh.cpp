@@ -124,8 +124,6 @@ void check_pipeline(RunConfig& run, Report& report) {
     report.add("mesh.pp is " + std::to_string(run.mesh.pp) + ": " + what,
                report.find("mesh")->place, hint);
   };
-  if (run.mesh.tp > 1)
-    refuse("stages do not share their matrices", "set mesh.tp to 1: mesh.sp goes with stages");
   const auto& zero = run.deepspeed.zero;
   for (const auto* offload : {&zero.offload_optimizer, &zero.offload_param})
     if (offload->device == Device::kNvme)

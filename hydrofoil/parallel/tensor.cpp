@@ -66,6 +66,7 @@ struct Sum : torch::autograd::Function<Sum> {
 // From now on the gradient's rows from `first` on are sums over the group.
 void sum_gradient(const models::NamedTensor& parameter, const Communicator& group, int64_t first) {
   parameter.tensor.register_hook([group, first, name = parameter.name](const at::Tensor& gradient) {
+    if (!gradient.defined()) return gradient;  // it is put off (models/late_weights.h)
     at::NoGradGuard no_grad;
     const auto sum = gradient.clone(at::MemoryFormat::Contiguous);
     reduce(group, sum.narrow(0, first, sum.size(0) - first), comm::Reduce::kSum,

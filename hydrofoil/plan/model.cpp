@@ -142,7 +142,11 @@ Unit unit_of(const spec::UnitSpec& from, const spec::ModelSpec& spec) {
 
 Model model_of(const spec::ModelSpec& spec, int64_t unit_elements, spec::TensorPart part,
                const spec::HeldBlocks& held) {
-  Model model{.unit_elements = unit_elements, .spec = spec::part_of(spec, part), .held = held};
+  Model model{.unit_elements = unit_elements,
+              .spec = spec::part_of(spec, part),
+              .whole_spec = spec,
+              .part = part,
+              .held = held};
   std::map<std::string, size_t> layers;  // elements by module: weight and bias together
   const auto units = spec::units(spec, unit_elements, held, part);
   for (const auto& from : units) {
@@ -151,11 +155,12 @@ Model model_of(const spec::ModelSpec& spec, int64_t unit_elements, spec::TensorP
       layers[parameter.name.substr(0, parameter.name.rfind('.'))] += numel(parameter);
   }
   if (part.ranks > 1)
-    for (const auto& from : spec::units(spec, unit_elements))
+    for (const auto& from : spec::units(spec, unit_elements, held))
       model.whole.push_back(unit_of(from, spec));
   for (const auto& [name, count] : layers)
     model.largest_layer = std::max(model.largest_layer, count);
-  const auto& of_head = (spec.tied_head ? units.front() : units.back()).parameters;
+  const auto& of_head =
+      (spec.tied_head && model.holds(0) ? units.front() : units.back()).parameters;
   model.tiled_head = std::ranges::any_of(of_head, &spec::ParameterSpec::tile);
   model.kv_ranks = spec::kv_sharers(spec, part);
   model.passes = {.forward = forward_uses(spec, units),
@@ -171,10 +176,10 @@ int64_t Model::layers() const {
   return held.empty() ? spec->layers : std::count(held.begin() + 1, held.end() - 1, true);
 }
 
-Model stage_of(const Model& whole, const RunShape& run) {
+Model stage_of(const Model& model, const RunShape& run) {
   const auto& choice = run.pipeline;
-  if (choice.stages == 1) return whole;
-  return model_of(*whole.spec, whole.unit_elements, {},
+  if (choice.stages == 1) return model;
+  return model_of(*model.whole_spec, model.unit_elements, model.part,
                   parallel::held_blocks(run.cuts, choice.stages, run.pipeline_stage));
 }
 

@@ -35,7 +35,7 @@ struct Uses {
 
 struct Model {
   std::vector<Unit> units = {};  // in forward order, of one rank
-  std::vector<Unit> whole = {};  // where ranks share matrices: those of the whole model
+  std::vector<Unit> whole = {};  // where ranks share matrices: the same of all of them
   Uses passes = {};
   // Units in the order in which one micro-batch touches them, and where layers are recomputed.
   std::vector<size_t> uses = {}, recomputed_uses = {};
@@ -46,6 +46,8 @@ struct Model {
   size_t largest_layer = 0;   // elements of the largest single layer (DeepSpeed's estimator)
   // Of one rank. Where it is known, so are activations and FLOPs.
   std::optional<spec::ModelSpec> spec = {};
+  std::optional<spec::ModelSpec> whole_spec = {};  // of which it is this part
+  spec::TensorPart part = {};
   spec::HeldBlocks held = {};  // of its blocks; empty: all
 
   bool holds(size_t block) const { return held.empty() || held[block]; }
@@ -53,7 +55,7 @@ struct Model {
   int64_t layers() const;  // of the spec, held
 
   const std::vector<Unit>& all_units() const { return whole.empty() ? units : whole; }
-  size_t parameters() const;  // elements of the whole model, without padding
+  size_t parameters() const;  // elements of all ranks' parts, without padding
 };
 
 // Uses: the embedding, the layers, the head; with a tied head the embedding again; then backward,
@@ -178,8 +180,8 @@ struct UnitSize {
 };
 std::vector<UnitSize> unit_sizes(const Model& model, const RunShape& run);
 
-// What the run's stage holds of a whole model, whose spec is known; one stage: all of it.
-Model stage_of(const Model& whole, const RunShape& run);
+// What the run's stage holds of a model with all blocks, whose spec is known; one stage: all of it.
+Model stage_of(const Model& model, const RunShape& run);
 
 // Units in the order in which a step touches them, so many times over.
 struct StepUses {

@@ -103,11 +103,12 @@ void plan_sums(WirePlan& plan, const Model& model, const RunShape& run) {
   const SumWidths widths{run.linear ? run.linear->compute : run.compute_bytes, run.compute_bytes};
   const int64_t tokens = run.micro_batch * run.part_length();
   const size_t at_head = s.token_size() == s.hidden_size ? widths.wide : widths.product;
-  const uint64_t embedded = sum_bytes(tokens * s.token_size(), widths.wide, run.tensor_ranks);
-  const uint64_t of_head = sum_bytes(tokens * s.token_size(), at_head, run.tensor_ranks);
-  plan.sums = static_cast<uint64_t>(run.accumulation) *
-              (static_cast<uint64_t>(s.layers) * layer_sums(model, run, tokens, widths) + embedded +
-               of_head + loss_sums(model, run, tokens));
+  uint64_t bytes = static_cast<uint64_t>(model.layers()) * layer_sums(model, run, tokens, widths);
+  if (model.holds(0)) bytes += sum_bytes(tokens * s.token_size(), widths.wide, run.tensor_ranks);
+  if (model.has_head())
+    bytes += sum_bytes(tokens * s.token_size(), at_head, run.tensor_ranks) +
+             loss_sums(model, run, tokens);
+  plan.sums = static_cast<uint64_t>(run.accumulation) * bytes;
 }
 
 void plan_stages(WirePlan& plan, const Model& model, const RunShape& run) {

@@ -52,7 +52,8 @@ void keep(const ModelSpec& spec, const HeldBlocks& held, std::vector<BlockSpec>&
   if (parts_tied(spec, held) && held.back())
     for (ParameterSpec copy : blocks.front().parameters) {
       if (copy.part != Part::kTokens) continue;
-      copy.box = {.whole = copy.shape, .slices = {{0, copy.shape[0], /*replica=*/true}}};
+      if (copy.box.is_all()) copy.box = {.whole = copy.shape, .slices = {{0, copy.shape[0]}}};
+      for (Box::Slice& slice : copy.box.slices) slice.replica = true;
       blocks.back().parameters.push_back(std::move(copy));
     }
   for (size_t b = 0; b < blocks.size(); ++b)

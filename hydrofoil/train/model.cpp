@@ -51,7 +51,7 @@ comm::Communicator along(const comm::Communicator& group, const mesh::Mesh& mesh
   return group.split(mesh.group_index(group.rank(), axes), group.rank(), name);
 }
 
-// The stages of one copy of the model, and what an engine needs to know of the others.
+// The stages of one copy of the model; where a weight is tied over them, the engine knows its twin.
 std::unique_ptr<Stage> make_stage(const mesh::Mesh& mesh, const comm::Communicator& group,
                                   const spec::ModelSpec& spec, spec::ParameterTypes types,
                                   const Division& division, EngineOptions& options) {
@@ -63,7 +63,6 @@ std::unique_ptr<Stage> make_stage(const mesh::Mesh& mesh, const comm::Communicat
     auto alike = row.split(end ? 0 : 1, stage, "ends of a tied weight");
     if (end) options.twins = std::move(alike);
   }
-  options.copy = row;
   return std::make_unique<Stage>(
       parallel::Pipeline(std::move(row),
                          {.size = spec.hidden_size, .type = memory::scalar_type(types.others)}),
@@ -84,11 +83,13 @@ Model make_model(comm::Communicator group, const spec::ModelSpec& spec, EngineOp
   const parallel::TensorAxis* tensor = nullptr;
   model.stage = make_stage(mesh, model.group, spec, types, division, options);
   if (model.stage) program.held = model.stage->held();
-  if (division.axes.tp > 1 || model.stage)
+  if (mesh.extent(mesh::kPp | mesh::kTp) > 1) {
     slices = along(model.group, mesh, mesh::kDp | mesh::kSp, "zero");
+    options.copy = along(model.group, mesh, mesh::kPp | mesh::kTp, "copy of the model");
+  }
   if (division.axes.tp > 1) {
-    options.copy = along(model.group, mesh, mesh::kTp, "tensor");
-    auto axis = std::make_unique<parallel::TensorAxis>(options.copy, spec);
+    auto axis =
+        std::make_unique<parallel::TensorAxis>(along(model.group, mesh, mesh::kTp, "tensor"), spec);
     program.tensor = tensor = axis.get();
     model.tensor = std::move(axis);
   }

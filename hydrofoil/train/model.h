@@ -56,7 +56,7 @@ struct Model {
 };
 
 // Values are zeros until initialize or restore. Never holds more than the slices and one unit.
-// ZeRO slices over dp and sp alike, among ranks that hold the same stage, or the same part of every
+// ZeRO slices over dp and sp alike, among ranks that hold the same stage and the same part of every
 // matrix (tp). Collective.
 Model make_model(comm::Communicator group, const spec::ModelSpec& spec, EngineOptions options,
                  spec::ParameterTypes types = {}, const models::ProgramOptions& program = {},

@@ -584,6 +584,8 @@ TEST_F(Train, StagesOfAPipelineTrainAsOneRankDoes) {
   expect_same(with({{"deepspeed", {{"pipeline", {{"stages", 4}}}}}, {"recompute", true}}, 4), "4");
   expect_same(with({{"mesh", {{"pp", 2}}}}, 2), "4");  // two data-parallel ranks
   expect_same(with({{"mesh", {{"pp", 2}, {"sp", 2}}}}, 4), "4");
+  expect_same(with({{"mesh", {{"pp", 2}, {"tp", 2}}}}, 4), "4");
+  expect_same(with({{"mesh", {{"pp", 2}, {"tp", 2}}}, {"recompute", true}}, 2), "8");
   for (const char* schedule : {"gpipe", "interleaved", "zero_bubble"})
     expect_same(
         with({{"mesh", {{"pp", 2}}}, {"deepspeed", {{"pipeline", {{"schedule", schedule}}}}}}, 4),

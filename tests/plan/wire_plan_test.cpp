@@ -84,6 +84,33 @@ TEST(WirePlan, OfGpt2IsWhatTheParameterCountSays) {
   EXPECT_LT(plan.padding, plan.total() / 1000);
 }
 
+// Stages divide what ranks with parts of matrices exchange, and what they hold; two ends of a tied
+// weight are held twice.
+TEST(WirePlan, StagesDivideWhatSharedMatricesCost) {
+  for (const bool tied : {true, false}) {
+    const auto spec = llama({60, 5, 5, 5, 97, 1003, 64}, tied);
+    const auto one_stage = model_of(spec, 0, {0, 2});
+    RunShape run{.ranks = 2, .tensor_ranks = 2, .accumulation = 3, .sequence_length = 17};
+    const WirePlan want = plan_wire(one_stage, run);
+    run.pipeline.stages = 3;
+    run.cuts = parallel::cut_blocks(spec, run.pipeline, run.sequence_length);
+    uint64_t sums = 0;
+    size_t parameters = 0, own = 0, whole = 0;
+    for (; run.pipeline_stage < 3; ++run.pipeline_stage) {
+      const Model stage = stage_of(one_stage, run);
+      sums += plan_wire(stage, run).sums;
+      parameters += stage.parameters();
+      for (const auto& unit : stage.units)
+        own += std::accumulate(unit.numels.begin(), unit.numels.end(), size_t{0});
+    }
+    for (const auto& unit : one_stage.units)
+      whole += std::accumulate(unit.numels.begin(), unit.numels.end(), size_t{0});
+    EXPECT_EQ(sums, want.sums);
+    EXPECT_EQ(parameters, one_stage.parameters() + (tied ? 1003 * 60 : 0));
+    EXPECT_EQ(own, whole + (tied ? 502 * 60 : 0));
+  }
+}
+
 // 24 tokens a step and rank at most, in rows of 64 and their numbers.
 TEST(WirePlan, SparseGradientsSendTheRowsOfTheTokens) {
   const Sizes sizes{64, 2, 4, 4, 96, 50021, 128};

@@ -21,15 +21,6 @@ namespace {
 
 constexpr int64_t kSteps = 5, kRows = 2;
 
-// More ranks than keys; a norm on every head; an untied head.
-spec::ModelSpec tiny_qwen3() {
-  return spec::model_spec_from_hf(
-      R"({"model_type":"qwen3","vocab_size":97,"hidden_size":36,"intermediate_size":50,
-          "num_hidden_layers":2,"num_attention_heads":4,"num_key_value_heads":2,"head_dim":6,
-          "max_position_embeddings":24,"tie_word_embeddings":false})",
-      "test");
-}
-
 struct Case {
   int dp, sp, tp, stage;
   bool grouped = false;  // qwen3, else GPT-2

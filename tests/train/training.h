@@ -24,6 +24,15 @@ inline spec::ModelSpec tiny_gpt2(int layers = 3, bool tied = true) {
       "test");
 }
 
+// Fewer keys than heads; a norm on every head; an untied head.
+inline spec::ModelSpec tiny_qwen3(int layers = 2) {
+  return spec::model_spec_from_hf(
+      R"({"model_type":"qwen3","vocab_size":97,"hidden_size":36,"intermediate_size":50,
+          "num_attention_heads":4,"num_key_value_heads":2,"head_dim":6,"num_hidden_layers":)" +
+          std::to_string(layers) + R"(,"max_position_embeddings":24,"tie_word_embeddings":false})",
+      "test");
+}
+
 // Pieces so small that tiny models have several.
 inline memory::FileTierOptions small_files(
     size_t chunk_elements = 4096, const std::filesystem::path& folder = testing::TempDir()) {
