@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 seconds=${SECONDS_EACH:-60}
-[ $# -gt 0 ] || set -- safetensors gguf torch_zip tokenizer_json config_json
+[ $# -gt 0 ] || set -- safetensors gguf torch_zip tokenizer_json chat_template config_json
 command -v clang++-19 >/dev/null || { echo "fuzz: clang++-19 is needed (apt-get install clang-19 libclang-rt-19-dev)" >&2; exit 1; }
 [ -f build-fuzz/build.ninja ] || cmake --preset fuzz
 cmake --build build-fuzz -j "${JOBS:-$(nproc)}" "${@/#/--target=fuzz_}"

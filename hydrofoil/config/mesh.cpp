@@ -113,13 +113,14 @@ void merge_mesh(RunConfig& run, Report& report) {
   merge_axis(run.mesh.tp, "tp", tensor.tp_size, "tensor_parallel.tp.tp_size", report);
   merge_axis(run.mesh.sp, "sp", run.deepspeed.sequence_parallel_size, "sequence_parallel_size",
              report);
-  merge_axis(run.mesh.pp, "pp", run.deepspeed.pipeline.stages, "pipeline.stages", report);
+  const auto& pipeline = run.deepspeed.pipeline;
+  merge_axis(run.mesh.pp, "pp", pipeline.stages, "pipeline.stages", report);
+  if (run.mesh.pp > 1 && pipeline.activation_checkpoint_interval > 0) run.recompute = true;
   run.deepspeed.mesh = run.mesh;
 }
 
-void check_pipeline(RunConfig& run, Report& report) {
+void check_pipeline(const RunConfig& run, Report& report) {
   if (run.mesh.pp == 1) return;
-  if (run.deepspeed.pipeline.activation_checkpoint_interval > 0) run.recompute = true;
   const auto refuse = [&](const std::string& what, const std::string& hint) {
     report.add("mesh.pp is " + std::to_string(run.mesh.pp) + ": " + what,
                report.find("mesh")->place, hint);

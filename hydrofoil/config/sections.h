@@ -36,6 +36,6 @@ struct RunConfig;
 // The axes of a run, wherever and under whichever names they were set.
 void merge_mesh(RunConfig& run, Report& report);
 // After that: what stages do not go with. Turns `recompute` on where they ask for it.
-void check_pipeline(RunConfig& run, Report& report);
+void check_pipeline(const RunConfig& run, Report& report);
 
 }  // namespace hydrofoil::config

@@ -2,33 +2,18 @@
 #include "hydrofoil/memory/parameter_cache.h"
 
 #include <algorithm>
-#include <chrono>
 #include <stdexcept>
 #include <utility>
 
 #include "hydrofoil/comm/flight_recorder.h"
 #include "hydrofoil/core/align.h"
 #include "hydrofoil/core/error.h"
+#include "hydrofoil/core/stopwatch.h"
 
 namespace hydrofoil::memory {
 namespace {
 
 constexpr size_t kPage = 4096;
-
-// Adds the seconds of its own life.
-class Stopwatch {
- public:
-  explicit Stopwatch(double& seconds) : seconds_(seconds) {}
-  ~Stopwatch() {
-    seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
-  }
-  Stopwatch(const Stopwatch&) = delete;
-  Stopwatch& operator=(const Stopwatch&) = delete;
-
- private:
-  double& seconds_;
-  const std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
-};
 
 }  // namespace
 

@@ -207,8 +207,7 @@ RunShape shape_of(const config::RunConfig& run, const config::BatchSizes& batch,
   shape.update_in_backward = run.updates_in_backward();
   if (const auto& zenflow = run.deepspeed.zero.zenflow; zenflow.on)
     shape.zenflow = {.share = zenflow.topk_ratio,
-                     .rest_interval = zenflow.update_interval.value_or(1),
-                     .chooses_again = true};
+                     .rest_interval = zenflow.update_interval.value_or(1)};
   if (run.activations_in_files()) shape.activation_files = Files{};
   if (const int64_t resident = run.resident_bytes(); resident > 0)
     shape.resident_bytes = static_cast<uint64_t>(resident);

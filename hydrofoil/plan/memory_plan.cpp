@@ -67,8 +67,7 @@ uint64_t walked_bytes(const RunShape& run, const ElementBytes& element, uint64_t
 uint64_t zenflow_bytes(const std::vector<UnitSize>& sizes, const RunShape& run) {
   const size_t states = run.optimizer_widths.size() - (run.masters ? 1 : 0);
   const double elements = run.zenflow->share * static_cast<double>(slice_elements(sizes));
-  return static_cast<uint64_t>(elements) * (2 + states) * sizeof(float) *
-         (run.zenflow->chooses_again ? 2 : 1);
+  return static_cast<uint64_t>(elements) * (2 + states) * sizeof(float) * 2;
 }
 
 // What lies in files is walked through together: states, parameters and gradients of a piece.

@@ -118,7 +118,6 @@ struct RunShape {
   struct Zenflow {
     double share = 0.1;         // of columns
     int64_t rest_interval = 1;  // steps between updates of the rest; 1 where it is not known
-    bool chooses_again = false;
   };
   std::optional<Zenflow> zenflow = {};
   // Budget of gathered or widened parameters. None: smallest_resident_bytes.

@@ -6,28 +6,15 @@
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/grad_mode.h>
 
-#include <chrono>
 #include <optional>
 #include <utility>
+
+#include "hydrofoil/core/stopwatch.h"
 
 namespace hydrofoil::train {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using models::Batch;
-
-// Adds what its scope takes.
-class Stopwatch {
- public:
-  explicit Stopwatch(double& seconds) : seconds_(seconds) {}
-  ~Stopwatch() { seconds_ += std::chrono::duration<double>(Clock::now() - start_).count(); }
-  Stopwatch(const Stopwatch&) = delete;
-  Stopwatch& operator=(const Stopwatch&) = delete;
-
- private:
-  double& seconds_;
-  const Clock::time_point start_ = Clock::now();
-};
 
 // The blocks of a stage; their gradients land in the engine.
 class StageBlocks final : public parallel::StageWork {

@@ -35,24 +35,32 @@ double weigh(std::span<double> columns, size_t first, std::span<const float> gra
   return all;
 }
 
-enum class Way : uint8_t { kPut, kFetch };
-
-// Between the copies and the elements of the range, which rest in any type.
-void move(const Copies& copies, Way way, Range flat, const Values& elements,
-          std::span<const float> copied) {
+// The chosen elements of a range that rests in any type, runs of them: widened, beside their first
+// one's place among the copies.
+template <class Visit>
+void visit_chosen(const Copies& copies, Range flat, const Values& elements, bool store,
+                  const Visit& visit) {
   if (elements.empty()) return;
-  auto* copy = const_cast<float*>(copied.data());
   memory::for_each_chunk(elements.count, elements.is_wide(), [&](size_t begin, size_t count) {
     memory::Wide wide(elements.part(begin, count));
     const Range range{flat.begin + begin, flat.begin + begin + count};
-    float* const there = wide.floats().data();
     for (const auto& piece : copies.pieces)
       piece.visit(range, [&](size_t at, size_t chosen, size_t n) {
-        float* const element = there + (at - range.begin);
-        way == Way::kPut ? std::copy_n(copy + chosen, n, element)
-                         : std::copy_n(element, n, copy + chosen);
+        visit(wide.floats().subspan(at - range.begin, n), chosen);
       });
-    if (way == Way::kPut) wide.store();
+    if (store) wide.store();
+  });
+}
+
+void put_back(const Copies& copies, Range flat, const Values& to, std::span<const float> copied) {
+  visit_chosen(copies, flat, to, true, [&](std::span<float> elements, size_t chosen) {
+    std::ranges::copy(copied.subspan(chosen, elements.size()), elements.begin());
+  });
+}
+
+void copy_out(const Copies& copies, Range flat, const Values& from, std::span<float> copied) {
+  visit_chosen(copies, flat, from, false, [&](std::span<float> elements, size_t chosen) {
+    std::ranges::copy(elements, copied.begin() + static_cast<ptrdiff_t>(chosen));
   });
 }
 
@@ -235,25 +243,23 @@ void Zenflow::clear_gradients() {
 void Zenflow::put(UnitId unit, size_t segment, Range flat, const optim::UpdateArrays& to) const {
   if (!now_) return;
   const Copies& copies = now_->segments[unit][segment];
-  move(copies, Way::kPut, flat, to.param, copies.parameters);
-  move(copies, Way::kPut, flat, to.low, copies.parameters);
-  for (size_t i = 0; i < states_; ++i)
-    move(copies, Way::kPut, flat, to.states[i], copies.states[i]);
+  put_back(copies, flat, to.param, copies.parameters);
+  put_back(copies, flat, to.low, copies.parameters);
+  for (size_t i = 0; i < states_; ++i) put_back(copies, flat, to.states[i], copies.states[i]);
 }
 
 void Zenflow::put_parameters(UnitId unit, size_t segment, Range flat, const Values& to) const {
   if (!now_) return;
   const Copies& copies = now_->segments[unit][segment];
-  move(copies, Way::kPut, flat, to, copies.parameters);
+  put_back(copies, flat, to, copies.parameters);
 }
 
 void Zenflow::fetch(UnitId unit, size_t segment, Range flat,
                     const optim::UpdateArrays& from) const {
   if (!next_) return;
-  const Copies& copies = next_->segments[unit][segment];
-  move(copies, Way::kFetch, flat, from.param, copies.parameters);
-  for (size_t i = 0; i < states_; ++i)
-    move(copies, Way::kFetch, flat, from.states[i], copies.states[i]);
+  Copies& copies = next_->segments[unit][segment];
+  copy_out(copies, flat, from.param, copies.parameters);
+  for (size_t i = 0; i < states_; ++i) copy_out(copies, flat, from.states[i], copies.states[i]);
 }
 
 void Zenflow::adopt() {

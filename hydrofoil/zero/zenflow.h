@@ -62,7 +62,6 @@ class Zenflow {
   void forget();
   // Of the gradients that the rest has gathered. 0: there are none.
   double rest_divisor() const { return divisor_; }
-  bool has_chosen() const { return now_ != nullptr; }
 
   // The chosen elements of each tensor, for an update. Their gradients are zeros after it.
   struct Chosen {

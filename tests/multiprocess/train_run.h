@@ -72,24 +72,25 @@ class Train : public testing::Test {
     return all;
   }
 
-  static std::vector<double> losses(const std::vector<Json>& all) {
+  // Of its steps, or by "eval" of held-out text.
+  static std::vector<double> losses(const std::vector<Json>& all, const char* kind = "step") {
     std::vector<double> result;
     for (const auto& event : all)
-      if (event["event"] == "step") result.push_back(event["loss"]);
+      if (event["event"] == kind) result.push_back(event["loss"]);
     return result;
   }
 
-  // Of a run with such changes: losses within 1e-5, traffic as planned to the byte, some of it by
-  // `operation`, state in memory within 5 %.
-  void expect_losses_and_traffic(const std::vector<double>& want, const Json& change,
-                                 const char* ranks, const char* operation) {
+  // A run with such changes trains as the one of the events `want` does: losses, of held-out text
+  // too, within 1e-5, traffic as planned to the byte, some of it by `operation`, memory within 5 %.
+  void expect_same_training(const std::vector<Json>& want, const Json& change, const char* ranks,
+                            const char* operation) {
+    SCOPED_TRACE(change.dump());
     std::filesystem::remove_all(output());
     const Ended run = hydrofoil({"train", run_file(change), "--ranks", ranks, "--json"});
     ASSERT_EQ(run.code, 0) << run.err;
     const auto all = events(run.out);
-    const auto got = losses(all);
-    ASSERT_EQ(got.size(), want.size());
-    for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(got[i], want[i], 1e-5 * want[i]) << i;
+    expect_near(losses(all), losses(want));
+    expect_near(losses(all, "eval"), losses(want, "eval"));
     const Json &predicted = all.back()["predicted"], &measured = all.back()["measured"];
     EXPECT_GT(predicted["wire_bytes"][operation], 0);
     for (const auto& [name, bytes] : predicted["wire_bytes"].items())
@@ -98,6 +99,10 @@ class Train : public testing::Test {
       EXPECT_NEAR(measured["memory_bytes"][name].get<double>(), bytes.get<double>(),
                   0.05 * bytes.get<double>())
           << name;
+  }
+  static void expect_near(const std::vector<double>& got, const std::vector<double>& want) {
+    ASSERT_EQ(got.size(), want.size());
+    for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(got[i], want[i], 1e-5 * want[i]) << i;
   }
 
   Scratch scratch_;

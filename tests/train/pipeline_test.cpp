@@ -49,23 +49,6 @@ void PrintTo(const Case& c, std::ostream* out) {
        << " " << name_of(c.storage) << (c.recompute ? " recomputed" : "")
        << (c.unit_elements ? " tiles" : "") << (c.grouped ? " grouped" : "");
 }
-std::string case_name(const testing::TestParamInfo<Case>& info) {
-  std::string name = testing::PrintToString(info.param);
-  for (char& c : name)
-    if (c == ' ') c = '_';
-  return name;
-}
-
-class Samples final : public train::Samples {
- public:
-  models::Batch shuffled(uint64_t, int64_t first, int64_t count) const override {
-    return batch_at(first / count, count);
-  }
-  int64_t rows() const override { return 5; }
-  models::Batch in_order(int64_t first, int64_t count) const override {
-    return batch_at(100 + first, std::min<int64_t>(count, 1));
-  }
-};
 
 Model make(const comm::Communicator& group, const Case& c) {
   at::set_num_threads(1);
@@ -82,7 +65,7 @@ Model make(const comm::Communicator& group, const Case& c) {
 }
 
 StepResult train_step(Model& model, int64_t step, const Case& c) {
-  const Samples samples;
+  const MadeSamples samples;
   const Share& share = model.share;
   std::vector<models::Batch> batches;
   for (int64_t micro = 0; micro < kMicroBatches / c.dp; ++micro) {
@@ -143,7 +126,7 @@ Result run(const Case& c) {
       result.losses.push_back(outcome.loss);
       result.norms.push_back(outcome.gradient_norm);
     }
-    const Samples samples;
+    const MadeSamples samples;
     const auto held_out = evaluate(model, samples, 2);
     EXPECT_EQ(held_out.tokens, samples.rows() * kLength);
     if (group.rank() == 0) result.held_out = held_out.loss;
@@ -222,7 +205,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{.pp = 2, .dp = 2, .tp = 2, .stage = 3, .recompute = true, .unit_elements = 1000},
         Case{.pp = 2, .tp = 2, .stage = 1, .storage = DType::kBF16},
         Case{.pp = 2, .dp = 2, .tp = 2, .stage = 3, .storage = DType::kBF16}),
-    case_name);
+    case_name<Case>);
 
 // A save under one division is the training under every other, to the bit: all states, all ranks.
 std::string saved(const std::filesystem::path& root, const Case& c,

@@ -25,28 +25,10 @@ void PrintTo(const Case& c, std::ostream* out) {
   *out << "dp " << c.dp << " sp " << c.sp << " stage " << c.stage << " " << name_of(c.storage)
        << (c.recompute ? " recomputed" : "");
 }
-std::string case_name(const testing::TestParamInfo<Case>& info) {
-  std::string name = testing::PrintToString(info.param);
-  for (char& c : name)
-    if (c == ' ') c = '_';
-  return name;
-}
 
 struct Result {
   std::vector<double> losses, norms;
   double held_out = 0;
-};
-
-// The sequences of kRows * 2 data-parallel ranks, however many there are.
-class Samples final : public train::Samples {
- public:
-  models::Batch shuffled(uint64_t, int64_t first, int64_t count) const override {
-    return batch_at(first / count, count);
-  }
-  int64_t rows() const override { return 5; }
-  models::Batch in_order(int64_t first, int64_t count) const override {
-    return batch_at(100 + first, std::min<int64_t>(count, 1));
-  }
 };
 
 Result run(const Case& c) {
@@ -61,7 +43,7 @@ Result run(const Case& c) {
                              {}, {}, {.axes = {.sp = c.sp}});
     initialize(model, 3);
     const Share& share = model.share;
-    const Samples samples;
+    const MadeSamples samples;
     for (int64_t step = 0; step < kSteps; ++step) {
       StepResult outcome;
       for (int64_t micro = 0; micro < 2 / c.dp; ++micro) {
@@ -105,7 +87,7 @@ INSTANTIATE_TEST_SUITE_P(All, Sequences,
                                          Case{1, 2, 3, DType::kF32, true},
                                          Case{2, 2, 2, DType::kF32, true},
                                          Case{1, 2, 1, DType::kBF16}, Case{2, 2, 3, DType::kBF16}),
-                         case_name);
+                         case_name<Case>);
 
 }  // namespace
 }  // namespace hydrofoil::train

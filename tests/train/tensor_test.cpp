@@ -34,12 +34,6 @@ void PrintTo(const Case& c, std::ostream* out) {
   *out << "dp " << c.dp << " sp " << c.sp << " tp " << c.tp << " stage " << c.stage << " "
        << name_of(c.storage) << (c.grouped ? " grouped" : "") << (c.recompute ? " recomputed" : "");
 }
-std::string case_name(const testing::TestParamInfo<Case>& info) {
-  std::string name = testing::PrintToString(info.param);
-  for (char& c : name)
-    if (c == ' ') c = '_';
-  return name;
-}
 
 Model model_on(const comm::Communicator& group, const Case& c) {
   at::set_num_threads(1);
@@ -107,7 +101,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{2, 1, 2, 3, false, DType::kF32, true},
                     Case{2, 1, 3, 1, true, DType::kF32, true},
                     Case{1, 1, 2, 0, false, DType::kBF16}, Case{2, 1, 3, 3, true, DType::kBF16}),
-    case_name);
+    case_name<Case>);
 
 // The first weights, and what is saved under one mesh and loaded under another.
 TEST(SharedMatrices, WeightsAndStatesAreTheSameOnAnyMesh) {

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -12,6 +13,7 @@
 
 #include "hydrofoil/memory/file_tier.h"
 #include "hydrofoil/train/model.h"
+#include "hydrofoil/train/samples.h"
 #include "tests/support/ranks.h"
 #include "tests/train/batches.h"
 
@@ -40,6 +42,26 @@ inline memory::FileTierOptions small_files(
           .io = {.block_bytes = 4096, .queue_depth = 2},
           .buffers = 3,
           .chunk_elements = chunk_elements};
+}
+
+// Batches of so many sequences each, and five rows to judge by.
+class MadeSamples final : public Samples {
+ public:
+  models::Batch shuffled(uint64_t, int64_t first, int64_t count) const override {
+    return batch_at(first / count, count);
+  }
+  int64_t rows() const override { return 5; }
+  models::Batch in_order(int64_t first, int64_t count) const override {
+    return batch_at(100 + first, std::min<int64_t>(count, 1));
+  }
+};
+
+// A case's name, of how it prints.
+template <class Case>
+std::string case_name(const testing::TestParamInfo<Case>& info) {
+  std::string name = testing::PrintToString(info.param);
+  std::ranges::replace(name, ' ', '_');
+  return name;
 }
 
 // All micro-batches of a step, two sequences each.

@@ -22,19 +22,9 @@ struct Undefined {
 };
 struct None {};
 
-// Of a call: by position and by name.
-struct Arguments {
-  std::vector<Value> values = {};
-  Dict named = {};
-
-  // The i-th or the one of this name; null: neither.
-  const Value* find(size_t i, const char* name) const;
-  const Value& at(size_t i, const char* name) const;  // Error(kData) without it
-};
+struct Arguments;
+struct Namespace;
 using Function = std::function<Value(const Arguments&)>;
-struct Namespace {
-  Dict members = {};
-};
 
 constexpr size_t kMostParts = size_t{1} << 20;  // of a value with all that is in it
 constexpr int kMostLevels = 100;                // of lists in lists
@@ -60,7 +50,7 @@ class Value {
   Value(const char* s) : data_(std::string(s)) {}
   Value(List list);  // Error(kData) for one that is too large
   Value(Dict dict);
-  Value(Namespace space) : data_(std::make_shared<Namespace>(std::move(space))) {}
+  Value(Namespace space);
   Value(Function function) : data_(std::make_shared<const Function>(std::move(function))) {}
   explicit Value(const nlohmann::ordered_json& json);
 
@@ -100,6 +90,21 @@ class Value {
                std::shared_ptr<Namespace>, std::shared_ptr<const Function>>
       data_;
 };
+
+// Of a call: by position and by name.
+struct Arguments {
+  std::vector<Value> values = {};
+  Dict named = {};
+
+  // The i-th or the one of this name; null: neither.
+  const Value* find(size_t i, const char* name) const;
+  const Value& at(size_t i, const char* name) const;  // Error(kData) without it
+};
+struct Namespace {
+  Dict members = {};
+};
+
+inline Value::Value(Namespace space) : data_(std::make_shared<Namespace>(std::move(space))) {}
 
 [[noreturn]] void fail(const std::string& message);  // Error(kData)
 
