@@ -9,6 +9,11 @@ namespace hydrofoil::kernels {
 void rms_norm(std::span<const float> x, const float* weight, float epsilon, float* out) {
   HYDROFOIL_PICK_TIER(rms_norm)(x.data(), weight, x.size(), epsilon, out);
 }
+void rms_norm_backward(std::span<const float> x, const float* weight, const float* grad,
+                       float epsilon, float* grad_x, float* grad_weight) {
+  HYDROFOIL_PICK_TIER(rms_norm_backward)
+  (x.data(), weight, grad, x.size(), epsilon, grad_x, grad_weight);
+}
 void layer_norm(std::span<const float> x, const float* weight, const float* bias, float epsilon,
                 float* out) {
   HYDROFOIL_PICK_TIER(layer_norm)(x.data(), weight, bias, x.size(), epsilon, out);
@@ -33,6 +38,22 @@ void relu(std::span<float> x) {
 }
 void softcap(std::span<float> x, float cap) {
   HYDROFOIL_PICK_TIER(softcap)(x.data(), x.size(), cap);
+}
+void silu_gated(std::span<const float> gate, const float* up, float* out) {
+  HYDROFOIL_PICK_TIER(silu_gated)(gate.data(), up, gate.size(), out);
+}
+void gelu_tanh_gated(std::span<const float> gate, const float* up, float* out) {
+  HYDROFOIL_PICK_TIER(gelu_tanh_gated)(gate.data(), up, gate.size(), out);
+}
+void silu_gated_backward(std::span<const float> gate, const float* up, const float* grad,
+                         float* grad_gate, float* grad_up) {
+  HYDROFOIL_PICK_TIER(silu_gated_backward)
+  (gate.data(), up, grad, gate.size(), grad_gate, grad_up);
+}
+void gelu_tanh_gated_backward(std::span<const float> gate, const float* up, const float* grad,
+                              float* grad_gate, float* grad_up) {
+  HYDROFOIL_PICK_TIER(gelu_tanh_gated_backward)
+  (gate.data(), up, grad, gate.size(), grad_gate, grad_up);
 }
 void multiply_by(std::span<float> x, const float* by) {
   HYDROFOIL_PICK_TIER(multiply_by)(x.data(), by, x.size());

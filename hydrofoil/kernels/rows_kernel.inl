@@ -35,17 +35,76 @@ HYDROFOIL_LANES float inverse_root(float x) {
   return 1.0f / sqrt(splat(x))[0];
 }
 
-}  // namespace
-
-void rms_norm(const float* x, const float* weight, size_t count, float epsilon, float* out) {
+HYDROFOIL_LANES float rms_factor(const float* x, size_t count, float epsilon) {
   Wide squares = wide(0);
   each_wide(count, [&](size_t i, size_t n) {
     const Wide v = take(x + i, n);
     squares = fma(v, v, squares);
   });
-  const Wide factor = wide(inverse_root(sum_of(squares) / static_cast<float>(count) + epsilon));
+  return inverse_root(sum_of(squares) / static_cast<float>(count) + epsilon);
+}
+
+// An activation and its derivative.
+struct WithSlope {
+  Wide value, slope;
+};
+struct Silu {
+  static HYDROFOIL_LANES WithSlope at(const Wide& x) {
+    const Wide s = sigmoid(x), value = x * s;
+    return {value, fma(value, wide(1) - s, s)};
+  }
+};
+// tanh(y) = 2 sigmoid(2 y) - 1.
+struct GeluTanh {
+  static HYDROFOIL_LANES WithSlope at(const Wide& x) {
+    constexpr float kTwice = 2 * 0.7978845608f, kCubic = 0.044715f;
+    const Wide square = x * x;
+    const Wide s = sigmoid(fma(x * square, wide(kCubic), x) * wide(kTwice)), value = x * s;
+    const Wide inner = fma(square, wide(3 * kCubic), wide(1)) * wide(kTwice);
+    return {value, fma(value * (wide(1) - s), inner, s)};
+  }
+};
+
+template <class Activation>
+HYDROFOIL_LANES void gated(const float* gate, const float* up, size_t count, float* out) {
+  each_wide(count, [&](size_t i, size_t n) {
+    put(out + i, Activation::at(take(gate + i, n)).value * take(up + i, n), n);
+  });
+}
+template <class Activation>
+HYDROFOIL_LANES void gated_backward(const float* gate, const float* up, const float* grad,
+                                    size_t count, float* grad_gate, float* grad_up) {
+  each_wide(count, [&](size_t i, size_t n) {
+    const auto [value, slope] = Activation::at(take(gate + i, n));
+    const Wide g = take(grad + i, n);
+    const Wide of_up = g * value;
+    put(grad_gate + i, g * take(up + i, n) * slope, n);
+    put(grad_up + i, of_up, n);
+  });
+}
+
+}  // namespace
+
+void rms_norm(const float* x, const float* weight, size_t count, float epsilon, float* out) {
+  const Wide factor = wide(rms_factor(x, count, epsilon));
   each_wide(count, [&](size_t i, size_t n) {
     put(out + i, take(x + i, n) * factor * take(weight + i, n), n);
+  });
+}
+
+void rms_norm_backward(const float* x, const float* weight, const float* grad, size_t count,
+                       float epsilon, float* grad_x, float* grad_weight) {
+  const float factor = rms_factor(x, count, epsilon);
+  Wide along = wide(0);  // the gradient along x
+  each_wide(count, [&](size_t i, size_t n) {
+    const Wide v = take(x + i, n), g = take(grad + i, n);
+    along = fma(g * take(weight + i, n), v, along);
+    put(grad_weight + i, fma(g * v, wide(factor), take(grad_weight + i, n)), n);
+  });
+  const float back = sum_of(along) / static_cast<float>(count) * factor * factor;
+  each_wide(count, [&](size_t i, size_t n) {
+    const Wide across = take(grad + i, n) * take(weight + i, n) - take(x + i, n) * wide(back);
+    put(grad_x + i, across * wide(factor), n);
   });
 }
 
@@ -89,15 +148,11 @@ void rotate_neighbours(float* x, const float* cosines, const float* sines, size_
 }
 
 void silu(float* x, size_t count) {
-  in_place(x, count, [](const Wide& v) { return v * sigmoid(v); });
+  in_place(x, count, [](const Wide& v) { return Silu::at(v).value; });
 }
 
-// tanh(y) = 2 sigmoid(2 y) - 1.
 void gelu_tanh(float* x, size_t count) {
-  in_place(x, count, [](const Wide& v) {
-    const Wide cubic = fma(v * v * v, wide(0.044715f), v);
-    return v * sigmoid(cubic * wide(2 * 0.7978845608f));
-  });
+  in_place(x, count, [](const Wide& v) { return GeluTanh::at(v).value; });
 }
 
 // The error function by Abramowitz and Stegun 7.1.26: 1.5e-7 at most.
@@ -121,6 +176,21 @@ void relu(float* x, size_t count) {
 void softcap(float* x, size_t count, float cap) {
   in_place(x, count,
            [cap](const Wide& v) { return wide(cap) * hyperbolic_tangent(v * wide(1 / cap)); });
+}
+
+void silu_gated(const float* gate, const float* up, size_t count, float* out) {
+  gated<Silu>(gate, up, count, out);
+}
+void gelu_tanh_gated(const float* gate, const float* up, size_t count, float* out) {
+  gated<GeluTanh>(gate, up, count, out);
+}
+void silu_gated_backward(const float* gate, const float* up, const float* grad, size_t count,
+                         float* grad_gate, float* grad_up) {
+  gated_backward<Silu>(gate, up, grad, count, grad_gate, grad_up);
+}
+void gelu_tanh_gated_backward(const float* gate, const float* up, const float* grad, size_t count,
+                              float* grad_gate, float* grad_up) {
+  gated_backward<GeluTanh>(gate, up, grad, count, grad_gate, grad_up);
 }
 
 void multiply_by(float* x, const float* by, size_t count) {

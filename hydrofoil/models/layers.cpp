@@ -5,13 +5,13 @@
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/layer_norm.h>
 #include <ATen/ops/relu.h>
-#include <ATen/ops/rms_norm.h>
 #include <ATen/ops/silu.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <optional>
 #include <vector>
 
+#include "hydrofoil/models/fused.h"
 #include "hydrofoil/models/late_weights.h"
 #include "hydrofoil/models/product.h"
 #include "hydrofoil/models/tiled.h"
@@ -102,7 +102,7 @@ at::Tensor normalize(const at::Tensor& input, const Norm& norm) {
     case spec::Norm::kLayerNorm:
       return at::layer_norm(x, shape, weight, norm.bias, norm.epsilon);
     case spec::Norm::kRmsNorm:
-      return at::rms_norm(x, shape, weight, norm.epsilon);
+      return rms_norm(x, weight, norm.epsilon);
   }
   throw std::logic_error("unknown norm");
 }
@@ -126,12 +126,12 @@ namespace {
 at::Tensor feed_forward_at_once(const at::Tensor& x, const Mlp& mlp) {
   if (mlp.gate_up.weight.defined()) {
     const auto both = linear(x, mlp.gate_up).chunk(2, -1);
-    return linear(activate(both[0], mlp.activation) * both[1], mlp.down);
+    return linear(gated(both[0], both[1], mlp.activation), mlp.down);
   }
   if (!mlp.gate.weight.defined())
     return linear(activate(linear(x, mlp.up), mlp.activation), mlp.down);
-  const auto gate = activate(linear(x, mlp.gate), mlp.activation);  // before up: the order of units
-  return linear(gate * linear(x, mlp.up), mlp.down);
+  const auto gate = linear(x, mlp.gate);  // before up: the order of units
+  return linear(gated(gate, linear(x, mlp.up), mlp.activation), mlp.down);
 }
 
 // Without other ranks.

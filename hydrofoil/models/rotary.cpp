@@ -7,6 +7,7 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/clamp.h>
 #include <ATen/ops/cos.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/pow.h>
 #include <ATen/ops/reciprocal.h>
 #include <ATen/ops/sin.h>
@@ -18,15 +19,43 @@
 #include <cmath>
 #include <numbers>
 
+#include "hydrofoil/core/parallel.h"
+#include "hydrofoil/kernels/rows.h"
+#include "hydrofoil/models/fused.h"
+
 namespace hydrofoil::models {
 namespace {
 
 using spec::RopeKind;
 using spec::RopeScaling;
 
+// The same in one pass.
+at::Tensor turn_rows(const at::Tensor& input, const at::Tensor& cos, const at::Tensor& sin,
+                     bool interleaved) {
+  const auto x = input.stride(-1) == 1 ? input : input.contiguous();
+  const auto out = at::empty_like(x, x.options(), at::MemoryFormat::Contiguous);
+  const auto length = x.size(1), heads = x.size(2), width = x.size(3), half = cos.size(-1);
+  const float* from = x.const_data_ptr<float>();
+  float* to = out.mutable_data_ptr<float>();
+  const float *cosines = cos.const_data_ptr<float>(), *sines = sin.const_data_ptr<float>();
+  const auto apply = interleaved ? kernels::rotate_neighbours : kernels::rotate;
+  parallel_for(static_cast<size_t>(x.size(0) * length), 64, [&](size_t begin, size_t end) {
+    for (auto token = static_cast<int64_t>(begin); token < static_cast<int64_t>(end); ++token) {
+      const int64_t b = token / length, t = token % length;
+      for (int64_t h = 0; h < heads; ++h) {
+        float* row = to + (token * heads + h) * width;
+        std::copy_n(from + b * x.stride(0) + t * x.stride(1) + h * x.stride(2), width, row);
+        apply(row, cosines + t * half, sines + t * half, static_cast<size_t>(half));
+      }
+    }
+  });
+  return out;
+}
+
 // In fp32 whatever x is: the angles are.
 at::Tensor turn(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin,
                 bool interleaved) {
+  if (is_plain(x)) return turn_rows(x, cos.contiguous(), sin.contiguous(), interleaved);
   const auto half = cos.size(-1), rest = x.size(-1) - 2 * half;
   const auto first = interleaved ? x.slice(-1, 0, 2 * half, 2) : x.narrow(-1, 0, half);
   const auto second = interleaved ? x.slice(-1, 1, 2 * half, 2) : x.narrow(-1, half, half);

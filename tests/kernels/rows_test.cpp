@@ -103,6 +103,68 @@ TEST(Rows, ActivationsAreTheirFormulas) {
       4e-6);
 }
 
+// Gradients against differences of the formula in double.
+TEST(Rows, RmsNormHasItsDerivative) {
+  for (const size_t n : {1u, 7u, 16u, 31u, 576u}) {
+    const auto x = random_floats(n, n), weight = random_floats(n, n + 1),
+               grad = random_floats(n, 3);
+    const auto loss = [&](const std::vector<double>& at, const std::vector<double>& w) {
+      double squares = 0, sum = 0;
+      for (const double v : at) squares += v * v;
+      const double factor = 1 / std::sqrt(squares / static_cast<double>(n) + 1e-5);
+      for (size_t i = 0; i < n; ++i) sum += grad[i] * at[i] * factor * w[i];
+      return sum;
+    };
+    const auto slope = [&](bool of_weight, size_t i) {
+      std::vector<double> at(x.begin(), x.end()), w(weight.begin(), weight.end());
+      auto& moved = of_weight ? w : at;
+      moved[i] += 1e-5;
+      const double above = loss(at, w);
+      moved[i] -= 2e-5;
+      return (above - loss(at, w)) / 2e-5;
+    };
+    const std::vector<float> before = random_floats(n, 8);
+    for (const bool of_weight : {false, true})
+      check(
+          x,
+          [&](auto& v) {
+            std::vector<float> grad_x(n), grad_weight = before;
+            rms_norm_backward(v, weight.data(), grad.data(), 1e-5f, grad_x.data(),
+                              grad_weight.data());
+            v = of_weight ? grad_weight : grad_x;
+          },
+          [&](size_t i) { return (of_weight ? before[i] : 0.0) + slope(of_weight, i); }, 1e-5);
+  }
+}
+
+TEST(Rows, GatedActivationsHaveTheirDerivatives) {
+  const size_t n = 1003;
+  const auto gate = random_floats(n, 1, 3), up = random_floats(n, 2), grad = random_floats(n, 3);
+  const auto each = [&](auto forward, auto backward, auto formula) {
+    check(
+        gate, [&](auto& v) { forward(v, up.data(), v.data()); },
+        [&](size_t i) { return formula(gate[i]) * up[i]; }, 1e-6);
+    for (const bool of_up : {false, true})
+      check(
+          gate,
+          [&](auto& v) {
+            std::vector<float> grad_gate(n), grad_up(n);
+            backward(v, up.data(), grad.data(), grad_gate.data(), grad_up.data());
+            v = of_up ? grad_up : grad_gate;
+          },
+          [&](size_t i) {
+            const double x = gate[i];
+            const double slope = (formula(x + 1e-5) - formula(x - 1e-5)) / 2e-5;
+            return grad[i] * (of_up ? formula(x) : up[i] * slope);
+          },
+          2e-6);
+  };
+  each(silu_gated, silu_gated_backward, [](double v) { return v / (1 + std::exp(-v)); });
+  each(gelu_tanh_gated, gelu_tanh_gated_backward, [](double v) {
+    return v / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (v + 0.044715 * v * v * v)));
+  });
+}
+
 TEST(Rows, MultipliesElementByElement) {
   const auto x = random_floats(37, 1), by = random_floats(37, 2);
   check(x, [&](auto& v) { multiply_by(v, by.data()); }, [&](size_t i) { return x[i] * by[i]; }, 0);

@@ -46,7 +46,7 @@ TEST_P(Family, LogitsAndLossMatchTransformers) {
 
 TEST_P(Family, GradientsMatchTransformers) {
   forward_loss(model_, batch_).sum.backward();
-  test::expect_made_gradients(model_, golden_["gradients"]);
+  test::expect_made_gradients(model_, golden_);
 }
 
 TEST_P(Family, ExportedConfigGivesTheSameModel) {

@@ -6,20 +6,24 @@ Weights are not stored: both sides make them from the parameter's name (value() 
 Per case: config (as save_pretrained writes it), tokens and labels [B][T] (labels shifted, -100 = none), the summed loss,
 logits of the last position of each row, greedy continuation of the first 5 tokens of row 0, and for each parameter's
 gradient [norm, two sums with random signs]. Encoders: also token_types [B][T] and lengths [B], labels [B][1] and logits of
-the classes, or labels [B][T] and logits of each row's first position. fp32, eager attention (but Falcon, whose eager path adds ALiBi twice).
+the classes, or labels [B][T] and logits of each row's first position. All computed in fp64 from fp32 weights and angles, with
+eager attention (but Falcon, whose eager path adds ALiBi twice). fp32_distance: how far the same model in fp32 is from that with its
+products' sums in one of ORDERS orders: the largest difference of a gradient's three numbers over max(its norm, the largest norm / 100).
 """
 import argparse
+import contextlib
 import json
 import pathlib
 import random
 import sys
+from unittest import mock
 
 import numpy as np
 import torch
 import transformers
 
 OUT = pathlib.Path(__file__).resolve().parent / "golden"
-VOCAB, TIME, BATCH, CASES = 31, 13, 2, 3
+VOCAB, TIME, BATCH, CASES, ORDERS = 31, 13, 2, 3, 33
 
 
 def fnv1a(name):
@@ -218,12 +222,56 @@ def make_weights(named):
             tensor.copy_(value(parameter, tuple(tensor.shape)) + around)
 
 
-def gradients_of(named):
+@contextlib.contextmanager
+def in_double(model):
+    """The model computes in fp64, also where its code says fp32. Its weights and tables keep their fp32 values."""
+    model.double()
+    with mock.patch.multiple(torch, float32=torch.float64, float=torch.float64), \
+            mock.patch.object(torch.Tensor, "float", torch.Tensor.double):
+        yield
+
+
+def in_order(which):
+    """Products of layers add up in an order of chance, in two halves; 0: as they do."""
+    linear = torch.nn.functional.linear
+    def shuffled(x, weight, bias=None):
+        order = torch.randperm(weight.shape[1], generator=torch.Generator().manual_seed(which))
+        first, second = order.chunk(2)
+        return linear(x[..., first], weight[:, first], bias) + linear(x[..., second], weight[:, second])
+    return mock.patch.object(torch.nn.functional, "linear", shuffled if which else linear)
+
+
+def take_gradients(named):
     result = {}
-    for parameter, tensor in named.items():
+    for parameter, tensor in ((k, v) for k, v in named.items() if v.grad is not None):
         g = tensor.grad.double().numpy().ravel()
         result[parameter] = [float(np.linalg.norm(g)), *(float(signs(parameter, k, g.size) @ g) for k in (0, 1))]
+        tensor.grad = None
     return result
+
+
+def distance(got, want):
+    least = max(numbers[0] for numbers in want.values()) / 100
+    return max(abs(a - b) / max(want[name][0], least) for name in want for a, b in zip(got[name], want[name]))
+
+
+def run(model, named, labels, **inputs):
+    """Logits; and their loss, its gradients and the distance as they are stored."""
+    def once():
+        logits = model(**inputs).logits
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, -2), labels.flatten(), ignore_index=-100, reduction="sum")
+        loss.backward()
+        return logits, loss.item(), take_gradients(named)
+
+    fp32 = []
+    for which in range(ORDERS):
+        with in_order(which):
+            fp32.append(once()[2])
+    with in_double(model):
+        logits, loss, gradients = once()
+    furthest = max(distance(g, gradients) for g in fp32)
+    return logits, {"loss": rounded(loss), "fp32_distance": float(f"{furthest:.2g}"),
+                    "gradients": rounded_values(gradients)}
 
 
 def encoder_case(name, index):
@@ -255,14 +303,10 @@ def encoder_case(name, index):
         if classes:
             labels[row, 0] = rng.randrange(config.num_labels)
     mask = torch.arange(TIME)[None] < torch.tensor(lengths)[:, None]
-    logits = model(input_ids=tokens, attention_mask=mask.long(), token_type_ids=types).logits
-    flat = logits if classes else logits.flatten(0, 1)
-    loss = torch.nn.functional.cross_entropy(flat, labels.flatten(), ignore_index=-100, reduction="sum")
-    loss.backward()
-    gradients = gradients_of({k: v for k, v in named.items() if v.grad is not None})
+    logits, stored = run(model, named, labels, input_ids=tokens, attention_mask=mask.long(), token_type_ids=types)
     return {"family": name, "config": saved(config), "tokens": tokens.tolist(), "labels": labels.tolist(),
-            "token_types": types.tolist(), "lengths": lengths, "loss": rounded(loss.item()),
-            "logits": rounded_rows(logits if classes else logits[:, 0]), "gradients": rounded_values(gradients)}
+            "token_types": types.tolist(), "lengths": lengths,
+            "logits": rounded_rows(logits if classes else logits[:, 0]), **stored}
 
 
 def rounded(x):
@@ -302,16 +346,11 @@ def case(name, index):
     rng, config, model, named = build(name, index)
     tokens = torch.tensor([[rng.randrange(VOCAB) for _ in range(TIME)] for _ in range(BATCH)])
     labels = torch.tensor([[rng.randrange(VOCAB) if rng.random() < 0.85 else -100 for _ in range(TIME)] for _ in range(BATCH)])
-    logits = model(input_ids=tokens, use_cache=False).logits
-    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=-100, reduction="sum")
-    loss.backward()
-    gradients = gradients_of(named)
-    model.zero_grad()
-    with torch.no_grad():
+    logits, stored = run(model, named, labels, input_ids=tokens, use_cache=False)
+    with torch.no_grad(), in_double(model):
         greedy = model.generate(tokens[:1, :5], max_new_tokens=6, do_sample=False, attention_mask=torch.ones(1, 5, dtype=torch.long))
     return {"family": name, "config": saved(config), "tokens": tokens.tolist(), "labels": labels.tolist(),
-            "loss": rounded(loss.item()), "logits": rounded_rows(logits[:, -1]), "greedy": greedy[0].tolist(),
-            "gradients": rounded_values(gradients)}
+            "logits": rounded_rows(logits[:, -1]), "greedy": greedy[0].tolist(), **stored}
 
 
 def write(path, cases):

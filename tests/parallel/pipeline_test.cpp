@@ -192,7 +192,7 @@ TEST_P(Family, StagesGiveWhatOneProcessGives) {
     const models::Decoder whole(spec, test::made_weight);
     for (const auto& p : test::all_parameters(whole))
       p.tensor.mutable_grad() = got.gradients.at(p.name) / micro;
-    test::expect_made_gradients(whole, golden["gradients"]);
+    test::expect_made_gradients(whole, golden);
 
     const auto forward = run_pipeline(spec, inference(shape), batches);
     EXPECT_NEAR(forward.last.loss / micro, loss, 1e-5 * loss);
