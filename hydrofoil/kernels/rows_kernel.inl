@@ -35,13 +35,13 @@ HYDROFOIL_LANES float inverse_root(float x) {
   return 1.0f / sqrt(splat(x))[0];
 }
 
-HYDROFOIL_LANES float rms_factor(const float* x, size_t count, float epsilon) {
+HYDROFOIL_LANES float mean_square(const float* x, size_t count) {
   Wide squares = wide(0);
   each_wide(count, [&](size_t i, size_t n) {
     const Wide v = take(x + i, n);
     squares = fma(v, v, squares);
   });
-  return inverse_root(sum_of(squares) / static_cast<float>(count) + epsilon);
+  return sum_of(squares) / static_cast<float>(count);
 }
 
 // An activation and its derivative.
@@ -86,7 +86,7 @@ HYDROFOIL_LANES void gated_backward(const float* gate, const float* up, const fl
 }  // namespace
 
 void rms_norm(const float* x, const float* weight, size_t count, float epsilon, float* out) {
-  const Wide factor = wide(rms_factor(x, count, epsilon));
+  const Wide factor = wide(inverse_root(mean_square(x, count) + epsilon));
   each_wide(count, [&](size_t i, size_t n) {
     put(out + i, take(x + i, n) * factor * take(weight + i, n), n);
   });
@@ -94,14 +94,14 @@ void rms_norm(const float* x, const float* weight, size_t count, float epsilon, 
 
 void rms_norm_backward(const float* x, const float* weight, const float* grad, size_t count,
                        float epsilon, float* grad_x, float* grad_weight) {
-  const float factor = rms_factor(x, count, epsilon);
+  const float square = mean_square(x, count) + epsilon, factor = inverse_root(square);
   Wide along = wide(0);  // the gradient along x
   each_wide(count, [&](size_t i, size_t n) {
     const Wide v = take(x + i, n), g = take(grad + i, n);
     along = fma(g * take(weight + i, n), v, along);
     put(grad_weight + i, fma(g * v, wide(factor), take(grad_weight + i, n)), n);
   });
-  const float back = sum_of(along) / static_cast<float>(count) * factor * factor;
+  const float back = sum_of(along) / (static_cast<float>(count) * square);
   each_wide(count, [&](size_t i, size_t n) {
     const Wide across = take(grad + i, n) * take(weight + i, n) - take(x + i, n) * wide(back);
     put(grad_x + i, across * wide(factor), n);

@@ -70,8 +70,7 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
     context->save_for_backward({x, weight});
     context->saved_data["epsilon"] = epsilon;
     const Rows rows(x);
-    const at::Tensor scale =
-        weight.clone();  // an operator: it finds the values of what is released
+    const at::Tensor scale = weight.clone();  // by an operator: the weight may be released
     const float* by = scale.const_data_ptr<float>();
     const auto out = NewRows::like(x);
     each_row(rows.count(), [&](size_t row) {

@@ -29,7 +29,7 @@ namespace {
 using spec::RopeKind;
 using spec::RopeScaling;
 
-// The same in one pass.
+// In one pass. Rows beyond the angles are copied.
 at::Tensor turn_rows(const at::Tensor& input, const at::Tensor& cos, const at::Tensor& sin,
                      bool interleaved) {
   const auto x = input.stride(-1) == 1 ? input : input.contiguous();

@@ -12,12 +12,12 @@ constexpr int64_t kElementBytes = 4;
 // models::linear_cross_entropy works through rows in chunks of this many bytes of logits.
 constexpr int64_t kChunkBytes = 32 << 20;
 constexpr int64_t kLeastRows = 32;
+constexpr int64_t kSliceBytes = 4 << 20;  // of the head's gradient, before it is added
 
 // Input and what belongs to it; the output where a product keeps it.
 int64_t norm_elements(const spec::ModelSpec& s, bool feeds_product = true) {
-  const int64_t inside =
-      s.norm == spec::Norm::kLayerNorm ? s.hidden_size + 2 : 2 * s.hidden_size + 1;
-  return inside + (feeds_product ? s.hidden_size : 0);
+  const int64_t moments = s.norm == spec::Norm::kLayerNorm ? 2 : 0;
+  return s.hidden_size + moments + (feeds_product ? s.hidden_size : 0);
 }
 
 int64_t layer_norm_elements(const spec::ModelSpec& s) {
@@ -34,12 +34,12 @@ int64_t attention_elements(const spec::ModelSpec& s) {
   if (s.attention_softcap != 0) kept = 4 * queries;
   // Values are part of the fused weight's output, which stays as a whole beside turned queries.
   if (s.fused_qkv && s.positions == spec::Positions::kRotary) kept += queries + keys;
-  if (s.qk_norm) kept += 2 * (queries + keys) + s.heads + s.kv_heads;
+  if (s.qk_norm) kept += queries + keys;
   return kept;
 }
 
 int64_t mlp_elements(const spec::ModelSpec& s) {
-  if (s.gated_mlp) return 4 * s.intermediate_size;
+  if (s.gated_mlp) return 3 * s.intermediate_size;
   return (s.activation == spec::Activation::kRelu ? 1 : 2) * s.intermediate_size;
 }
 
@@ -122,24 +122,26 @@ uint64_t activation_bytes(const spec::ModelSpec& s, const Pass& pass) {
   const int64_t saved_squares = shared + (recompute ? 0 : squares);
   const int64_t rows = largest_tile(s, unit_elements);
   const int64_t head_matrix = rows * s.token_size();
+  const int64_t slice = std::min(head_matrix, kSliceBytes / kElementBytes);
   const int64_t chunk = loss_rows(tokens, rows) * rows;
   // What waits for the embedding's gradient, to be added to it; of tiles nothing does.
   const bool waits = s.tied_head && part.embedding && part.head && rows == s.vocab_size;
   const int64_t waiting = waits ? head_matrix : 0;
 
-  const int64_t at_loss = !part.head ? 0
-                                     : (saved + 2 * s.token_size()) * tokens + saved_squares +
-                                           head_matrix + (s.logit_softcap != 0 ? 2 : 1) * chunk;
+  const int64_t at_loss = !part.head
+                              ? 0
+                              : (saved + 2 * s.token_size()) * tokens + saved_squares +
+                                    head_matrix + slice + (s.logit_softcap != 0 ? 2 : 1) * chunk;
 
   // Backward of the last layer's feed-forward. A recomputed layer shares its input and has made its
   // output again. A tied head's gradient waits for the embedding's.
   const int64_t at_mlp = in_chunks ? chunked_mlp_elements(s, mlp_rows) + hidden * tokens
                                    : mlp_backward_elements(s, tokens);
-  const int64_t at_layer = (saved - ends + hidden + (recompute ? layer : 0)) * tokens +
+  const int64_t at_layer = (saved - ends + hidden + (recompute ? layer + hidden : 0)) * tokens +
                            saved_squares + (recompute ? largest_square : 0) + at_mlp + waiting;
 
   const int64_t at_embedding =
-      part.embedding ? waiting + head_matrix + hidden * tokens + shared : 0;
+      part.embedding ? waiting + head_matrix + 2 * hidden * tokens + shared : 0;
   // Micro-batches that wait for their backward, and what arrives and leaves meanwhile.
   const int64_t others =
       (part.kept - 1) * ((saved + hidden) * tokens + saved_squares) / part.chunks;

@@ -10,12 +10,12 @@ namespace hydrofoil::plan {
 
 // Elements a token that autograd keeps of one layer until its backward. H hidden, A = heads *
 // head_dim, K = kv_heads * head_dim, I intermediate:
-//   a norm           LayerNorm 2 H + 2 (input, mean and deviation, output), RMS norm 3 H + 1; one
-//                    or two a layer; norms of what is added keep no output
+//   a norm           LayerNorm 2 H + 2 (input, mean and deviation, output), RMS norm 2 H; one or
+//                    two a layer; norms of what is added keep no output
 //   attention        A + 2 K (queries, keys, values), A (output), heads (log-sum-exp); a fused
-//                    weight whose queries turn A + K more, norms of queries and keys 2 (A + K)
-//   feed-forward     2 I (before and after the activation; I for ReLU), gated 4 I (gate, up,
-//                    activated, product)
+//                    weight whose queries turn A + K more, norms of queries and keys A + K
+//   feed-forward     2 I (before and after the activation; I for ReLU), gated 3 I (gate, up,
+//                    product)
 // GPT-2: 4 H + 4 A + 2 I + heads + 4. Not counted here: what grows with the sequence's square.
 int64_t layer_elements_per_token(const spec::ModelSpec& spec);
 
@@ -41,9 +41,10 @@ struct Pass {
 int64_t loss_rows(int64_t rows, int64_t vocabulary);
 
 // Largest sum at one time of saved activations and what the running operator makes, fp32. It lies
-// at the loss (one chunk of logits, gradients of the head's input and of its matrix), at the start
-// of the backward of the last layer, or at its end (the embedding's gradient, with a tied head
-// beside the head's). Logits are never held as a whole; of a matrix in tiles, nor are gradients.
+// at the loss (one chunk of logits, gradients of the head's input and of its matrix, a slice of the
+// latter that is to be added), at the start of the backward of the last layer, or at its end (the
+// embedding's gradient, with a tied head beside the head's). Logits are never held as a whole; of a
+// matrix in tiles, nor are gradients.
 uint64_t activation_bytes(const spec::ModelSpec& spec, const Pass& pass);
 
 }  // namespace hydrofoil::plan
