@@ -20,7 +20,8 @@ using Page = uint32_t;
 
 class KvCache {
  public:
-  // dtype: kF32 or kBF16. Takes memory as pages are used.
+  // dtype: kF32, kBF16 or kI8: bytes with a scale for each position and head. Takes memory as pages
+  // are used.
   KvCache(const spec::ModelSpec& spec, DType dtype, size_t pages);
 
   static size_t page_bytes(const spec::ModelSpec& spec, DType dtype);
@@ -42,7 +43,7 @@ class KvCache {
              std::span<const float> key, std::span<const float> value);
 
  private:
-  size_t head_bytes() const { return 2 * kernels::kPageKeys * head_dim_ * size_of(dtype_); }
+  size_t head_bytes() const { return 2 * kernels::half_page_bytes(head_dim_, dtype_); }
   size_t offset(Page page, size_t layer, size_t head) const {
     return ((page * layers_ + layer) * heads_ + head) * head_bytes();
   }

@@ -10,8 +10,9 @@
 namespace hydrofoil::kernels {
 
 void attend(const AttentionChunk& chunk, size_t rows, DType cache, float* out) {
-  (cache == DType::kF32 ? HYDROFOIL_PICK_TIER(attend_f32) : HYDROFOIL_PICK_TIER(attend_bf16))(
-      chunk, rows, out);
+  (cache == DType::kF32    ? HYDROFOIL_PICK_TIER(attend_f32)
+   : cache == DType::kBF16 ? HYDROFOIL_PICK_TIER(attend_bf16)
+                           : HYDROFOIL_PICK_TIER(attend_i8))(chunk, rows, out);
 }
 
 void merge_partial(float* into, const float* next, size_t head_dim) {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attention of a few query rows over a chunk of a paged cache, and the sum of chunks.
 //
-// A page holds 16 positions of one key-value head: keys [head_dim][16], values [16][head_dim], fp32
-// or bf16. Chunks begin at whole multiples of kChunkKeys, whatever a query sees of them, and are
-// added in order: a row's result does not depend on how a prompt was cut, nor on its neighbours.
+// A page holds 16 positions of one key-value head: keys [head_dim][16], values [16][head_dim],
+// fp32, bf16 or int8; bytes have the fp32 scales of the 16 positions before them. Chunks begin at
+// whole multiples of kChunkKeys, whatever a query sees of them, and are added in order: a row's
+// result does not depend on how a prompt was cut, nor on its neighbours.
 #pragma once
 
 #include <cstddef>
@@ -15,6 +16,11 @@
 namespace hydrofoil::kernels {
 
 constexpr size_t kPageKeys = 16, kChunkPages = 16, kChunkKeys = kPageKeys * kChunkPages;
+
+// Of the keys or the values of a page.
+constexpr size_t half_page_bytes(size_t head_dim, DType dtype) {
+  return kPageKeys * (head_dim * size_of(dtype) + (dtype == DType::kI8 ? sizeof(float) : 0));
+}
 
 // A query row: keys [begin, end) are seen, counted from the chunk's first.
 struct QueryRow {

@@ -20,12 +20,25 @@ constexpr size_t wides_at_once(size_t rows) {
   return kManyRegisters ? (rows <= 4 ? 4 : 2) : 1;
 }
 
+// Bytes have a scale for each position, in front of them.
+template <class Stored>
+constexpr bool kHasScales = sizeof(Stored) == 1;
+HYDROFOIL_LANES Wide scales_of(const void* page) {
+  return load_wide(static_cast<const float*>(page));
+}
+template <class Stored>
+HYDROFOIL_LANES const Stored* elements_of(const void* page) {
+  if constexpr (kHasScales<Stored>)
+    return reinterpret_cast<const Stored*>(static_cast<const float*>(page) + kPageKeys);
+  else
+    return static_cast<const Stored*>(page);
+}
+
 template <class Stored, size_t kRows, size_t kPages>
 HYDROFOIL_LANES void scores_of(const AttentionChunk& chunk, const QueryRow* rows, size_t page,
                                float (&scores)[kRows][kChunkKeys]) {
   const Stored* keys[kPages];
-  for (size_t p = 0; p < kPages; ++p)
-    keys[p] = static_cast<const Stored*>(chunk.key_pages[page + p]);
+  for (size_t p = 0; p < kPages; ++p) keys[p] = elements_of<Stored>(chunk.key_pages[page + p]);
   Wide sums[kRows][kPages];
   for (auto& row : sums)
     for (Wide& sum : row) sum = wide(0);
@@ -37,8 +50,14 @@ HYDROFOIL_LANES void scores_of(const AttentionChunk& chunk, const QueryRow* rows
       for (size_t p = 0; p < kPages; ++p) sums[r][p] = fma(key[p], query, sums[r][p]);
     }
   }
-  for (size_t r = 0; r < kRows; ++r)
-    for (size_t p = 0; p < kPages; ++p) store_wide(scores[r] + (page + p) * kPageKeys, sums[r][p]);
+  for (size_t p = 0; p < kPages; ++p) {
+    Wide scales;
+    if constexpr (kHasScales<Stored>) scales = scales_of(chunk.key_pages[page + p]);
+    for (size_t r = 0; r < kRows; ++r) {
+      if constexpr (kHasScales<Stored>) sums[r][p] = sums[r][p] * scales;
+      store_wide(scores[r] + (page + p) * kPageKeys, sums[r][p]);
+    }
+  }
 }
 
 // Scores of a row to weights e^(score - largest), in place, 0 where unseen.
@@ -71,6 +90,19 @@ HYDROFOIL_LANES void weights_of(const QueryRow& row, float softcap, size_t pages
   *divisor = sum_of(total);
 }
 
+// Weights take over the scales of the values they meet.
+template <size_t kRows>
+HYDROFOIL_LANES void scale_weights(const AttentionChunk& chunk, size_t pages,
+                                   float (&weights)[kRows][kChunkKeys]) {
+  for (size_t page = 0; page < pages; ++page) {
+    const Wide scales = scales_of(chunk.value_pages[page]);
+    for (size_t r = 0; r < kRows; ++r) {
+      float* of_page = weights[r] + page * kPageKeys;
+      store_wide(of_page, load_wide(of_page) * scales);
+    }
+  }
+}
+
 // out[r][d .. d + 16 n) = sum of weights times values.
 template <class Stored, size_t kRows, size_t kWides>
 HYDROFOIL_LANES void values_of(const AttentionChunk& chunk,
@@ -80,7 +112,7 @@ HYDROFOIL_LANES void values_of(const AttentionChunk& chunk,
   for (auto& row : sums)
     for (Wide& sum : row) sum = wide(0);
   for (size_t key = 0; key < keys; ++key) {
-    const auto* values = static_cast<const Stored*>(chunk.value_pages[key / kPageKeys]) +
+    const auto* values = elements_of<Stored>(chunk.value_pages[key / kPageKeys]) +
                          key % kPageKeys * chunk.head_dim + d;
     Wide value[kWides];
     for (size_t w = 0; w < kWides; ++w) value[w] = load_wide(values + w * kWide);
@@ -108,6 +140,7 @@ HYDROFOIL_LANES void attend_rows(const AttentionChunk& chunk, const QueryRow* ro
     float* end = out + r * partial_size(chunk.head_dim) + chunk.head_dim;
     weights_of(rows[r], chunk.softcap, pages, scores[r], end, end + 1);
   }
+  if constexpr (kHasScales<Stored>) scale_weights(chunk, pages, scores);
   size_t d = 0;
   for (; d + kWides * kWide <= chunk.head_dim; d += kWides * kWide)
     values_of<Stored, kRows, kWides>(chunk, scores, keys, d, out);
@@ -130,6 +163,9 @@ void attend_f32(const AttentionChunk& chunk, size_t rows, float* out) {
 }
 void attend_bf16(const AttentionChunk& chunk, size_t rows, float* out) {
   attend_all<uint16_t>(chunk, chunk.rows, rows, out);
+}
+void attend_i8(const AttentionChunk& chunk, size_t rows, float* out) {
+  attend_all<int8_t>(chunk, chunk.rows, rows, out);
 }
 
 }  // namespace hydrofoil::kernels::HYDROFOIL_TIER

@@ -10,6 +10,7 @@
 namespace hydrofoil::kernels {
 
 HYDROFOIL_DECLARE_TIERS(void attend_f32(const AttentionChunk& chunk, size_t rows, float* out);
-                        void attend_bf16(const AttentionChunk& chunk, size_t rows, float* out);)
+                        void attend_bf16(const AttentionChunk& chunk, size_t rows, float* out);
+                        void attend_i8(const AttentionChunk& chunk, size_t rows, float* out);)
 
 }  // namespace hydrofoil::kernels

@@ -35,6 +35,10 @@ HYDROFOIL_LANES F32 from_f16(U16 v) {
   return (F32)_mm256_cvtph_ps((__m128i)v);
 }
 
+HYDROFOIL_LANES F32 from_bytes(const int8_t* from) {
+  return (F32)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadu_si64(from)));
+}
+
 HYDROFOIL_LANES F32 fma(F32 a, F32 b, F32 c) {
   return (F32)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
 }

@@ -37,6 +37,11 @@ HYDROFOIL_LANES F32 from_f16(U16 v) {
   return (F32)_mm512_maskz_cvtph_ps(kAllLanes, (__m256i)v);
 }
 
+HYDROFOIL_LANES F32 from_bytes(const int8_t* from) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+  return (F32)_mm512_maskz_cvtepi32_ps(kAllLanes, _mm512_maskz_cvtepi8_epi32(kAllLanes, bytes));
+}
+
 HYDROFOIL_LANES F32 fma(F32 a, F32 b, F32 c) {
   return (F32)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
 }

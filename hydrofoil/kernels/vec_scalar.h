@@ -39,6 +39,12 @@ HYDROFOIL_LANES F32 from_f16(U16 v) {
   return out;
 }
 
+HYDROFOIL_LANES F32 from_bytes(const int8_t* from) {
+  F32 out;
+  for (size_t i = 0; i < kF32Lanes; ++i) out[i] = from[i];
+  return out;
+}
+
 HYDROFOIL_LANES F32 fma(F32 a, F32 b, F32 c) {
   F32 out;
   for (size_t i = 0; i < kF32Lanes; ++i) out[i] = __builtin_fmaf(a[i], b[i], c[i]);

@@ -28,6 +28,9 @@ HYDROFOIL_LANES Wide load_wide(const float* from) {
 HYDROFOIL_LANES Wide load_wide(const uint16_t* bf16) {
   return each_pack([&](size_t p) { return from_bf16(load<U16>(bf16 + p * kF32Lanes)); });
 }
+HYDROFOIL_LANES Wide load_wide(const int8_t* bytes) {
+  return each_pack([&](size_t p) { return from_bytes(bytes + p * kF32Lanes); });
+}
 // Zeros beyond the first `count`.
 HYDROFOIL_LANES Wide load_wide(const float* from, size_t count) {
   alignas(64) float padded[kWide] = {};

@@ -39,5 +39,30 @@ TEST(KvCache, PutsEachNumberInItsPlace) {
   }
 }
 
+TEST(KvCache, BytesHaveAScaleForEachPositionAndHead) {
+  KvCache cache(shape(), DType::kI8, 3);
+  EXPECT_EQ(KvCache::page_bytes(shape(), DType::kI8), 3 * 2 * 2 * 16 * (32 + 4));
+  const std::vector<Page> pages = {2, 0, 1};
+  std::vector<float> key(20), value(20, 0.0f);
+  for (size_t d = 0; d < 20; ++d) key[d] = static_cast<float>(d) * 12.7f / 19 - 6;
+  key[3] = -12.7f;
+  cache.write(pages, 37, 2, 1, key, value);
+  const auto* keys = cache.keys(pages[2], 2, 1);
+  const auto* values = cache.values(pages[2], 2, 1);
+  const auto scale = [](const std::byte* half, size_t i) {
+    return reinterpret_cast<const float*>(half)[i];
+  };
+  const auto code = [](const std::byte* half, size_t i) {
+    return reinterpret_cast<const int8_t*>(half)[64 + i];
+  };
+  EXPECT_FLOAT_EQ(scale(keys, 5), 0.1f);
+  EXPECT_EQ(scale(values, 5), 0);
+  EXPECT_EQ(scale(keys, 4), 0);
+  for (size_t d = 0; d < 32; ++d) {
+    EXPECT_NEAR(code(keys, d * 16 + 5) * 0.1, d < 20 ? key[d] : 0, 0.0501);
+    EXPECT_EQ(code(values, 5 * 32 + d), 0);
+  }
+}
+
 }  // namespace
 }  // namespace hydrofoil::inference

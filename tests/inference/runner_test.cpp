@@ -124,6 +124,7 @@ TEST(Runner, ResultsDoNotDependOnCutsOrThreads) {
   for (const auto type : {WeightType::kF32, WeightType::kBF16, WeightType::kQ8, WeightType::kQ4Min})
     check(type, DType::kF32);
   check(WeightType::kQ4, DType::kBF16);
+  check(WeightType::kF32, DType::kI8);
 }
 
 TEST(Runner, SequencesOfAStepDoNotTouchEachOther) {
@@ -171,6 +172,7 @@ TEST(Runner, NarrowWeightsStayNear) {
     return std::sqrt(error / spread);
   };
   EXPECT_LT(distance(WeightType::kF32, DType::kBF16), 0.02);
+  EXPECT_LT(distance(WeightType::kF32, DType::kI8), 0.04);
   EXPECT_LT(distance(WeightType::kBF16, DType::kF32), 0.02);
   EXPECT_LT(distance(WeightType::kQ8, DType::kF32), 0.06);
   EXPECT_LT(distance(WeightType::kQ4Min, DType::kF32), 0.5);

@@ -4,8 +4,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
-#include <limits>
+#include <cstring>
 #include <vector>
 
 #include "tests/kernels/tiers.h"
@@ -17,7 +18,7 @@ using testing::expect_same_bits;
 using testing::on_every_tier;
 using testing::random_floats;
 
-// Keys and values of one head in pages that lie anywhere; what was never written is NaN.
+// Keys and values of one head in pages that lie anywhere; what was never written is NaN, or -1.
 class Cache {
  public:
   Cache(size_t keys, size_t head_dim, DType dtype)
@@ -25,28 +26,18 @@ class Cache {
         dtype_(dtype),
         keys_(random_floats(keys * head_dim, 1)),
         values_(random_floats(keys * head_dim, 2)) {
-    const size_t pages = (keys + kPageKeys - 1) / kPageKeys, page = kPageKeys * head_dim;
-    const float nan = std::numeric_limits<float>::quiet_NaN();
-    std::vector<float> key_pages(pages * page, nan), value_pages(pages * page, nan);
-    for (auto* all : {&keys_, &values_})
-      if (dtype == DType::kBF16)
-        for (float& v : *all) v = from_bf16(to_bf16(v));
-    for (size_t k = 0; k < keys; ++k)
-      for (size_t d = 0; d < head_dim; ++d) {
-        const size_t base = k / kPageKeys * page, in_page = k % kPageKeys;
-        key_pages[base + d * kPageKeys + in_page] = keys_[k * head_dim + d];
-        value_pages[base + in_page * head_dim + d] = values_[k * head_dim + d];
-      }
-    for (auto [from, to] : {std::pair(&key_pages, &key_bytes_), {&value_pages, &value_bytes_}})
-      for (const float v : *from) {
-        const uint16_t narrow = to_bf16(v);
-        const auto* bytes = dtype == DType::kBF16 ? reinterpret_cast<const std::byte*>(&narrow)
-                                                  : reinterpret_cast<const std::byte*>(&v);
-        to->insert(to->end(), bytes, bytes + size_of(dtype));
-      }
+    const size_t pages = (keys + kPageKeys - 1) / kPageKeys,
+                 half = half_page_bytes(head_dim, dtype);
+    key_bytes_.resize(pages * half, std::byte{0xff});
+    value_bytes_.resize(pages * half, std::byte{0xff});
+    for (size_t k = 0; k < keys; ++k) {
+      const size_t page = k / kPageKeys * half, in_page = k % kPageKeys;
+      put(&keys_[k * head_dim], key_bytes_.data() + page, in_page, in_page, kPageKeys);
+      put(&values_[k * head_dim], value_bytes_.data() + page, in_page, in_page * head_dim, 1);
+    }
     for (size_t p = 0; p < pages; ++p) {
-      key_pointers_.push_back(key_bytes_.data() + p * page * size_of(dtype));
-      value_pointers_.push_back(value_bytes_.data() + p * page * size_of(dtype));
+      key_pointers_.push_back(key_bytes_.data() + p * half);
+      value_pointers_.push_back(value_bytes_.data() + p * half);
     }
   }
 
@@ -94,6 +85,27 @@ class Cache {
   }
 
  private:
+  // Rounds a position's numbers to what the cache holds, and writes those.
+  void put(float* x, std::byte* page, size_t in_page, size_t first, size_t stride) const {
+    constexpr float kScale = 1.0f / 64;  // not of all positions the same
+    const float scale = static_cast<float>(1 + in_page % 3) * kScale;
+    for (size_t d = 0; d < head_dim_; ++d) {
+      const size_t at = first + d * stride;
+      if (dtype_ == DType::kF32) {
+        std::memcpy(page + 4 * at, &x[d], 4);
+      } else if (dtype_ == DType::kBF16) {
+        const uint16_t bits = to_bf16(x[d]);
+        x[d] = from_bf16(bits);
+        std::memcpy(page + 2 * at, &bits, 2);
+      } else {
+        const float code = std::clamp(std::round(x[d] / scale), -127.0f, 127.0f);
+        x[d] = code * scale;
+        page[kPageKeys * sizeof(float) + at] = static_cast<std::byte>(static_cast<int8_t>(code));
+      }
+    }
+    if (dtype_ == DType::kI8) std::memcpy(page + 4 * in_page, &scale, 4);
+  }
+
   size_t head_dim_;
   DType dtype_;
   std::vector<float> keys_, values_;
@@ -111,7 +123,7 @@ TEST(Attention, IsSoftmaxOverWhatARowSees) {
   const auto bias = random_floats(1024, 8);
   for (const auto& [biased, cap, window] :
        {Variant{}, Variant{.bias = true}, Variant{.cap = 5}, Variant{.window = 40}})
-    for (const DType dtype : {DType::kF32, DType::kBF16})
+    for (const DType dtype : {DType::kF32, DType::kBF16, DType::kI8})
       for (const size_t head_dim : {16u, 80u, 128u})
         for (const size_t keys : {1u, 15u, 17u, 256u, 257u, 600u}) {
           const Cache cache(keys, head_dim, dtype);
