@@ -2,25 +2,37 @@
 #include "cli/convert_command.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cctype>
+#include <cmath>
+#include <cstdio>
 #include <filesystem>
+#include <iomanip>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <sstream>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 
+#include "cli/eval_options.h"
+#include "cli/inference_model.h"
 #include "hydrofoil/checkpoint/export.h"
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/core/host.h"
 #include "hydrofoil/core/parallel.h"
+#include "hydrofoil/inference/scorer.h"
 #include "hydrofoil/kernels/quantize.h"
 
 namespace hydrofoil::cli {
 namespace {
 
+namespace fs = std::filesystem;
+
 struct ConvertArguments {
-  std::string model, output, type = "f32";
+  std::string model, output, type = "f32", text, max_rise;
   bool json = false, average = false;
 };
 
@@ -28,6 +40,10 @@ std::string in_case(int (*change)(int), std::string_view name) {
   std::string out(name);
   for (char& c : out) c = static_cast<char>(change(static_cast<unsigned char>(c)));
   return out;
+}
+
+bool is_gguf(const fs::path& out) {
+  return out.extension() == ".gguf";
 }
 
 // Of a GGUF file, and of those the plain ones of a folder.
@@ -44,29 +60,94 @@ GgmlType type_of(const std::string& name, bool gguf) {
               "--type", "there are " + known + (gguf ? "" : "; more for an OUT.gguf"));
 }
 
+// "1%" is 0.01.
+double share_of(const std::string& percent) {
+  size_t end = 0;
+  double value = -1;
+  try {
+    value = std::stod(percent, &end);
+  } catch (const std::logic_error&) {  // no number
+  }
+  if (!(value >= 0) || percent.substr(end) != "%")
+    throw Error(ExitCode::kUsage, "is '" + percent + "', expected a share such as 1%",
+                "--max-rise");
+  return value / 100;
+}
+
+double perplexity_of(const std::string& model, bool average, const std::string& text) {
+  const ModelArguments arguments{.path = model, .average = average};
+  const InferenceModel loaded =
+      load_packed_model(model_source(arguments), arguments, {.cache = "f32"});
+  const auto tokens = tokens_of_text(text, loaded.tokenizer);
+  const int64_t length = loaded.model.spec.max_positions;
+  inference::Scorer scorer(loaded.model, loaded.cache, *loaded.team,
+                           std::min(length, tokens.size()));
+  return std::exp(inference::score_text(scorer, tokens, length).loss);
+}
+
+// OUT.gguf is OUT.rejected.gguf until its perplexity is known to be low enough.
+fs::path unproven(const fs::path& out) {
+  fs::path path = out;
+  return path.replace_extension(".rejected" + out.extension().string());
+}
+
+checkpoint::Exported write(const checkpoint::ModelSource& source, const fs::path& out,
+                           GgmlType type) {
+  if (is_gguf(out)) return checkpoint::export_gguf(source, out, type);
+  return checkpoint::export_model(source, out, dtype_from_name(layout_of(type).name).value());
+}
+
+struct Perplexities {
+  double before = 0, after = 0;
+  double rise() const { return after / before - 1; }
+};
+
+void print(const ConvertArguments& arguments, const std::string& from,
+           const checkpoint::Exported& exported, const std::optional<Perplexities>& perplexities) {
+  if (arguments.json) {
+    nlohmann::ordered_json object{{"event", "convert"},          {"from", from},
+                                  {"to", arguments.output},      {"type", arguments.type},
+                                  {"tensors", exported.tensors}, {"bytes", exported.bytes}};
+    if (perplexities) {
+      object["perplexity_before"] = perplexities->before;
+      object["perplexity_after"] = perplexities->after;
+    }
+    std::cout << object.dump() << "\n";
+    return;
+  }
+  std::cout << arguments.output << ": " << exported.tensors << " tensors, " << exported.bytes
+            << " bytes of weights, " << arguments.type << "\n";
+  if (perplexities)
+    std::printf("perplexity %.4f before, %.4f after: %+.2f %%\n", perplexities->before,
+                perplexities->after, 100 * perplexities->rise());
+}
+
 int convert(const ConvertArguments& arguments) {
   set_compute_threads(host::usable_cores());
-  const bool gguf = std::filesystem::path(arguments.output).extension() == ".gguf";
-  const GgmlType type = type_of(arguments.type, gguf);
-  const std::string_view name = layout_of(type).name;
+  const fs::path out = arguments.output;
+  const GgmlType type = type_of(arguments.type, is_gguf(out));
+  const bool bounded = !arguments.max_rise.empty();
+  const double most = bounded ? share_of(arguments.max_rise) : 0;
+  if (bounded && fs::exists(out))
+    throw Error(ExitCode::kUsage, "exists", arguments.output, "choose another name");
   const checkpoint::ModelSource source(
       arguments.model, arguments.average ? checkpoint::Take::kAverage : checkpoint::Take::kWeights);
-  const auto exported =
-      gguf ? checkpoint::export_gguf(source, arguments.output, type)
-           : checkpoint::export_model(source, arguments.output, dtype_from_name(name).value());
-  if (arguments.json) {
-    std::cout << nlohmann::ordered_json{{"event", "convert"},
-                                        {"from", source.path().string()},
-                                        {"to", arguments.output},
-                                        {"type", name},
-                                        {"tensors", exported.tensors},
-                                        {"bytes", exported.bytes}}
-                     .dump()
-              << "\n";
-  } else {
-    std::cout << arguments.output << ": " << exported.tensors << " tensors, " << exported.bytes
-              << " bytes of weights, " << name << "\n";
+  const fs::path written = bounded ? unproven(out) : out;
+  const auto exported = write(source, written, type);
+  std::optional<Perplexities> perplexities;
+  if (!arguments.text.empty())
+    perplexities = {perplexity_of(arguments.model, arguments.average, arguments.text),
+                    perplexity_of(written.string(), false, arguments.text)};
+  if (bounded && !(perplexities->rise() <= most)) {
+    std::ostringstream text;
+    text << std::fixed << std::setprecision(4) << "the perplexity rises from "
+         << perplexities->before << " to " << perplexities->after << ", more than "
+         << arguments.max_rise;
+    throw Error(ExitCode::kNumeric, text.str(), written.string(),
+                "the output is kept under this name; take a type of more bits");
   }
+  if (bounded) fs::rename(written, out);
+  print(arguments, source.path().string(), exported, perplexities);
   return 0;
 }
 
@@ -84,6 +165,15 @@ void add_arguments(CLI::App* command, Action& action) {
       ->add_option("--type", arguments->type,
                    "of the weights: f32, bf16, f16, and of GGUF files q8_0, q4_1, q4_0")
       ->capture_default_str();
+  auto* text =
+      command
+          ->add_option("--text", arguments->text,
+                       "UTF-8 text whose perplexity is printed before and after (as of eval)")
+          ->check(CLI::ExistingFile);
+  command
+      ->add_option("--max-rise", arguments->max_rise,
+                   "fail when the perplexity rises by more, e.g. 1%; the output is kept aside")
+      ->needs(text);
   command->add_flag("--average", arguments->average,
                     "the moving average of a run's weights (average_decay) in their place");
   command->add_flag("--json", arguments->json, "one JSON object on standard output");
@@ -100,7 +190,7 @@ void add_convert_command(CLI::App& app, Action& action) {
       "Examples:\n"
       "  hydrofoil convert SmolLM2-135M-Instruct.Q4_1.gguf models/smollm2\n"
       "  hydrofoil convert runs/first models/first --type bf16\n"
-      "  hydrofoil convert runs/first first.gguf --type q4_0");
+      "  hydrofoil convert runs/first first.gguf --type q4_0 --text held-out.txt --max-rise 5%");
 }
 
 void add_export_command(CLI::App& checkpoint, Action& action) {

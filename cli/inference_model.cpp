@@ -7,10 +7,7 @@
 #include <utility>
 
 #include "cli/source_reader.h"
-#include "hydrofoil/checkpoint/model_source.h"
 #include "hydrofoil/core/error.h"
-#include "hydrofoil/core/host.h"
-#include "hydrofoil/core/parallel.h"
 
 namespace hydrofoil::cli {
 namespace {
@@ -20,7 +17,8 @@ using inference::WeightType;
 const std::map<std::string, WeightType> kTypes = {
     {"auto", WeightType::kAsStored}, {"f32", WeightType::kF32}, {"bf16", WeightType::kBF16},
     {"q8_0", WeightType::kQ8},       {"q4_0", WeightType::kQ4}, {"q4_1", WeightType::kQ4Min}};
-const std::map<std::string, DType> kCacheTypes = {{"f32", DType::kF32}, {"bf16", DType::kBF16}};
+const std::map<std::string, DType> kCacheTypes = {
+    {"f32", DType::kF32}, {"bf16", DType::kBF16}, {"int8", DType::kI8}};
 
 // Where text ends, by the names that tokenizers give it.
 std::vector<int32_t> end_tokens(const text::Tokenizer& tokenizer) {
@@ -33,26 +31,23 @@ std::vector<int32_t> end_tokens(const text::Tokenizer& tokenizer) {
 
 }  // namespace
 
-void add_inference_options(CLI::App* command, InferenceArguments& a) {
-  auto& sampling = a.request.sampling;
-  sampling.temperature = 0.8;
-  command
-      ->add_option("MODEL", a.path,
-                   "Hugging Face folder, GGUF file, checkpoint, or output of a run")
-      ->required();
-  command->add_option("--threads", a.threads, "compute threads; 0: all cores")
-      ->check(CLI::NonNegativeNumber);
-  command->add_flag("--average", a.average,
-                    "the moving average of a run's weights (average_decay) in their place");
+void add_packed_options(CLI::App* command, PackedArguments& a) {
   command
       ->add_option(
           "--type", a.type,
           "of the weights in memory: auto (as they are stored), f32, bf16, q8_0, q4_0, q4_1")
       ->check(CLI::IsMember(kTypes))
       ->capture_default_str();
-  command->add_option("--cache-type", a.cache, "of keys and values: bf16, f32")
+  command->add_option("--kv", a.cache, "type of keys and values: f32, bf16, int8")
       ->check(CLI::IsMember(kCacheTypes))
       ->capture_default_str();
+}
+
+void add_inference_options(CLI::App* command, InferenceArguments& a) {
+  auto& sampling = a.request.sampling;
+  sampling.temperature = 0.8;
+  add_model_options(command, a);
+  add_packed_options(command, a.packed);
   command->add_option("--max-tokens", a.request.max_tokens, "tokens to generate at most")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
       ->capture_default_str();
@@ -89,22 +84,30 @@ void add_inference_options(CLI::App* command, InferenceArguments& a) {
       ->capture_default_str();
 }
 
-InferenceModel load_inference_model(InferenceArguments& a) {
-  const int threads = a.threads > 0 ? a.threads : host::usable_cores();
-  set_compute_threads(threads);
-  const checkpoint::ModelSource source(
+checkpoint::ModelSource model_source(const ModelArguments& a) {
+  return checkpoint::ModelSource(
       a.path, a.average ? checkpoint::Take::kAverage : checkpoint::Take::kWeights);
+}
+
+InferenceModel load_packed_model(const checkpoint::ModelSource& source, const ModelArguments& a,
+                                 const PackedArguments& packed) {
+  const int threads = threads_of(a);
   const auto tokenizer = source.tokenizer();
   if (!tokenizer)
     throw Error(ExitCode::kConfig, "there is no tokenizer.json beside the model",
                 source.path().string());
   InferenceModel loaded{.tokenizer = text::Tokenizer(*tokenizer),
                         .model = inference::pack_model(
-                            source.spec(), SourceReader(source.weights()), kTypes.at(a.type)),
+                            source.spec(), SourceReader(source.weights()), kTypes.at(packed.type)),
                         .team = std::make_unique<inference::Team>(threads),
-                        .cache = kCacheTypes.at(a.cache),
+                        .cache = kCacheTypes.at(packed.cache),
                         .chat_template = source.chat_template()};
   if (!loaded.chat_template) loaded.chat_template = text::usual_chat_template(loaded.tokenizer);
+  return loaded;
+}
+
+InferenceModel load_inference_model(InferenceArguments& a) {
+  InferenceModel loaded = load_packed_model(model_source(a), a, a.packed);
   a.request.stop_tokens = end_tokens(loaded.tokenizer);
   if (a.greedy) a.request.sampling.temperature = 0;
   return loaded;

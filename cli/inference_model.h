@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "cli/model_arguments.h"
+#include "hydrofoil/checkpoint/model_source.h"
 #include "hydrofoil/core/dtype.h"
 #include "hydrofoil/engine/request.h"
 #include "hydrofoil/inference/packed_model.h"
@@ -18,16 +20,19 @@
 
 namespace hydrofoil::cli {
 
-struct InferenceArguments {
-  std::string path;            // Hugging Face folder, GGUF file, checkpoint, or output of a run
+// How weights, keys and values are kept.
+struct PackedArguments {
   std::string type = "auto";   // of matrices
   std::string cache = "bf16";  // of keys and values
-  int threads = 0;             // 0: all cores
-  bool average = false;        // the moving average of a run's weights in their place
+};
+void add_packed_options(CLI::App* command, PackedArguments& arguments);
+
+struct InferenceArguments : ModelArguments {
+  PackedArguments packed;
   bool greedy = false;
   engine::Request request;  // what is the same for every prompt
 };
-// --threads, --type, sampling and length.
+// All of these, sampling and length.
 void add_inference_options(CLI::App* command, InferenceArguments& arguments);
 
 struct InferenceModel {
@@ -37,6 +42,10 @@ struct InferenceModel {
   DType cache = DType::kBF16;
   std::optional<text::ChatTemplateSpec> chat_template = {};
 };
+checkpoint::ModelSource model_source(const ModelArguments& arguments);
+// Error(kConfig) without a tokenizer.
+InferenceModel load_packed_model(const checkpoint::ModelSource& source,
+                                 const ModelArguments& arguments, const PackedArguments& packed);
 // Also resolves what the arguments leave to the model: stop tokens, greedy.
 InferenceModel load_inference_model(InferenceArguments& arguments);
 

@@ -8,26 +8,12 @@
 #include "hydrofoil/checkpoint/model_source.h"
 #include "hydrofoil/comm/backend/thread/thread_world.h"
 #include "hydrofoil/core/error.h"
-#include "hydrofoil/core/host.h"
-#include "hydrofoil/core/parallel.h"
 #include "hydrofoil/train/source.h"
 
 namespace hydrofoil::cli {
 
-void add_model_options(CLI::App* command, ModelArguments& arguments) {
-  command
-      ->add_option("MODEL", arguments.path, "Hugging Face folder, checkpoint, or output of a run")
-      ->required();
-  command->add_option("--threads", arguments.threads, "compute threads; 0: all cores")
-      ->check(CLI::NonNegativeNumber);
-  command->add_flag("--average", arguments.average,
-                    "the moving average of a run's weights (average_decay) in their place");
-}
-
 LocalModel load_local_model(const ModelArguments& arguments) {
-  const int threads = arguments.threads > 0 ? arguments.threads : host::usable_cores();
-  at::set_num_threads(threads);
-  set_compute_threads(threads);
+  at::set_num_threads(threads_of(arguments));
   const checkpoint::ModelSource source(
       arguments.path, arguments.average ? checkpoint::Take::kAverage : checkpoint::Take::kWeights);
   const auto tokenizer = source.tokenizer();

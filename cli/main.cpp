@@ -12,6 +12,7 @@
 #include "cli/config_command.h"
 #include "cli/convert_command.h"
 #include "cli/doctor_command.h"
+#include "cli/eval_command.h"
 #include "cli/generate_command.h"
 #include "cli/launch_command.h"
 #include "cli/plan_command.h"
@@ -23,9 +24,10 @@
 namespace hydrofoil::cli {
 namespace {
 
-void add_commands(CLI::App& app, Action& action) {
+void add_commands(CLI::App& app, Action& action, const Action& torch_command) {
   add_torch_commands(app);
   add_launch_command(app, action);
+  add_eval_command(app, action, torch_command);
   add_generate_command(app, action);
   add_chat_command(app, action);
   add_plan_command(app, action);
@@ -56,7 +58,7 @@ int run(int argc, char** argv) {
   app.set_version_flag("--version", version_line());
   app.footer("hydrofoil COMMAND --help says more. Exit codes: docs/errors.md.");
   Action action;
-  add_commands(app, action);
+  add_commands(app, action, [argc, argv] { return run_torch_command(argc, argv); });
   if (first.empty())
     throw Error(ExitCode::kUsage, "no command given", {}, "hydrofoil --help lists them");
   if (!first.starts_with("-")) require_known_command(app, first);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The entry of libhydrofoil_train.so. Exceptions end here: none crosses into the program.
 #include "cli/command_line.h"
-#include "cli/eval_command.h"
+#include "cli/eval_encoder_command.h"
 #include "cli/plan_command.h"
 #include "cli/replay_command.h"
 #include "cli/train_command.h"
@@ -14,7 +14,7 @@ int run(hydrofoil::cli::Arguments arguments) {
   app.name("hydrofoil");
   hydrofoil::cli::Action action;
   hydrofoil::cli::add_train_command(app, action);
-  hydrofoil::cli::add_eval_command(app, action);
+  hydrofoil::cli::add_eval_encoder_command(app, action);
   hydrofoil::cli::add_replay_command(app, action);
   hydrofoil::cli::add_plan_command(app, action, hydrofoil::cli::tune);
   app.require_subcommand(1);

@@ -20,7 +20,6 @@ struct TorchCommand {
 };
 constexpr std::array kCommands{
     TorchCommand{"train", "Train a model: pretraining or fine-tuning, on any number of ranks"},
-    TorchCommand{"eval", "Measure the perplexity of a text"},
     TorchCommand{"replay", "Run a step whose numbers were not finite again, on one rank"},
 };
 constexpr const char* kLibrary = "libhydrofoil_train.so";

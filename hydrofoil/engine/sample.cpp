@@ -5,18 +5,14 @@
 #include <cmath>
 #include <utility>
 
+#include "hydrofoil/kernels/rows.h"
+
 namespace hydrofoil::engine {
 namespace {
 
-double log_total(std::span<const float> logits) {
-  const double largest = *std::ranges::max_element(logits);
-  double total = 0;
-  for (const float logit : logits) total += std::exp(logit - largest);
-  return largest + std::log(total);
-}
-
 TokenLogits token_logits(std::span<const float> logits, size_t count) {
-  return {.log_total = log_total(logits), .largest = inference::largest_logits(logits, count)};
+  return {.log_total = kernels::log_total(logits),
+          .largest = inference::largest_logits(logits, count)};
 }
 
 }  // namespace

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hydrofoil/kernels/rows.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include "hydrofoil/kernels/isa.h"
 #include "hydrofoil/kernels/rows_tiers.h"
 
@@ -57,6 +60,10 @@ void gelu_tanh_gated_backward(std::span<const float> gate, const float* up, cons
 }
 void multiply_by(std::span<float> x, const float* by) {
   HYDROFOIL_PICK_TIER(multiply_by)(x.data(), by, x.size());
+}
+double log_total(std::span<const float> x) {
+  const float largest = *std::ranges::max_element(x);
+  return largest + std::log(HYDROFOIL_PICK_TIER(exponentials)(x.data(), x.size(), largest));
 }
 
 }  // namespace hydrofoil::kernels

@@ -35,5 +35,7 @@ void silu_gated_backward(std::span<const float> gate, const float* up, const flo
 void gelu_tanh_gated_backward(std::span<const float> gate, const float* up, const float* grad,
                               float* grad_gate, float* grad_up);
 void multiply_by(std::span<float> x, const float* by);
+// ln of the sum of e^x: what logits have too much to be logarithms of probabilities.
+double log_total(std::span<const float> x);
 
 }  // namespace hydrofoil::kernels

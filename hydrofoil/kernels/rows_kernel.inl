@@ -197,4 +197,24 @@ void multiply_by(float* x, const float* by, size_t count) {
   each_wide(count, [&](size_t i, size_t n) { put(x + i, take(x + i, n) * take(by + i, n), n); });
 }
 
+// The sum of e^(x - shift): floats in runs, the runs in double.
+double exponentials(const float* x, size_t count, float shift) {
+  constexpr size_t kRun = 1024;
+  double total = 0;
+  for (size_t first = 0; first < count; first += kRun) {
+    Wide run = wide(0);
+    each_wide(count - first < kRun ? count - first : kRun, [&](size_t i, size_t n) {
+      Wide part = exponential(take(x + first + i, n) - wide(shift));
+      if (n < kWide) {  // the lanes that are not there
+        alignas(64) float lanes[kWide];
+        store_wide(lanes, part);
+        part = load_wide(lanes, n);
+      }
+      run = run + part;
+    });
+    total += static_cast<double>(sum_of(run));
+  }
+  return total;
+}
+
 }  // namespace hydrofoil::kernels::HYDROFOIL_TIER

@@ -25,6 +25,7 @@ HYDROFOIL_DECLARE_TIERS(
                              float* grad_gate, float* grad_up);
     void gelu_tanh_gated_backward(const float* gate, const float* up, const float* grad,
                                   size_t count, float* grad_gate, float* grad_up);
-    void multiply_by(float* x, const float* by, size_t count);)
+    void multiply_by(float* x, const float* by, size_t count);
+    double exponentials(const float* x, size_t count, float shift);)
 
 }  // namespace hydrofoil::kernels

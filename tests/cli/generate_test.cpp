@@ -6,13 +6,10 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <string>
 #include <vector>
 
-#include "hydrofoil/text/bpe_trainer.h"
-#include "hydrofoil/text/tokenizer_json.h"
-#include "tests/cli/program.h"
+#include "tests/cli/tiny_model.h"
 
 namespace hydrofoil::cli {
 namespace {
@@ -20,30 +17,9 @@ namespace {
 using Json = nlohmann::json;
 namespace fs = std::filesystem;
 
-class Generate : public testing::Test {
+class Generate : public TinyModel {
  protected:
-  Generate() : folder_(fs::path(testing::TempDir()) / "generate") {
-    fs::create_directories(folder_);
-    for (const char* name : {"config.json", "model.safetensors"})
-      fs::copy_file(fs::path(HYDROFOIL_SOURCE) / "tests/models/golden/llama" / name, folder_ / name,
-                    fs::copy_options::overwrite_existing);
-    text::save_tokenizer(text::BpeTrainer({.vocab_size = 257}).train(), folder_ / "tokenizer.json");
-  }
-  ~Generate() override { fs::remove_all(folder_); }
-
-  Result run(const std::string& options) const {
-    std::string command = "generate '";
-    command += folder_.string() + "' " + options + " 2>&1";
-    return hydrofoil(command);
-  }
-  std::string file(const std::string& name, const std::string& text) const {
-    std::ofstream(folder_ / name) << text;
-    std::string quoted = "'";
-    quoted += (folder_ / name).string() + "'";
-    return quoted;
-  }
-
-  const fs::path folder_;
+  Result run(const std::string& options) const { return TinyModel::run("generate", options); }
 };
 
 TEST_F(Generate, AnswersAFileOfPromptsInItsOrder) {
@@ -54,7 +30,7 @@ TEST_F(Generate, AnswersAFileOfPromptsInItsOrder) {
            "{\"prompt\": [4, 5], \"n\": 2, \"temperature\": 1, \"max_tokens\": 3}\n"
            "{\"prompt\": [1, 2, 3]}\n");
   const fs::path output = folder_ / "answers.jsonl";
-  const auto ran = run("--greedy --max-tokens 5 --cache-type f32 --threads 1 --prompts " + prompts +
+  const auto ran = run("--greedy --max-tokens 5 --kv f32 --threads 1 --prompts " + prompts +
                        " --output '" + output.string() + "'");
   ASSERT_EQ(ran.code, 0) << ran.out;
   EXPECT_THAT(ran.out, testing::HasSubstr("4 of 4 texts"));

@@ -170,5 +170,22 @@ TEST(Rows, MultipliesElementByElement) {
   check(x, [&](auto& v) { multiply_by(v, by.data()); }, [&](size_t i) { return x[i] * by[i]; }, 0);
 }
 
+TEST(Rows, LogTotalIsItsFormula) {
+  for (const size_t n : {1u, 15u, 97u, 1024u, 49155u}) {
+    auto x = random_floats(n, n);
+    for (float& v : x) v = 30 * v - 400;  // beyond what e^x holds
+    double largest = x[0], total = 0;
+    for (const float v : x) largest = std::max(largest, double{v});
+    for (const float v : x) total += std::exp(v - largest);
+    double first = 0;
+    on_every_tier([&] {
+      const double got = log_total(x);
+      if (first == 0) first = got;
+      EXPECT_EQ(got, first);
+      EXPECT_NEAR(got, largest + std::log(total), 1e-6);
+    });
+  }
+}
+
 }  // namespace
 }  // namespace hydrofoil::kernels

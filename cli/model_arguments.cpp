@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/model_arguments.h"
+
+#include "hydrofoil/core/host.h"
+#include "hydrofoil/core/parallel.h"
+
+namespace hydrofoil::cli {
+
+void add_model_options(CLI::App* command, ModelArguments& arguments) {
+  command
+      ->add_option("MODEL", arguments.path,
+                   "Hugging Face folder, GGUF file, checkpoint, or output of a run")
+      ->required();
+  command->add_option("--threads", arguments.threads, "compute threads; 0: all cores")
+      ->check(CLI::NonNegativeNumber);
+  command->add_flag("--average", arguments.average,
+                    "the moving average of a run's weights (average_decay) in their place");
+}
+
+int threads_of(const ModelArguments& arguments) {
+  const int threads = arguments.threads > 0 ? arguments.threads : host::usable_cores();
+  set_compute_threads(threads);
+  return threads;
+}
+
+}  // namespace hydrofoil::cli
