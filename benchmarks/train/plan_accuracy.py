@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Twenty runs against their plans: peak memory of a rank (PSS, sampled from outside) and time of a step.
+"""Thirty runs against their plans: peak memory of a rank (PSS, sampled from outside) and time of a step.
 
   benchmarks/train/plan_accuracy.py --path /mnt/nvme [--only 3,7] [--steps 5]
 
@@ -40,10 +40,21 @@ RUNS = [
     (LARGER, 1, 2, 8, {"files": 2}),
     (LARGER, 1, 3, 16, {"files": 3}),
     (LARGER, 2, 3, 8, {"files": 3}),
+    # Two ranks on every axis, and every schedule of two stages.
+    (SMALL, 2, 0, 4, {"accumulation": 4, "mesh": {"tp": 2}}),
+    (SMALL, 2, 0, 4, {"accumulation": 4, "mesh": {"tp": 2}, "recompute": True}),
+    (SMALL, 2, 1, 4, {"accumulation": 4, "mesh": {"sp": 2}}),
+    (SMALL, 2, 3, 4, {"accumulation": 4, "mesh": {"sp": 2}}),
+    (SMALL, 2, 0, 4, {"accumulation": 4, "mesh": {"pp": 2}}),
+    (SMALL, 2, 0, 4, {"accumulation": 4, "mesh": {"pp": 2}, "recompute": True}),
+    (SMALL, 2, 0, 4, {"accumulation": 4, "mesh": {"pp": 2}, "schedule": "gpipe"}),
+    (SMALL, 2, 0, 4, {"accumulation": 4, "mesh": {"pp": 2}, "schedule": "interleaved"}),
+    (SMALL, 2, 0, 4, {"accumulation": 4, "mesh": {"pp": 2}, "schedule": "zero_bubble"}),
+    (SMALL, 2, 1, 4, {"accumulation": 4}),
 ]
 
 
-def deepspeed_of(stage, micro_batch, path, *, accumulation=1, bf16=False, files=0):
+def deepspeed_of(stage, micro_batch, path, *, accumulation=1, bf16=False, files=0, schedule="1f1b"):
     place = {"device": "nvme", "nvme_path": path}
     zero = {"stage": stage}
     if files:
@@ -51,17 +62,17 @@ def deepspeed_of(stage, micro_batch, path, *, accumulation=1, bf16=False, files=
     if files == 3:
         zero["offload_param"] = place
     return {"train_micro_batch_size_per_gpu": micro_batch, "gradient_accumulation_steps": accumulation,
-            "bf16": {"enabled": bf16}, "zero_optimization": zero}
+            "bf16": {"enabled": bf16}, "zero_optimization": zero, "pipeline": {"schedule": schedule}}
 
 
 def measure(shape, ranks, stage, micro_batch, options, steps, path):
     options = dict(options)
-    recompute = options.pop("recompute", False)
+    more = {"recompute": options.pop("recompute", False), "mesh": options.pop("mesh", {})}
     sizes = types.SimpleNamespace(vocab=8192, length=256, steps=steps, **shape)
     with tempfile.TemporaryDirectory() as folder:
         run = measured_run.write_run(folder, sizes, deepspeed_of(stage, micro_batch, path, **options))
         document = json.loads(run.read_text())
-        document["recompute"] = recompute
+        document |= more
         run.write_text(json.dumps(document))
         tuned = subprocess.run([measured_run.PROGRAM, "plan", run, "--ranks", str(ranks), "--tune", "--json"],
                                check=True, capture_output=True, text=True)

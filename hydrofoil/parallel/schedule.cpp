@@ -113,8 +113,11 @@ class Transfers {
 };
 
 // Each stage does its list in order, each task in the first slot after what it needs. All lists
-// have as many tasks.
-Schedule in_order(const PipelineShape& shape, const std::vector<std::vector<Task>>& lists) {
+// have as many tasks. `list_of` gives a stage's.
+template <class ListOf>
+Schedule in_order(const PipelineShape& shape, const ListOf& list_of) {
+  std::vector<std::vector<Task>> lists;
+  for (int stage = 0; stage < shape.stages; ++stage) lists.push_back(list_of(shape, stage));
   Tasks tasks(lists.size());
   std::vector<size_t> next(lists.size());
   Made made;
@@ -222,28 +225,27 @@ Schedule one_f_one_b(const PipelineShape& shape) {
   return {shape, tasks};
 }
 
-Schedule gpipe(const PipelineShape& shape) {
-  std::vector<std::vector<Task>> lists(index(shape.stages));
-  for (int stage = 0; stage < shape.stages; ++stage)
-    for (const auto action : {Action::kForward, Action::kBackward})
-      for (int micro = 0; micro < shape.micro_batches; ++micro)
-        lists[index(stage)].push_back({action, micro, stage});
-  return in_order(shape, lists);
+std::vector<Task> gpipe_tasks(const PipelineShape& shape, int stage) {
+  std::vector<Task> list;
+  for (const auto action : {Action::kForward, Action::kBackward})
+    for (int micro = 0; micro < shape.micro_batches; ++micro)
+      list.push_back({action, micro, stage});
+  return list;
 }
 
-Schedule inference(const PipelineShape& shape) {
-  const auto [micro_batches, stages, chunks] = shape;
-  std::vector<std::vector<Task>> lists(index(stages));
-  // As many micro-batches as there are stages go through one chunk after the other.
-  for (int stage = 0; stage < stages; ++stage)
-    for (int group = 0; group < micro_batches; group += stages)
-      for (int chunk = 0; chunk < chunks; ++chunk)
-        for (int micro = group; micro < std::min(group + stages, micro_batches); ++micro)
-          lists[index(stage)].push_back({Action::kForward, micro, chunk * stages + stage});
-  return in_order(shape, lists);
+std::vector<Task> one_f_one_b_tasks(const PipelineShape& shape, int stage) {
+  std::vector<Task> list;
+  const int ahead = std::min(shape.micro_batches, shape.stages - stage - 1);
+  for (int micro = 0; micro < ahead; ++micro) list.push_back({Action::kForward, micro, stage});
+  for (int micro = 0; micro < shape.micro_batches; ++micro) {
+    if (ahead + micro < shape.micro_batches)
+      list.push_back({Action::kForward, ahead + micro, stage});
+    list.push_back({Action::kBackward, micro, stage});
+  }
+  return list;
 }
 
-Schedule interleaved(const PipelineShape& shape) {
+std::vector<Task> interleaved_tasks(const PipelineShape& shape, int stage) {
   const auto [micro_batches, stages, chunks] = shape;
   if (micro_batches % stages != 0)
     throw Error(ExitCode::kConfig,
@@ -253,46 +255,65 @@ Schedule interleaved(const PipelineShape& shape) {
                 "pipeline.schedule", "change gradient_accumulation_steps, or use 1f1b");
   // The i-th forward (or backward) of a stage: groups of `stages` micro-batches go through one
   // chunk after the other.
-  const auto task = [&](Action action, int i, int stage) {
+  const auto task = [&](Action action, int i) {
     const int group = i / (stages * chunks), chunk = i / stages % chunks;
     const int link = (action == Action::kForward ? chunk : chunks - 1 - chunk) * stages + stage;
     return Task{action, group * stages + i % stages, link};
   };
   const int total = micro_batches * chunks;
-  std::vector<std::vector<Task>> lists(index(stages));
-  for (int stage = 0; stage < stages; ++stage) {
-    auto& list = lists[index(stage)];
-    const int ahead = std::min(total, 2 * (stages - stage - 1) + (chunks - 1) * stages);
-    for (int i = 0; i < ahead; ++i) list.push_back(task(Action::kForward, i, stage));
-    for (int i = ahead; i < total; ++i) {
-      list.push_back(task(Action::kForward, i, stage));
-      list.push_back(task(Action::kBackward, i - ahead, stage));
-    }
-    for (int i = total - ahead; i < total; ++i) list.push_back(task(Action::kBackward, i, stage));
+  const int ahead = std::min(total, 2 * (stages - stage - 1) + (chunks - 1) * stages);
+  std::vector<Task> list;
+  for (int i = 0; i < ahead; ++i) list.push_back(task(Action::kForward, i));
+  for (int i = ahead; i < total; ++i) {
+    list.push_back(task(Action::kForward, i));
+    list.push_back(task(Action::kBackward, i - ahead));
   }
-  return in_order(shape, lists);
+  for (int i = total - ahead; i < total; ++i) list.push_back(task(Action::kBackward, i));
+  return list;
+}
+
+std::vector<Task> zero_bubble_tasks(const PipelineShape& shape, int stage) {
+  std::vector<Task> list;
+  const auto add = [&](Action action, int micro) {
+    if (micro >= 0 && micro < shape.micro_batches) list.push_back({action, micro, stage});
+  };
+  const int ahead = std::min(shape.micro_batches, shape.stages - stage - 1);
+  for (int micro = 0; micro < ahead; ++micro) add(Action::kForward, micro);
+  // A stage puts off the weights of as many micro-batches as it runs fewer ahead: what is kept is
+  // the same everywhere, and is left for the end, where stages wait.
+  for (int micro = 0; micro < shape.micro_batches; ++micro) {
+    add(Action::kForward, ahead + micro);
+    add(Action::kBackward, micro);
+    add(Action::kBackwardWeights, micro - stage);
+  }
+  for (int late = shape.micro_batches - stage; late < shape.micro_batches; ++late)
+    add(Action::kBackwardWeights, late);
+  return list;
+}
+
+Schedule gpipe(const PipelineShape& shape) {
+  return in_order(shape, gpipe_tasks);
+}
+
+Schedule interleaved(const PipelineShape& shape) {
+  return in_order(shape, interleaved_tasks);
 }
 
 Schedule zero_bubble(const PipelineShape& shape) {
-  std::vector<std::vector<Task>> lists(index(shape.stages));
-  for (int stage = 0; stage < shape.stages; ++stage) {
-    auto& list = lists[index(stage)];
-    const auto add = [&](Action action, int micro) {
-      if (micro >= 0 && micro < shape.micro_batches) list.push_back({action, micro, stage});
-    };
-    const int ahead = std::min(shape.micro_batches, shape.stages - stage - 1);
-    for (int micro = 0; micro < ahead; ++micro) add(Action::kForward, micro);
-    // A stage puts off the weights of as many micro-batches as it runs fewer ahead: what is kept is
-    // the same everywhere, and is left for the end, where stages wait.
-    for (int micro = 0; micro < shape.micro_batches; ++micro) {
-      add(Action::kForward, ahead + micro);
-      add(Action::kBackward, micro);
-      add(Action::kBackwardWeights, micro - stage);
-    }
-    for (int late = shape.micro_batches - stage; late < shape.micro_batches; ++late)
-      add(Action::kBackwardWeights, late);
-  }
-  return in_order(shape, lists);
+  return in_order(shape, zero_bubble_tasks);
+}
+
+Schedule inference(const PipelineShape& shape) {
+  // As many micro-batches as there are stages go through one chunk after the other.
+  return in_order(shape, [](const PipelineShape& all, int stage) {
+    const auto [micro_batches, stages, chunks] = all;
+    std::vector<Task> list;
+    for (int group = 0; group < micro_batches; group += stages)
+      for (int chunk = 0; chunk < chunks; ++chunk)
+        for (int micro = group; micro < std::min(group + stages, micro_batches); ++micro)
+          list.push_back({Action::kForward, micro, chunk * stages + stage});
+    return list;
+  });
 }
 
 }  // namespace hydrofoil::parallel

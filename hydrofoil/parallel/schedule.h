@@ -100,6 +100,11 @@ Schedule interleaved(const PipelineShape& shape);
 // Gradients of weights fill the bubbles; no more micro-batches are kept than the first stage of
 // 1F1B keeps (ZB-H1 of arXiv 2401.10241).
 Schedule zero_bubble(const PipelineShape& shape);
+// What a stage does in them, in order, without slots and transfers.
+std::vector<Task> gpipe_tasks(const PipelineShape& shape, int stage);
+std::vector<Task> one_f_one_b_tasks(const PipelineShape& shape, int stage);
+std::vector<Task> interleaved_tasks(const PipelineShape& shape, int stage);
+std::vector<Task> zero_bubble_tasks(const PipelineShape& shape, int stage);
 // Forwards only.
 Schedule inference(const PipelineShape& shape);
 

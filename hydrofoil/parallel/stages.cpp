@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hydrofoil/parallel/stages.h"
 
+#include <array>
 #include <regex>
 #include <vector>
 
@@ -53,9 +54,14 @@ std::vector<double> matches(const spec::ModelSpec& spec, const std::string& patt
 
 }  // namespace
 
+std::string_view name_of(ScheduleKind kind) {
+  constexpr std::array<std::string_view, 4> kNames = {"1f1b", "gpipe", "interleaved",
+                                                      "zero_bubble"};
+  return kNames[static_cast<size_t>(kind)];
+}
+
 Schedule schedule_of(const PipelineChoice& choice, int micro_batches) {
-  const PipelineShape shape{
-      .micro_batches = micro_batches, .stages = choice.stages, .chunks = choice.chunks};
+  const PipelineShape shape = choice.shape(micro_batches);
   switch (choice.schedule) {
     case ScheduleKind::kOneForwardOneBackward:
       return one_f_one_b(shape);
@@ -65,6 +71,21 @@ Schedule schedule_of(const PipelineChoice& choice, int micro_batches) {
       return interleaved(shape);
     case ScheduleKind::kZeroBubble:
       return zero_bubble(shape);
+  }
+  throw std::logic_error("unknown schedule");
+}
+
+std::vector<Task> tasks_of(const PipelineChoice& choice, int micro_batches, int stage) {
+  const PipelineShape shape = choice.shape(micro_batches);
+  switch (choice.schedule) {
+    case ScheduleKind::kOneForwardOneBackward:
+      return one_f_one_b_tasks(shape, stage);
+    case ScheduleKind::kGPipe:
+      return gpipe_tasks(shape, stage);
+    case ScheduleKind::kInterleaved:
+      return interleaved_tasks(shape, stage);
+    case ScheduleKind::kZeroBubble:
+      return zero_bubble_tasks(shape, stage);
   }
   throw std::logic_error("unknown schedule");
 }

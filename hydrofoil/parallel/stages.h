@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "hydrofoil/parallel/partition.h"
 #include "hydrofoil/parallel/schedule.h"
@@ -18,17 +19,21 @@
 namespace hydrofoil::parallel {
 
 enum class ScheduleKind : uint8_t { kOneForwardOneBackward, kGPipe, kInterleaved, kZeroBubble };
+std::string_view name_of(ScheduleKind kind);  // pipeline.schedule of a configuration
 
 struct PipelineChoice {
   int stages = 1;
   ScheduleKind schedule = ScheduleKind::kOneForwardOneBackward;
   int chunks = 1;  // of a stage; more than 1: interleaved
   int links() const { return stages * chunks; }
+  PipelineShape shape(int micro_batches) const { return {micro_batches, stages, chunks}; }
   // Whether a stage has more than one backward pass a micro-batch.
   bool several_backwards() const { return chunks > 1 || schedule == ScheduleKind::kZeroBubble; }
 };
 
 Schedule schedule_of(const PipelineChoice& choice, int micro_batches);
+// What a stage does in it, in order.
+std::vector<Task> tasks_of(const PipelineChoice& choice, int micro_batches, int stage);
 
 // Where the blocks of each link begin. Partition: "best", as much arithmetic on each; "uniform", as
 // many blocks; "parameters", as many parameters; "type:REGEX", as many blocks with such a name

@@ -77,6 +77,7 @@ int64_t ends_elements(const spec::ModelSpec& s) {
 
 // Rows of the vocabulary's matrix that are used at a time.
 int64_t largest_tile(const spec::ModelSpec& s, int64_t unit_elements) {
+  if (unit_elements == 0) return s.vocab_size;
   const auto blocks = spec::tiled_blocks(s, unit_elements);
   int64_t most = 0;
   for (const auto& parameter : blocks.front().parameters)

@@ -163,12 +163,11 @@ void plan_parameters(MemoryPlan& plan, const Model& model, const std::vector<Uni
 
 PassPart part_of(const Model& model, const RunShape& run) {
   if (run.pipeline.stages == 1) return {};
-  const auto timeline =
-      parallel::play(run.schedule(), {.seconds = [](const parallel::Task&) { return 1.0; }});
+  const auto tasks = run.tasks(run.pipeline_stage);
   return {.layers = model.layers(),
           .embedding = model.holds(0),
           .head = model.has_head(),
-          .kept = timeline.most_kept[static_cast<size_t>(run.pipeline_stage)],
+          .kept = parallel::most_kept(tasks),
           .chunks = run.pipeline.chunks};
 }
 

@@ -5,6 +5,7 @@
 #include <map>
 #include <numeric>
 #include <set>
+#include <tuple>
 #include <utility>
 
 #include "hydrofoil/core/align.h"
@@ -66,6 +67,12 @@ size_t RunShape::first_in_files(size_t units) const {
 
 size_t ElementBytes::optimizer() const {
   return std::accumulate(optimizer_widths.begin(), optimizer_widths.end(), size_t{0});
+}
+
+std::vector<std::vector<parallel::Task>> RunShape::tasks() const {
+  std::vector<std::vector<parallel::Task>> lists;
+  for (int s = 0; s < pipeline.stages; ++s) lists.push_back(tasks(s));
+  return lists;
 }
 
 double RunShape::tokens_per_step() const {
@@ -183,6 +190,24 @@ Model stage_of(const Model& model, const RunShape& run) {
                   parallel::held_blocks(run.cuts, choice.stages, run.pipeline_stage));
 }
 
+// Layers are alike: what differs is how many there are, and whether embedding and head are. Where
+// layers are in chunks, their numbers matter, too.
+Stages stages_of(const Model& model, const RunShape& run) {
+  Stages stages;
+  std::map<std::tuple<int64_t, bool, bool, int>, size_t> known;
+  for (RunShape at = run; at.pipeline_stage < run.pipeline.stages; ++at.pipeline_stage) {
+    const auto held = parallel::held_blocks(run.cuts, run.pipeline.stages, at.pipeline_stage);
+    const auto blocks = std::ranges::count(held, true);
+    const int number = run.pipeline.chunks > 1 ? at.pipeline_stage : 0;
+    const auto [kind, fresh] = known.try_emplace(
+        {blocks, held.empty() || held.front(), held.empty() || held.back(), number},
+        stages.kinds.size());
+    if (fresh) stages.kinds.push_back(stage_of(model, at));
+    stages.kind.push_back(kind->second);
+  }
+  return stages;
+}
+
 // A stage of a pipeline goes through its micro-batches in the order of the schedule.
 StepUses step_uses(const Model& model, const RunShape& run) {
   const auto& choice = run.pipeline;
@@ -191,14 +216,15 @@ StepUses step_uses(const Model& model, const RunShape& run) {
   const auto add = [&](const std::vector<size_t>& pass, int link) {
     const auto first = run.cuts[static_cast<size_t>(link)],
                end = run.cuts[static_cast<size_t>(link) + 1];
-    for (const size_t unit : pass)
-      if (model.units[unit].block >= first && model.units[unit].block < end) use(step.uses, unit);
+    for (const size_t unit : pass) {
+      const size_t block = model.units[unit].block;
+      if (choice.chunks == 1 || (block >= first && block < end)) use(step.uses, unit);
+    }
   };
   const auto& backward = run.recompute ? model.passes.recomputed_backward : model.passes.backward;
-  const auto schedule = run.schedule();
-  for (const auto& task : schedule.stage(run.pipeline_stage).tasks) {
-    if (!task || task->action == parallel::Action::kBackwardWeights) continue;
-    add(task->action == parallel::Action::kForward ? model.passes.forward : backward, task->link);
+  for (const auto& task : run.tasks(run.pipeline_stage)) {
+    if (task.action == parallel::Action::kBackwardWeights) continue;
+    add(task.action == parallel::Action::kForward ? model.passes.forward : backward, task.link);
   }
   return step;
 }
@@ -221,6 +247,11 @@ ElementBytes RunShape::element_bytes(bool of_linear) const {
 std::vector<UnitSize> unit_sizes(const Model& model, const RunShape& run) {
   std::vector<UnitSize> sizes;
   for (const auto& unit : model.units) {
+    if (const Unit* before = &unit - 1; !sizes.empty() && before->numels == unit.numels &&
+                                        before->linear == unit.linear) {  // layers are alike
+      sizes.push_back(sizes.back());
+      continue;
+    }
     UnitSize& size = sizes.emplace_back();
     const auto add = [&](std::optional<bool> linear) {
       const auto layout = layout_of(unit, run.ranks, linear);

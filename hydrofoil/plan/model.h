@@ -133,9 +133,16 @@ struct RunShape {
     if (ranks > 1 || parameter_files) return stage;
     return gradient_files() || zenflow ? 2 : 0;
   }
+  // Whether gradients are reduced after every micro-batch, not once a step.
+  bool reduces_each() const { return effective_stage() >= 2 && !pipeline.several_backwards(); }
   int all_ranks() const { return ranks * tensor_ranks * pipeline.stages; }
-  parallel::Schedule schedule() const {
-    return parallel::schedule_of(pipeline, static_cast<int>(accumulation));
+  // What a stage does, in order; and all of them.
+  std::vector<parallel::Task> tasks(int of_stage) const {
+    return parallel::tasks_of(pipeline, static_cast<int>(accumulation), of_stage);
+  }
+  std::vector<std::vector<parallel::Task>> tasks() const;
+  parallel::PipelineShape pipeline_shape() const {
+    return pipeline.shape(static_cast<int>(accumulation));
   }
   // Tokens of a sequence that a rank has, at most.
   int64_t part_length() const { return (sequence_length + sequence_ranks - 1) / sequence_ranks; }
@@ -181,6 +188,14 @@ std::vector<UnitSize> unit_sizes(const Model& model, const RunShape& run);
 
 // What the run's stage holds of a model with all blocks, whose spec is known; one stage: all of it.
 Model stage_of(const Model& model, const RunShape& run);
+
+// What all stages hold: models that are alike are there once.
+struct Stages {
+  std::vector<Model> kinds;
+  std::vector<size_t> kind;  // of each stage
+  const Model& of(int stage) const { return kinds[kind[static_cast<size_t>(stage)]]; }
+};
+Stages stages_of(const Model& model, const RunShape& run);
 
 // Units in the order in which a step touches them, so many times over.
 struct StepUses {

@@ -25,7 +25,10 @@ constexpr std::array kNames{
     std::pair{"memory_bytes_per_second", &Machine::memory_bytes_per_second},
     std::pair{"file_read_bytes_per_second", &Machine::read_bytes_per_second},
     std::pair{"file_write_bytes_per_second", &Machine::write_bytes_per_second},
-    std::pair{"file_both_bytes_per_second", &Machine::both_bytes_per_second}};
+    std::pair{"file_both_bytes_per_second", &Machine::both_bytes_per_second},
+    std::pair{"call_seconds", &Machine::call_seconds},
+    std::pair{"between_bytes_per_second", &Machine::between_bytes_per_second},
+    std::pair{"between_seconds", &Machine::between_seconds}};
 
 }  // namespace
 
@@ -45,6 +48,7 @@ std::string to_json(const Rates& rates) {
             {"threads", rates.threads}};
   for (const auto& [name, member] : kNames)
     if (rates.machine.*member > 0) json[name] = rates.machine.*member;
+  if (rates.rank_memory_bytes > 0) json["rank_memory_bytes"] = rates.rank_memory_bytes;
   if (!rates.folder.empty()) {
     json["folder"] = rates.folder;
     json["aio"] = {{"block_size", rates.block_bytes},
@@ -73,6 +77,7 @@ std::string to_text(const Rates& rates) {
   line("update", m.memory_bytes_per_second, "GB/s");
   line("reductions", m.wire_bytes_per_second, "GB/s");
   line("gathers", m.gather_bytes_per_second, "GB/s");
+  line("between hosts", m.between_bytes_per_second, "GB/s");
   line("files, reading", m.read_bytes_per_second, "GB/s");
   line("files, writing", m.write_bytes_per_second, "GB/s");
   line("files, by turns", m.both_bytes_per_second, "GB/s");
@@ -94,6 +99,7 @@ Rates rates_from_json(const std::string& text, const std::string& where) {
                 .processor = json.value("processor", ""),
                 .program = json.value("program", "")};
     for (const auto& [name, member] : kNames) rates.machine.*member = json.value(name, 0.0);
+    rates.rank_memory_bytes = json.value("rank_memory_bytes", uint64_t{0});
     rates.folder = json.value("folder", "");
     if (rates.folder.empty()) return rates;
     rates.block_bytes = json.at("aio").at("block_size");

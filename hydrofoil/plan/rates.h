@@ -17,6 +17,11 @@ struct Machine {
   double memory_bytes_per_second = 0;  // read and written by the update
   double read_bytes_per_second = 0, write_bytes_per_second = 0;  // files, one of the two at a time
   double both_bytes_per_second = 0;  // read and written by turns; 0: what these two make
+  double call_seconds = 0;           // that a call of a group takes at least, inside a host
+  // Between hosts, while all ranks of a host receive; 0: as inside. What a message takes on its
+  // way.
+  double between_bytes_per_second = 0, between_seconds = 0;
+  int ranks_per_host = 0;  // neighbours; 0: all
 
   // Of files. 0 where their rates are not known.
   double file_seconds(uint64_t read_bytes, uint64_t written_bytes) const;
@@ -26,6 +31,7 @@ struct Rates {
   Machine machine;
   int ranks = 1, threads = 1;      // of the host; of a rank
   std::string processor, program;  // what was measured, and by which version
+  uint64_t rank_memory_bytes = 0;  // that a rank may use; 0: not said
   std::string folder = {};         // of the files; empty: none were measured
   // With which files are fastest there.
   int64_t block_bytes = 0, queue_depth = 0, threads_of_files = 0, piece_elements = 0;

@@ -219,14 +219,11 @@ Json seconds_json(const TimePlan& t) {
 Report make_report(const Model& model, const RunShape& run, const Machine& machine,
                    const Host& host) {
   RunShape worst = run;
-  TimePlan time;  // of the stage that takes longest
   std::vector<StageReport> stages;
-  for (RunShape at = run; at.pipeline_stage < run.pipeline.stages; ++at.pipeline_stage) {
+  for (RunShape at = run; run.pipeline.stages > 1 && at.pipeline_stage < run.pipeline.stages;
+       ++at.pipeline_stage) {
     const Model stage = stage_of(model, at);
     const uint64_t peak = plan_memory(stage, at).peak();
-    const auto own = plan_time(stage, at, machine);
-    if (own.total_seconds() >= time.total_seconds()) time = own;
-    if (run.pipeline.stages == 1) break;
     if (stages.empty() || peak > stages[static_cast<size_t>(worst.pipeline_stage)].peak_bytes)
       worst = at;
     const auto cut = run.cuts.begin() + at.pipeline_stage;
@@ -243,7 +240,7 @@ Report make_report(const Model& model, const RunShape& run, const Machine& machi
                 .memory = plan_memory(most, worst),
                 .wire = plan_wire(stage_of(model, run), run),
                 .files = plan_files(most, worst),
-                .time = time,
+                .time = plan_time(model, run, machine),
                 .deepspeed = deepspeed_view(model, run, host.ranks),
                 .fit = fit(most, worst, host)};
   report.fit.disks = plan_disks(model, run, host.disks, host.ranks);  // checkpoints are of all

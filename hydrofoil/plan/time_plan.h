@@ -6,7 +6,7 @@
 //              update's arithmetic share the processor; its reads and writes, and parameters on
 //              their way in, go on meanwhile
 //   backward   beside gradients on their way to files and parameters on their way in
-// The wire is assumed to hide behind nothing: an upper bound.
+// The wire is assumed to hide behind nothing, but for messages between stages: an upper bound.
 #pragma once
 
 #include <string>
@@ -30,19 +30,12 @@ struct TimePlan {
   double tokens_per_second = 0;  // of all ranks; 0: not known
 };
 
-// Of one rank for one step: forward and backward, and where layers are recomputed their forward
-// again.
-struct Flops {
-  double layers = 0, ends = 0;  // ends: embedding, head and loss
-  double total() const { return layers + ends; }
-};
-Flops flops_per_step(const Model& model, const RunShape& run);
 // Of all stages' time, that in which they wait, where a backward is two forwards and stages are
 // equal.
 double bubble(const RunShape& run);
-// Bytes that the update of a rank reads and writes in memory, checksums of files included.
-double update_bytes(const Model& model, const RunShape& run);
 
+// Of a model with all blocks. Of a pipeline: the causes are those of the stage with most to do;
+// what it waits is what a simulated step takes longer (simulator.h).
 TimePlan plan_time(const Model& model, const RunShape& run, const Machine& machine);
 
 }  // namespace hydrofoil::plan

@@ -54,7 +54,7 @@ void plan_seam(WirePlan& plan, const Model& model, const RunShape& run) {
   const int64_t forwards = run.recompute ? 2 : 1;
   const size_t element = run.linear ? run.linear->compute : run.compute_bytes;
   plan.all_to_all = bytes(forwards * once.exchanged + once.exchanged_back, element);
-  plan.recv =
+  plan.passed =
       bytes((forwards + 1) * once.passed, element) + bytes(once.passed_gradients, sizeof(float));
 }
 
@@ -118,7 +118,7 @@ void plan_stages(WirePlan& plan, const Model& model, const RunShape& run) {
   for (int link = run.pipeline_stage; link < choice.links(); link += choice.stages)
     messages += (link > 0 ? 1 : 0) + (link + 1 < choice.links() ? 1 : 0);
   const int64_t elements = run.micro_batch * run.part_length() * model.spec->hidden_size;
-  plan.recv += messages * static_cast<uint64_t>(run.accumulation * elements) * run.compute_bytes;
+  plan.messages = messages * static_cast<uint64_t>(run.accumulation * elements) * run.compute_bytes;
 }
 
 // Its gradient, of what this rank updates of it: two ranks swap halves of their sum.
@@ -132,20 +132,19 @@ uint64_t twin_bytes(const Unit& unit, const UnitSize& size, const RunShape& run)
 
 monitor::NamedBytes WirePlan::by_operation() const {
   monitor::NamedBytes result;
-  if (all_reduce + sums) result.emplace_back("all_reduce", all_reduce + sums);
+  if (all_reduce + sums + twins) result.emplace_back("all_reduce", all_reduce + sums + twins);
   if (all_gather) result.emplace_back("all_gather", all_gather);
   if (reduce_scatter) result.emplace_back("reduce_scatter", reduce_scatter);
   if (read) result.emplace_back("read", read);
   if (all_to_all) result.emplace_back("all_to_all", all_to_all);
-  if (recv) result.emplace_back("recv", recv);
+  if (passed + messages) result.emplace_back("recv", passed + messages);
   return result;
 }
 
 WirePlan plan_wire(const Model& model, const RunShape& run) {
   const int stage = run.effective_stage();
   const auto peers = static_cast<uint64_t>(run.ranks - 1);
-  const bool each = stage >= 2 && !run.pipeline.several_backwards();
-  const auto reductions = static_cast<uint64_t>(each ? run.accumulation : 1);
+  const auto reductions = static_cast<uint64_t>(run.reduces_each() ? run.accumulation : 1);
   WirePlan plan{.gathers = gathers(model, run)};
   size_t vocabulary = 0;
   for (const auto& unit : model.units) vocabulary += unit.embedding_rows;
@@ -164,7 +163,7 @@ WirePlan plan_wire(const Model& model, const RunShape& run) {
       const uint64_t parts = stage >= 2 && model.units[u].reduced_twice ? 2 : 1;
       plan.reduce_scatter += parts * reductions * gradients;
     }
-    plan.all_reduce += twin_bytes(model.units[u], sizes[u], run);
+    plan.twins += twin_bytes(model.units[u], sizes[u], run);
     // What lies in files is not sent: peers read it there.
     if (!run.parameter_files) plan.read += times * parameters;
     const auto& numels = model.units[u].numels;

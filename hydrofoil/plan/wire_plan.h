@@ -26,13 +26,16 @@ namespace hydrofoil::plan {
 
 struct WirePlan {
   uint64_t all_reduce = 0, all_gather = 0, reduce_scatter = 0, read = 0;
-  uint64_t padding = 0;               // of the sum of these, bytes that carry no parameter
-  uint64_t all_to_all = 0, recv = 0;  // activations, where sequences are cut, and between stages
-  uint64_t sums = 0;                  // by all_reduce, where ranks share matrices
-  std::vector<int64_t> gathers = {};  // by unit: how often it is read in a step
+  uint64_t padding = 0;                 // of the sum of these, bytes that carry no parameter
+  uint64_t all_to_all = 0, passed = 0;  // activations, where sequences are cut; by recv in a ring
+  uint64_t messages = 0;                // by recv, of the stages beside this one
+  uint64_t sums = 0;                    // by all_reduce, where ranks share matrices
+  uint64_t twins = 0;                   // by all_reduce, of the other end of a tied weight
+  std::vector<int64_t> gathers = {};    // by unit: how often it is read in a step
 
   uint64_t total() const {
-    return all_reduce + all_gather + reduce_scatter + read + all_to_all + recv + sums;
+    return all_reduce + all_gather + reduce_scatter + read + all_to_all + passed + messages + sums +
+           twins;
   }
   monitor::NamedBytes by_operation() const;  // those that are not zero
 };

@@ -208,11 +208,14 @@ double flops_per_token(const ModelSpec& spec, int64_t sequence_length) {
   int64_t matrices = 0;
   if (spec.head != HeadKind::kClasses)  // the head, tied or not
     matrices += spec.vocab_size * spec.token_size();
-  for (const auto& block : blocks(spec))
-    for (const auto& p : block.parameters)
+  ModelSpec one = spec;  // layers are alike
+  one.layers = std::min<int64_t>(spec.layers, 1);
+  const auto all = blocks(one);
+  for (size_t b = 0; b < all.size(); ++b)
+    for (const auto& p : all[b].parameters)
       if (p.shape.size() == 2 && p.part != Part::kTokens && p.part != Part::kPositions &&
           p.part != Part::kTokenTypes && p.part != Part::kHead)
-        matrices += numel(p);
+        matrices += numel(p) * (b == 1 ? spec.layers : 1);
   const auto length = static_cast<double>(sequence_length);
   double keys = 0;  // that a query sees on average, over the layers
   for (int64_t layer = 0; layer < spec.layers; ++layer) {

@@ -32,7 +32,7 @@ monitor::RunFigures forecast(const config::RunConfig& run, const spec::ModelSpec
       .wire_bytes = plan::plan_wire(model, shape).by_operation(),
       .file_bytes = plan::plan_files(model, shape).by_operation(),
       .step_seconds = machine.flops_per_second > 0
-                          ? std::optional(plan::plan_time(model, shape, machine).total_seconds())
+                          ? std::optional(plan::plan_time(whole, shape, machine).total_seconds())
                           : std::nullopt,
       .bytes_written = plan::bytes_written(whole, shape)};
 }

@@ -22,7 +22,7 @@
 #include "hydrofoil/optim/bench.h"
 #include "hydrofoil/plan/from_config.h"
 #include "hydrofoil/plan/model.h"
-#include "hydrofoil/plan/time_plan.h"
+#include "hydrofoil/plan/stage_time.h"
 #include "hydrofoil/train/agreement.h"
 #include "hydrofoil/train/model.h"
 #include "hydrofoil/train/options.h"
@@ -114,11 +114,15 @@ void probe_update(const comm::Communicator& group, const config::RunConfig& run,
 
 void probe_wire(const comm::Communicator& group, plan::Machine& machine) {
   if (group.size() == 1) return;
-  constexpr size_t kBytes = size_t{8} << 20;
-  const auto cases = comm::bench(
-      group, {.smallest_bytes = kBytes, .largest_bytes = kBytes, .seconds_per_case = 0.1});
+  constexpr size_t kLeast = 8, kBytes = size_t{8} << 20;
+  const auto cases = comm::bench(group, {.smallest_bytes = kLeast,
+                                         .largest_bytes = kBytes,
+                                         .factor = kBytes / kLeast,
+                                         .seconds_per_case = 0.1});
   for (const auto& result : cases) {
-    if (!result.shared_memory) continue;
+    if (result.bytes == kLeast && result.op == comm::Operation::kAllReduce)
+      machine.call_seconds = 1 / least(group, 1e6 / result.median_us);
+    if (!result.shared_memory || result.bytes == kLeast) continue;
     const double rate = least(group, result.bus_gb_per_s * 1e9);
     if (result.op == comm::Operation::kReduceScatter) machine.wire_bytes_per_second = rate;
     if (result.op == comm::Operation::kAllGather) machine.gather_bytes_per_second = rate;

@@ -65,6 +65,41 @@ TEST_F(Plan, OfFlagsFollowsTheDeepSpeedFile) {
   }
 }
 
+TEST_F(Plan, SearchesMeshesAndSimulatesTheFirst) {
+  write(
+      "cluster.json",
+      R"({"version": 1, "ranks": 4, "threads": 1, "flops_per_second": 1e9, "wire_bytes_per_second": 1e9,
+            "between_bytes_per_second": 1e8, "between_seconds": 1e-4, "rank_memory_bytes": 1e9})");
+  const std::string of = path("run.json") + " --ranks 8 --hosts 2 --rates " + path("cluster.json") +
+                         " --set deepspeed.train_batch_size=24";
+  const json found = json::parse(hydrofoil("plan " + of + " --search --json --list 3").out);
+  ASSERT_EQ(found["best"].size(), 3);
+  const json& best = found["best"][0];
+  EXPECT_LE(best["seconds"], found["best"][1]["seconds"]);
+  std::string settings;
+  for (const auto& setting : best["set"]) settings += " --set " + setting.get<std::string>();
+  const json plan = json::parse(hydrofoil("plan " + of + settings + " --json").out);
+  EXPECT_EQ(plan["memory_bytes"]["peak"], best["peak_bytes"]);
+  EXPECT_EQ(plan["seconds"]["total"], best["seconds"]);
+  const auto simulated = [&](const std::string& more) {
+    return json::parse(hydrofoil("plan " + of + settings + " --simulate --json" + more).out);
+  };
+  EXPECT_EQ(simulated("")["ranks"], 8);
+  EXPECT_DOUBLE_EQ(simulated("")["seconds"], best["seconds"]);
+  EXPECT_GT(simulated(" --slow 3=2")["seconds"], best["seconds"]);
+  EXPECT_TRUE(simulated(" --stop 3=0.001")["seconds"].is_null());
+  const Result people = hydrofoil("plan " + of + " --search");
+  EXPECT_EQ(people.code, 0);
+  EXPECT_THAT(people.out, HasSubstr("--set mesh.pp="));
+  // What cannot be says why.
+  EXPECT_THAT(hydrofoil("plan " + of + " --simulate --slow 8=2 2>&1").out,
+              HasSubstr("RANK=NUMBER"));
+  EXPECT_THAT(hydrofoil("plan " + path("run.json") + " --search --ranks 8 --hosts 3 2>&1").out,
+              HasSubstr("8 ranks do not come out even on 3 hosts"));
+  EXPECT_THAT(hydrofoil("plan " + path("run.json") + " --search 2>&1").out, HasSubstr("--tune"));
+  EXPECT_EQ(hydrofoil("plan " + of + " --search --set data.sequence_length=65").code, 0);
+}
+
 TEST_F(Plan, OverridesWin) {
   const json report = json::parse(
       hydrofoil("plan " + path("run.json") +

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <fstream>
 #include <functional>
+#include <limits>
 #include <map>
 #include <set>
 #include <string>
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "hydrofoil/core/error.h"
+#include "hydrofoil/parallel/stages.h"
 #include "hydrofoil/parallel/timeline.h"
 
 namespace hydrofoil::parallel {
@@ -223,6 +225,22 @@ TEST(Schedule, KeepsNoMoreMicroBatchesThanItMust) {
     }
 }
 
+TEST(Schedule, TasksOfAStageAreThoseOfItsSlots) {
+  using enum ScheduleKind;
+  for (const auto kind : {kOneForwardOneBackward, kGPipe, kInterleaved, kZeroBubble})
+    for (int stages = 1; stages <= 5; ++stages)
+      for (int micro = stages; micro <= 15; micro += stages) {
+        const PipelineChoice choice{stages, kind, kind == kInterleaved ? 3 : 1};
+        const Schedule schedule = schedule_of(choice, micro);
+        for (int stage = 0; stage < stages; ++stage) {
+          std::vector<Task> want;
+          for (const auto& task : schedule.stage(stage).tasks)
+            if (task) want.push_back(*task);
+          EXPECT_EQ(tasks_of(choice, micro, stage), want) << stage << " of " << stages;
+        }
+      }
+}
+
 TEST(Schedule, InterleavingNeedsAMultipleOfTheStages) {
   try {
     interleaved({.micro_batches = 6, .stages = 4, .chunks = 2});
@@ -242,11 +260,36 @@ TEST(Schedule, RefusesATaskBeforeItsInput) {
 TEST(Timeline, TransfersDelayTheNextStageOnly) {
   const auto schedule = inference({.micro_batches = 3, .stages = 2});
   auto times = unit_times(1, 0);
-  times.transfer_seconds = 0.25;
+  times.transfer = [](const Task&) { return 0.25; };
   const auto timeline = play(schedule, times);
   EXPECT_DOUBLE_EQ(timeline.stages[0].back().end, 3);
   EXPECT_DOUBLE_EQ(timeline.stages[1].front().begin, 1.25);
   EXPECT_DOUBLE_EQ(timeline.seconds, 4.25);
+}
+
+// Two stages of four copies, two forwards of a second each. Copy 2 takes twice as long: copies 2
+// and 3 exchange something in every task and wait for it; copies 0 and 1 do not.
+TEST(Timeline, ASlowRankHoldsUpWhoExchangesWithIt) {
+  const PipelineShape shape{.micro_batches = 2, .stages = 2};
+  const std::vector<std::vector<Task>> lists = {
+      {{Action::kForward, 0, 0}, {Action::kForward, 1, 0}},
+      {{Action::kForward, 0, 1}, {Action::kForward, 1, 1}}};
+  const auto ends = [&](double slow) {
+    std::vector<std::vector<double>> last(2, std::vector<double>(4));
+    play(shape, lists,
+         {.copies = 4,
+          .seconds = [&](const Task& task, int copy,
+                         double) { return copy == 2 && task.link == 0 ? slow : 1; },
+          .team = [](const Task&) { return 2; }},
+         [&](const Task& task, int copy, double, double end) {
+           last[static_cast<size_t>(task.link)][static_cast<size_t>(copy)] = end;
+         });
+    return last;
+  };
+  EXPECT_EQ(ends(2), (std::vector<std::vector<double>>{{2, 2, 4, 4}, {3, 3, 5, 5}}));
+  const double never = std::numeric_limits<double>::infinity();
+  EXPECT_EQ(ends(never),
+            (std::vector<std::vector<double>>{{2, 2, never, never}, {3, 3, never, never}}));
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include <numeric>
 
+#include "hydrofoil/plan/stage_time.h"
 #include "hydrofoil/plan/time_plan.h"
 #include "specs.h"
 
