@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The entry of libhydrofoil_train.so. Exceptions end here: none crosses into the program.
+#include "cli/bench_train.h"
 #include "cli/command_line.h"
 #include "cli/eval_encoder_command.h"
 #include "cli/plan_command.h"
@@ -16,6 +17,7 @@ int run(hydrofoil::cli::Arguments arguments) {
   hydrofoil::cli::add_train_command(app, action);
   hydrofoil::cli::add_eval_encoder_command(app, action);
   hydrofoil::cli::add_replay_command(app, action);
+  hydrofoil::cli::add_bench_train(*app.add_subcommand("bench", "Measure this machine"), action);
   hydrofoil::cli::add_plan_command(app, action, hydrofoil::cli::tune);
   app.require_subcommand(1);
   return hydrofoil::cli::parse_and_run(app, action, arguments);

@@ -8,6 +8,7 @@
 #include <ATen/ops/tanh.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -144,6 +145,7 @@ at::Tensor logits(const at::Tensor& hidden, const Head& head) {
 }
 
 LossSum linear_cross_entropy(const at::Tensor& hidden, const Head& head, const at::Tensor& labels) {
+  RECORD_USER_SCOPE("linear_cross_entropy");
   if (head.seam) head.seam->require_same("labels", labels);
   const auto input = head.seam ? head.seam->fan_out(hidden) : hidden;
   auto rows = input.reshape({-1, input.size(-1)}).to(head.type);

@@ -5,6 +5,7 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/rms_norm.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <span>
@@ -126,11 +127,13 @@ bool is_plain(const at::Tensor& x) {
 }
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double epsilon) {
+  RECORD_USER_SCOPE("RmsNorm");
   if (is_plain(x)) return RmsNorm::apply(x, weight, epsilon);
   return at::rms_norm(x, weight.sizes(), weight, epsilon);
 }
 
 at::Tensor gated(const at::Tensor& gate, const at::Tensor& up, spec::Activation activation) {
+  RECORD_USER_SCOPE("Gated");
   const bool silu = activation == spec::Activation::kSilu;
   if (is_plain(gate) && (silu || activation == spec::Activation::kGeluTanh))
     return Gated::apply(gate, up, silu);

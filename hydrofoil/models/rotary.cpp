@@ -13,6 +13,7 @@
 #include <ATen/ops/sin.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/where.h>
+#include <ATen/record_function.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
@@ -172,6 +173,7 @@ std::pair<at::Tensor, at::Tensor> RotaryTable::rows(const SequencePart& part, in
 
 at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin,
                   bool interleaved) {
+  RECORD_USER_SCOPE("Rotate");
   return Rotate::apply(x, cos, sin, interleaved);
 }
 
