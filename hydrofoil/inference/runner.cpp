@@ -65,6 +65,8 @@ void Runner::plan(std::span<const SequencePart> parts) {
         b.items.push_back({first + i, std::min(kTokensOfAnItem, count - i), head});
     end = std::max(end, part.position + static_cast<int64_t>(count));
   }
+  b.key_parts = 1;
+  if (b.tokens.size() == 1) share_keys();
   if (model_.spec.positions == spec::Positions::kRotary) {
     b.rotary.reserve(end);
     if (b.windowed_rotary) b.windowed_rotary->reserve(end);
@@ -77,6 +79,19 @@ void Runner::plan(std::span<const SequencePart> parts) {
           Rows(rows, index(model_.spec.token_size()), reads_bytes({&model_.head_matrix()}));
     b.logits.resize(logits);
   }
+}
+
+// A token that is alone has few heads for threads to share: they share chunks of its keys, too, as
+// far as there are rows for their sums.
+void Runner::share_keys() {
+  Buffers& b = *buffers_;
+  const size_t chunks = index(b.tokens.front().position) / kernels::kChunkKeys + 1;
+  if (chunks > most_tokens_) return;
+  b.key_parts = chunks;
+  b.items.clear();
+  for (size_t chunk = 0; chunk < chunks; ++chunk)
+    for (size_t head = 0; head < index(model_.spec.kv_heads); ++head)
+      b.items.push_back({0, 1, head, chunk, chunk + 1});
 }
 
 void Runner::run(std::span<const SequencePart> parts) {

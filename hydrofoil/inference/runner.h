@@ -54,6 +54,7 @@ class Runner {
  private:
   void check(std::span<const SequencePart> parts) const;
   void plan(std::span<const SequencePart> parts);
+  void share_keys();
 
   const PackedModel& model_;
   KvCache& cache_;

@@ -223,15 +223,10 @@ struct Step {
                                                                            : &b.rotary;
     multiply_into(layer.qkv, normal, tokens, b.qkv.data(), layer.qkv.shape.rows);
     const size_t kv_heads = index(spec.kv_heads);
-    // A token that is alone has its keys to itself; sequences may share a page that this step
-    // fills.
-    if (!alone)
-      each_mine(tokens * kv_heads,
-                [&](size_t i) { place(number, i / kv_heads, i % kv_heads, rotary); });
-    for (size_t i = index(me); i < b.items.size(); i += index(team.size())) {
-      if (alone) place(number, 0, b.items[i].head, rotary);
+    each_mine(tokens * kv_heads,
+              [&](size_t i) { place(number, i / kv_heads, i % kv_heads, rotary); });
+    for (size_t i = index(me); i < b.items.size(); i += index(team.size()))
       attend_item(number, b.items[i]);
-    }
     barrier();
     prepare(tokens, [&](size_t t) { gather(t); });
   }
@@ -264,11 +259,12 @@ struct Step {
                 {key + kv_heads * dim, dim});
   }
 
-  float* sums(size_t token, size_t head) const {
-    return b.sums.data() + (token * index(spec.heads) + head) * kernels::partial_size(b.padded_dim);
+  // Of a token, or of a part of the keys of one that is alone.
+  float* sums(size_t row, size_t head) const {
+    return b.sums.data() + (row * index(spec.heads) + head) * kernels::partial_size(b.padded_dim);
   }
 
-  // The sums of the item's rows over all chunks of keys.
+  // The sums of the item's rows over its chunks of keys.
   void attend_item(size_t number, const AttentionItem& item) {
     const size_t group = index(spec.heads / spec.kv_heads), rows = item.count * group;
     const size_t partial = kernels::partial_size(b.padded_dim);
@@ -279,11 +275,12 @@ struct Step {
     const auto begin_of = [&](size_t position) {
       return window != 0 && position + 1 > window ? position + 1 - window : 0;
     };
-    for (size_t r = 0; r < rows; ++r) std::fill_n(sums(token_of(r), head_of(r)), partial, 0.0f);
+    const auto sums_of = [&](size_t r) { return sums(token_of(r) + item.chunk, head_of(r)); };
+    for (size_t r = 0; r < rows; ++r) std::fill_n(sums_of(r), partial, 0.0f);
     const size_t first_position = index(b.tokens[item.first].position);
-    const size_t keys = first_position + item.count;
-    for (size_t chunk = begin_of(first_position) / kChunkKeys * kChunkKeys; chunk < keys;
-         chunk += kChunkKeys) {
+    const size_t first_chunk = std::max(begin_of(first_position) / kChunkKeys, item.chunk);
+    const size_t keys = std::min(first_position + item.count, item.end_chunk * kChunkKeys);
+    for (size_t chunk = first_chunk * kChunkKeys; chunk < keys; chunk += kChunkKeys) {
       for (size_t r = 0; r < rows; ++r) {
         const size_t position = first_position + r / group;
         const auto in_chunk = [&](size_t key) {
@@ -308,15 +305,19 @@ struct Step {
                        .softcap = static_cast<float>(spec.attention_softcap)},
                       rows, cache.dtype(), room.part.data());
       for (size_t r = 0; r < rows; ++r)
-        kernels::merge_partial(sums(token_of(r), head_of(r)), room.part.data() + r * partial,
-                               b.padded_dim);
+        kernels::merge_partial(sums_of(r), room.part.data() + r * partial, b.padded_dim);
     }
   }
 
   void gather(size_t t) {
-    for (size_t head = 0; head < index(spec.heads); ++head)
-      kernels::finish_partial(sums(t, head), b.padded_dim,
+    float* all = room.part.data();
+    for (size_t head = 0; head < index(spec.heads); ++head) {
+      std::copy_n(sums(t, head), kernels::partial_size(b.padded_dim), all);
+      for (size_t part = 1; part < b.key_parts; ++part)
+        kernels::merge_partial(all, sums(part, head), b.padded_dim);
+      kernels::finish_partial(all, b.padded_dim,
                               attended.span(t).subspan(head * b.head_dim, b.head_dim));
+    }
     attended.seal(t);
   }
 

@@ -51,9 +51,11 @@ struct TokenPlace {
   int64_t position;
   size_t part;
 };
-// Tokens [first, first + count) of the batch, of one sequence, and one key-value head.
+// Tokens [first, first + count) of the batch, of one sequence, one key-value head, and chunks
+// [chunk, end_chunk) of its keys.
 struct AttentionItem {
   size_t first, count, head;
+  size_t chunk = 0, end_chunk = SIZE_MAX / kernels::kChunkKeys;
 };
 // What a thread has for itself: room for one item, and rows of one token that is alone in a step.
 struct Room {
@@ -68,6 +70,7 @@ struct Buffers {
   std::vector<SequencePart> parts;
   std::vector<TokenPlace> tokens;
   std::vector<AttentionItem> items;
+  size_t key_parts = 1;        // that a token's keys are shared in: more where it is alone
   std::vector<size_t> wanted;  // tokens whose logits are asked for
 
   RotaryTable rotary;
@@ -79,7 +82,7 @@ struct Buffers {
   Aligned<float> added;    // [tokens][hidden]: what a branch adds, where it is not added at once
   Aligned<float> qkv;      // [tokens][rows of qkv]
   Aligned<float> queries;  // [tokens][heads][padded_dim]
-  Aligned<float> sums;     // [tokens][heads][partial_size(padded_dim)]
+  Aligned<float> sums;     // [tokens + parts of keys - 1][heads][partial_size(padded_dim)]
   Rows embedded, normal, attended, inner;
   std::vector<Room> rooms;    // by thread
   Rows projected;             // [wanted]

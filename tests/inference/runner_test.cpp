@@ -119,6 +119,7 @@ TEST(Runner, ResultsDoNotDependOnCutsOrThreads) {
     Team one(1), three(3);
     const auto want = all_logits(model, one, cache, text, 1);
     EXPECT_EQ(all_logits(model, one, cache, text, 7), want);
+    EXPECT_EQ(all_logits(model, three, cache, text, 1), want);
     EXPECT_EQ(all_logits(model, three, cache, text, 64), want);
   };
   for (const auto type : {WeightType::kF32, WeightType::kBF16, WeightType::kQ8, WeightType::kQ4Min})
