@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // How long training waits for a checkpoint, and how near the write comes to the disk. Ranks are
-// threads; each round writes the same bytes three times: plainly (one file, all ranks, fsync: what
-// the disk takes), with save(), and with a Saver that has memory for all of them.
+// threads; each round writes the same bytes four times: plainly (one file, all ranks, fsync: what
+// the disk takes), with save(), and with a Saver that has memory for all of them: once with nothing
+// to do until they are copied, once with half a second of reading them, as forward and backward do.
 //   save_bench [folder=.] [megabytes=2000] [ranks=2] [rounds=3]
 #include <unistd.h>
 
@@ -11,6 +12,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <numeric>
 #include <string>
 #include <thread>
 #include <vector>
@@ -33,7 +35,7 @@ struct Settings {
 };
 
 struct Seconds {
-  std::vector<double> disk, save, waited, beside;  // of the slowest rank, by round
+  std::vector<double> disk, save, copied, waited, beside;  // of the slowest rank, by round
 };
 
 double now() {
@@ -87,6 +89,16 @@ void write_plainly(const comm::Communicator& group, const fs::path& path,
   if (group.rank() == 0) fs::remove(path);
 }
 
+void read_for(double seconds, std::span<const float> values) {
+  volatile float sink = 0;
+  for (const double end = now() + seconds; now() < end;)
+    for (size_t i = 0; i < values.size() && now() < end; i += 4096)
+      sink = std::accumulate(
+          values.begin() + static_cast<ptrdiff_t>(i),
+          values.begin() + static_cast<ptrdiff_t>(std::min(i + 4096, values.size())), 0.0F);
+  static_cast<void>(sink);
+}
+
 void run(const comm::Communicator& group, const Settings& settings, const fs::path& folder,
          Seconds& seconds) {
   set_compute_threads(1);
@@ -103,12 +115,19 @@ void run(const comm::Communicator& group, const Settings& settings, const fs::pa
     const double disk = timed(
         group, [&] { write_plainly(group, folder / "plain", std::as_bytes(std::span(mine))); });
     const double save = timed(group, [&] { checkpoint::save(group, next(), options); });
-    group.barrier();
-    saver.start(next());
-    const auto saved = saver.finish();
-    const double waited = slowest(group, saved->waited_seconds);
-    const double beside = slowest(group, saved->seconds);
+    const auto saved_beside = [&](double work_seconds) {
+      group.barrier();
+      saver.start(next());
+      read_for(work_seconds, mine);
+      saver.wait_for_copy();
+      return *saver.finish();
+    };
+    const double copied = slowest(group, saved_beside(0).waited_seconds);
+    const auto saved = saved_beside(0.5);
+    const double waited = slowest(group, saved.waited_seconds);
+    const double beside = slowest(group, saved.seconds);
     if (group.rank() != 0) continue;
+    seconds.copied.push_back(copied);
     seconds.disk.push_back(disk);
     seconds.save.push_back(save);
     seconds.waited.push_back(waited);
@@ -141,14 +160,15 @@ int main(int argc, char** argv) {
   fs::remove_all(folder);
   const double gigabytes = static_cast<double>(settings.bytes) / 1e9;
   const double disk = median(seconds.disk), save = median(seconds.save);
-  const double waited = median(seconds.waited), beside = median(seconds.beside);
+  const double copied = median(seconds.copied), waited = median(seconds.waited);
+  const double beside = median(seconds.beside);
   std::printf("%s, %d ranks, %.2f GB in all, median of %d\n", host::cpu_model().c_str(),
               settings.ranks, gigabytes, settings.rounds);
   std::printf("disk    %.2f s  %.2f GB/s\n", disk, gigabytes / disk);
   std::printf("save    %.2f s  %.2f GB/s  %.2f of the disk's rate\n", save, gigabytes / save,
               disk / save);
   std::printf(
-      "beside  %.2f s  %.2f GB/s  %.2f of the disk's rate; training waits %.3f s, "
-      "%.3f of save\n",
-      beside, gigabytes / beside, disk / beside, waited, waited / save);
+      "beside  %.2f s  %.2f GB/s  %.2f of the disk's rate; training waits %.3f s, %.3f of save; "
+      "with no work to do meanwhile %.3f s, %.3f\n",
+      beside, gigabytes / beside, disk / beside, waited, waited / save, copied, copied / save);
 }

@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "hydrofoil/core/parallel.h"
+
 namespace hydrofoil::checkpoint {
 namespace {
 
@@ -28,11 +30,13 @@ Saver::Saver(const comm::Communicator& group, SaveOptions options, size_t buffer
       buffer_bytes_(buffer_bytes) {}
 
 Saver::~Saver() {
-  if (thread_.joinable()) thread_.join();
+  if (copying_.joinable()) copying_.join();
+  if (writing_.joinable()) writing_.join();
 }
 
 void Saver::start(Snapshot snapshot) {
-  if (thread_.joinable()) throw std::logic_error("a save is under way, or was not asked about");
+  if (writing_.joinable()) throw std::logic_error("a save is under way, or was not asked about");
+  const double begin = seconds_now();
   snapshot_ = std::move(snapshot);
   size_t bytes = 0;
   each_fragment(snapshot_, [&](const Fragment& fragment) { bytes += fragment.size_bytes(); });
@@ -43,14 +47,22 @@ void Saver::start(Snapshot snapshot) {
   }
   buffer_->reset();
   done_ = false;
-  const double begin = seconds_now();
   saved_ = {.step = snapshot_.step, .folder = {}, .seconds = -begin};
-  thread_ = std::thread([this] { run(); });
-  copy_fragments();
+  writing_ = std::thread([this] { write(); });
+  copying_ = std::thread([this] { copy_fragments(); });
   saved_.waited_seconds = seconds_now() - begin;
 }
 
+void Saver::wait_for_copy() {
+  if (!copying_.joinable()) return;
+  const double begin = seconds_now();
+  copying_.join();
+  saved_.waited_seconds += seconds_now() - begin;
+  if (copy_failure_) std::rethrow_exception(std::exchange(copy_failure_, nullptr));
+}
+
 void Saver::copy_fragments() {
+  set_compute_threads(1);  // the others compute
   size_t index = 0;
   try {
     each_fragment(snapshot_, [&](const Fragment& fragment) {
@@ -58,14 +70,13 @@ void Saver::copy_fragments() {
       ++index;
     });
   } catch (...) {  // a file could not be read: what came so far is no checkpoint, and is refused
-    buffer_->end();
-    throw;
+    copy_failure_ = std::current_exception();
   }
   buffer_->end();
 }
 
 // Uses the sizes of fragments, never their bytes.
-void Saver::run() {
+void Saver::write() {
   try {
     saved_.folder = save(group_, snapshot_, options_,
                          [this](const FragmentSink& sink) { buffer_->drain(sink); });
@@ -82,9 +93,9 @@ std::optional<Saved> Saver::poll() {
 }
 
 std::optional<Saved> Saver::finish() {
-  if (!thread_.joinable()) return std::nullopt;
-  thread_.join();
-  thread_ = {};
+  wait_for_copy();
+  if (!writing_.joinable()) return std::nullopt;
+  writing_.join();
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
   return saved_;
 }

@@ -284,6 +284,7 @@ models::Batch Trainer::micro_batch(int64_t micro) const {
 StepResult Trainer::update(double& seconds) {
   const comm::Activity doing(group_.flight_ring(), "optimizer");
   const auto start = Clock::now();
+  if (saver_) saver_->wait_for_copy();
   const StepResult result = model_.engine->step();
   seconds += seconds_between(start, Clock::now());
   return result;

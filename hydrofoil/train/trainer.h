@@ -70,6 +70,7 @@ class Trainer {
   void evaluate();
   checkpoint::SaveOptions save_options() const;
   checkpoint::Snapshot state_to_save();
+  bool backward_changes_state() const;
   void begin_save();
   checkpoint::Saved save_now();
   void note_save(const std::function<std::optional<checkpoint::Saved>()>& ask);

@@ -33,13 +33,21 @@ checkpoint::Snapshot Trainer::state_to_save() {
                    {"tokenizer.json", io::read_text(corpus_->tokenizer_file)}});
 }
 
+// What is saved, or the files it is read from; else that waits for the update.
+bool Trainer::backward_changes_state() const {
+  const auto& zero = run_.deepspeed.zero;
+  return run_.updates_in_backward() || zero.offload_optimizer.device == config::Device::kNvme ||
+         zero.offload_param.device == config::Device::kNvme;
+}
+
 // In the middle of a run: beside training where there is memory for it.
 void Trainer::begin_save() {
   const comm::Activity activity(group_.flight_ring(), "checkpoint");
   if (saver_) note_save([&] { return saver_->finish(); });
   save_failed_ = false;
-  if (saver_) return saver_->start(state_to_save());
-  note_save([&] { return std::optional(save_now()); });
+  if (!saver_) return note_save([&] { return std::optional(save_now()); });
+  saver_->start(state_to_save());
+  if (backward_changes_state()) saver_->wait_for_copy();
 }
 
 checkpoint::Saved Trainer::save_now() {

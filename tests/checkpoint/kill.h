@@ -42,6 +42,7 @@ inline void save_from(const std::filesystem::path& root, int64_t step, Way way) 
     for (int64_t next = step;; ++next) {
       Model model(next, kKilledModelSize);
       saver.start(model.snapshot(group.rank(), group.size()));
+      saver.wait_for_copy();
       for (auto& tensor : model.tensors)
         std::fill(tensor.bytes.begin(), tensor.bytes.end(), std::byte{0xee});
       saver.finish();

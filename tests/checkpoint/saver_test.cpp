@@ -56,7 +56,7 @@ TEST(CopyBuffer, LetsGoWhenNobodyDrains) {
   close.join();
 }
 
-// What training does to its memory after start() must not be in the files.
+// What training does to its memory after wait_for_copy() must not be in the files.
 TEST(Saver, FilesHoldTheBytesOfTheStart) {
   for (const size_t buffer_bytes : {size_t{100}, size_t{5000}, size_t{1} << 30}) {
     for (int ranks = 1; ranks <= 4; ++ranks) {
@@ -66,6 +66,7 @@ TEST(Saver, FilesHoldTheBytesOfTheStart) {
         Model mine = saved;
         Saver saver(group, {root.path()}, buffer_bytes);
         saver.start(mine.snapshot(group.rank(), group.size()));
+        saver.wait_for_copy();
         for (auto& tensor : mine.tensors)
           std::fill(tensor.bytes.begin(), tensor.bytes.end(), std::byte{0xee});
         const auto outcome = saver.finish();
@@ -108,6 +109,24 @@ TEST(Saver, TrainingGoesOnMeanwhileAndHearsOfItOnce) {
   EXPECT_EQ(saved.difference(Reader(root.path())), "");
 }
 
+// Two ranks, a buffer that holds nothing of either: only the disk lets the copies go on.
+TEST(Saver, MemoryMayBeReadUntilItIsCopied) {
+  const Scratch root;
+  const Model saved(7, 50021);
+  run_ranks(2, [&](const comm::Communicator& group) {
+    Saver saver(group, {root.path()}, 64);
+    saver.start(saved.snapshot(group.rank(), group.size()));
+    float sum = 1;  // neither the copy nor the save holds the ranks up
+    group.all_reduce({&sum, 1, DType::kF32}, comm::Reduce::kSum, {});
+    EXPECT_EQ(sum, 2);
+    saver.wait_for_copy();
+    const auto outcome = saver.finish();
+    ASSERT_TRUE(outcome);
+    EXPECT_GE(outcome->seconds, outcome->waited_seconds);
+  });
+  EXPECT_EQ(saved.difference(Reader(root.path())), "");
+}
+
 TEST(Saver, AFailureIsToldOnceAndTheNextSaveIsAsGood) {
   const Scratch scratch;
   const fs::path root = scratch / "root";
@@ -115,7 +134,8 @@ TEST(Saver, AFailureIsToldOnceAndTheNextSaveIsAsGood) {
     Saver saver(group, {root}, 1000);
     if (group.rank() == 0) put(root, "a file where the folder should be");
     group.barrier();
-    saver.start(Model(1, kSmall).snapshot(group.rank(), group.size()));
+    const Model refused(1, kSmall);
+    saver.start(refused.snapshot(group.rank(), group.size()));
     EXPECT_THAT(error_line([&] { saver.finish(); }), HasSubstr(root.string()));
     EXPECT_FALSE(saver.finish());
     group.barrier();
@@ -142,7 +162,9 @@ TEST(Saver, BytesThatCannotBeBroughtLeaveNoCheckpoint) {
     }
     Saver saver(group, {root.path()}, size_t{1} << 20);
     if (group.rank() == 1) {
-      EXPECT_EQ(error_line([&] { saver.start(std::move(snapshot)); }), "the disk is gone");
+      saver.start(std::move(snapshot));
+      EXPECT_EQ(error_line([&] { saver.wait_for_copy(); }), "the disk is gone");
+      saver.wait_for_copy();  // told once
     } else {
       saver.start(std::move(snapshot));
     }
