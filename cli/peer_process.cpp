@@ -23,12 +23,15 @@ struct Pipe {
   std::array<int, 2> ends{};  // to read, to write
 };
 
-std::string last_line(const std::string& path) {
+// The last error it told of, else its last line: launchers end with frames of their own.
+std::string last_words(const std::string& path) {
   std::ifstream file(path);
-  std::string last;
-  for (std::string line; std::getline(file, line);)
+  std::string error, last;
+  for (std::string line; std::getline(file, line);) {
+    if (line.find("Error: ") != std::string::npos) error = line;
     if (!line.empty()) last = line;
-  return last;
+  }
+  return error.empty() ? last : error;
 }
 
 }  // namespace
@@ -56,6 +59,7 @@ PeerProcess::~PeerProcess() {
   std::fclose(in_);
   std::fclose(out_);
   ::waitpid(pid_, nullptr, 0);
+  if (!failed_) ::unlink(errors_.c_str());
 }
 
 nlohmann::json PeerProcess::ask() {
@@ -73,7 +77,8 @@ nlohmann::json PeerProcess::answer() {
     result = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
   std::free(line);
   if (result.is_object()) return result;
-  throw Error(ExitCode::kError, "it ended: " + last_line(errors_), errors_,
+  failed_ = true;
+  throw Error(ExitCode::kError, "it ended: " + last_words(errors_), errors_,
               "this file has all it said");
 }
 

@@ -13,18 +13,19 @@ namespace hydrofoil::cli {
 
 class PeerProcess {
  public:
-  // Its standard error goes into the file `errors`.
+  // Its standard error goes into the file `errors`, which stays only where an answer fails.
   PeerProcess(std::vector<std::string> command, const std::string& errors);
   ~PeerProcess();  // lets it end
   PeerProcess(const PeerProcess&) = delete;
   PeerProcess& operator=(const PeerProcess&) = delete;
 
   nlohmann::json ask();
-  // Its next line. Error with the last line of its standard error where it has ended.
+  // Its next line. Error with the last error it told of where it has ended.
   nlohmann::json answer();
 
  private:
   const std::string errors_;
+  bool failed_ = false;
   pid_t pid_ = -1;
   std::FILE *in_ = nullptr, *out_ = nullptr;  // its standard input and output
 };

@@ -93,7 +93,9 @@ void run_peers(const comm::Communicator& world, const PeerOptions& options,
       ::setenv("OMP_NUM_THREADS", std::to_string(compute_threads()).c_str(), 1);
       ::setenv("DS_ACCELERATOR", "cpu", 1);
       peer.emplace(peer_command(options.venv, engine, shape, type, world.size()),
-                   (fs::temp_directory_path() / ("hydrofoil-" + engine + ".log")).string());
+                   (fs::temp_directory_path() /
+                    ("hydrofoil-" + engine + "-" + std::to_string(::getpid()) + ".log"))
+                       .string());
       try {
         peer->answer();
       } catch (const Error& error) {
