@@ -340,13 +340,13 @@ class Sleeper final : public StageWork {
 };
 
 // Of all stages' time, that in which they wait; the least of some tries, as the machine has other
-// things to do.
-double measured_bubble(const Schedule& schedule) {
+// things to do, until it is at most `enough`.
+double measured_bubble(const Schedule& schedule, double enough) {
   constexpr std::chrono::milliseconds kForward(24);
   const PipelineShape& shape = schedule.shape();
   const std::vector<Batch> batches(static_cast<size_t>(shape.micro_batches), no_tokens());
   double least = 1;
-  for (int tries = 0; tries < 3; ++tries) {
+  for (int tries = 0; tries < 12 && least > enough; ++tries) {
     std::mutex mutex;
     double longest = 0;
     test::run_ranks(shape.stages, [&](const comm::Communicator& group) {
@@ -367,13 +367,12 @@ double measured_bubble(const Schedule& schedule) {
 TEST(Pipeline, BubblesAreTheFormulasAndCleverSchedulesHaveLess) {
   const PipelineShape shape{.micro_batches = 4, .stages = 4};
   const double formula = 3.0 / 7;
-  const double plain = measured_bubble(one_f_one_b(shape));
+  const double plain = measured_bubble(one_f_one_b(shape), 1.04 * formula);
   EXPECT_NEAR(plain, formula, 0.05 * formula);
-  EXPECT_NEAR(measured_bubble(gpipe(shape)), formula, 0.05 * formula);
-  const double chunks =
-      measured_bubble(interleaved({.micro_batches = 4, .stages = 4, .chunks = 2}));
-  EXPECT_LT(chunks, 0.8 * plain);
-  EXPECT_LT(measured_bubble(zero_bubble(shape)), 0.8 * plain);
+  EXPECT_NEAR(measured_bubble(gpipe(shape), 1.04 * formula), formula, 0.05 * formula);
+  const auto chunks = interleaved({.micro_batches = 4, .stages = 4, .chunks = 2});
+  EXPECT_LT(measured_bubble(chunks, 0.78 * plain), 0.8 * plain);
+  EXPECT_LT(measured_bubble(zero_bubble(shape), 0.78 * plain), 0.8 * plain);
 }
 
 // Others must not wait for a stage that is gone.
