@@ -45,13 +45,13 @@ check: ## format, layers, docs: everything that can be checked without building
 format: ## lay out the sources (clang-format 19)
 	@scripts/format.sh
 
-lint: build ## clang-tidy 19 over the rooms without libtorch
-	@scripts/lint.sh build
+lint: bootstrap ## clang-tidy 19 over the rooms without libtorch
+	@scripts/lint.sh
 
 dist: build ## dist/hydrofoil: a folder that runs on another machine of this kind
 	@scripts/dist.sh
 
 clean: ## remove what was built (not .venv, assets and runs)
-	rm -rf build build-asan build-tsan build-fuzz build-dev dist
+	rm -rf build build-asan build-tsan build-fuzz build-lint build-dev dist
 
 .PHONY: help bootstrap build test test-long demo asan tsan dev fuzz check format lint dist clean

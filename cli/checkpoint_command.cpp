@@ -23,10 +23,10 @@
 namespace hydrofoil::cli {
 namespace {
 
-using nlohmann::json;
+using Json = nlohmann::ordered_json;
 namespace fs = std::filesystem;
 
-struct Options {
+struct CheckpointOptions {
   std::string path;
   bool json = false;
   bool tensors = false;
@@ -42,15 +42,15 @@ std::string bytes_text(uint64_t bytes) {
   return text.str();
 }
 
-json tensor_json(const std::string& name, const checkpoint::TensorRecord& tensor) {
+Json tensor_json(const std::string& name, const checkpoint::TensorRecord& tensor) {
   return {{"name", name},          {"dtype", name_of(tensor.dtype)}, {"shape", tensor.shape},
           {"bytes", tensor.bytes}, {"offset", tensor.offset},        {"xxh3_128", tensor.hash}};
 }
 
 void show_json(const fs::path& folder, const checkpoint::Manifest& manifest) {
-  json files = json::array(), texts = json::array();
+  Json files = Json::array(), texts = Json::array();
   for (const auto& [name, file] : manifest.files) {
-    json tensors = json::array();
+    Json tensors = Json::array();
     for (const auto& [tensor, record] : file.tensors)
       tensors.push_back(tensor_json(tensor, record));
     files.push_back({{"name", name}, {"bytes", file.bytes}, {"tensors", std::move(tensors)}});
@@ -58,7 +58,7 @@ void show_json(const fs::path& folder, const checkpoint::Manifest& manifest) {
   }
   for (const auto& [name, text] : manifest.texts)
     texts.push_back({{"name", name}, {"bytes", text.bytes}, {"xxh3_128", text.hash}});
-  std::cout << json{{"event", "checkpoint"},
+  std::cout << Json{{"event", "checkpoint"},
                     {"path", folder.string()},
                     {"step", manifest.step},
                     {"format", manifest.format},
@@ -95,7 +95,7 @@ void show_text(const fs::path& folder, const checkpoint::Manifest& manifest, boo
     std::cout << "  " << name << ": " << bytes_text(text.bytes) << '\n';
 }
 
-int show(const Options& options) {
+int show(const CheckpointOptions& options) {
   const fs::path folder = checkpoint::resolve(options.path);
   const checkpoint::Manifest manifest = checkpoint::read_complete(folder);
   if (options.json)
@@ -105,14 +105,14 @@ int show(const Options& options) {
   return static_cast<int>(ExitCode::kOk);
 }
 
-void report(const Options& options, const fs::path& folder,
+void report(const CheckpointOptions& options, const fs::path& folder,
             const std::vector<checkpoint::Problem>& problems, double seconds) {
   if (options.json) {
-    json list = json::array();
+    Json list = Json::array();
     for (const auto& problem : problems)
       list.push_back(
           {{"file", problem.file}, {"tensor", problem.tensor}, {"message", problem.message}});
-    std::cout << json{{"event", "verify"},
+    std::cout << Json{{"event", "verify"},
                       {"path", folder.string()},
                       {"ok", problems.empty()},
                       {"problems", std::move(list)},
@@ -128,7 +128,7 @@ void report(const Options& options, const fs::path& folder,
             << seconds << " s\n";
 }
 
-int verify(const Options& options) {
+int verify(const CheckpointOptions& options) {
   set_compute_threads(host::usable_cores());
   const auto start = std::chrono::steady_clock::now();
   const fs::path folder = checkpoint::verified_folder(options.path);
@@ -144,8 +144,8 @@ int verify(const Options& options) {
 }
 
 void add(CLI::App& parent, std::function<int()>& action, const char* name, const char* purpose,
-         int (*run)(const Options&)) {
-  const auto options = std::make_shared<Options>();
+         int (*run)(const CheckpointOptions&)) {
+  const auto options = std::make_shared<CheckpointOptions>();
   CLI::App* command = parent.add_subcommand(name, purpose);
   command->add_option("path", options->path, "A checkpoint, or the folder of a run: its latest one")
       ->required();

@@ -19,7 +19,7 @@ namespace {
 
 using namespace config;
 
-struct Options {
+struct ConfigOptions {
   std::string file;
   std::vector<std::string> set;
   int64_t ranks = 0;  // 0: not said
@@ -33,7 +33,7 @@ struct Reading {
 };
 
 // A run file or a bare DeepSpeed file; what is wrong is in the report.
-Reading read_file(const Options& options) {
+Reading read_file(const ConfigOptions& options) {
   const Value document = load_document(options.file, options.set);
   Reading reading;
   reading.kind = kind_of(document);
@@ -43,7 +43,7 @@ Reading read_file(const Options& options) {
 }
 
 // The sizes of a step; where the ranks are not said, for some number of ranks that fits.
-std::optional<BatchSizes> batch_of(const Reading& reading, const Options& options) {
+std::optional<BatchSizes> batch_of(const Reading& reading, const ConfigOptions& options) {
   const DeepSpeedConfig& c = reading.deepspeed;
   const BatchRequest request{c.train_batch_size, c.train_micro_batch_size_per_gpu,
                              c.gradient_accumulation_steps};
@@ -75,7 +75,7 @@ int print_problems(const Report& report, bool json) {
   return static_cast<int>(report.problems.empty() ? ExitCode::kOk : ExitCode::kConfig);
 }
 
-int check(const Options& options) {
+int check(const ConfigOptions& options) {
   Reading reading = read_file(options);
   std::optional<BatchSizes> batch;
   try {
@@ -96,7 +96,7 @@ int check(const Options& options) {
   return 0;
 }
 
-int explain(const Options& options) {
+int explain(const ConfigOptions& options) {
   const Reading reading = read_file(options);
   const Show show = options.all    ? Show::kEverything
                     : options.diff ? Show::kDifferences
@@ -109,13 +109,13 @@ int explain(const Options& options) {
   return print_problems(reading.report, false);
 }
 
-int print_schema(const Options& options) {
+int print_schema(const ConfigOptions& options) {
   const FileKind kind = options.deepspeed ? FileKind::kDeepSpeed : FileKind::kRun;
   std::cout << (options.docs ? markdown() : schema(kind));
   return 0;
 }
 
-void add_file_options(CLI::App& app, const std::shared_ptr<Options>& options) {
+void add_file_options(CLI::App& app, const std::shared_ptr<ConfigOptions>& options) {
   app.add_option("file", options->file, "A run file, or a DeepSpeed JSON")->required();
   app.add_option("--set", options->set, "Override a key, for instance --set steps=10")
       ->type_name("KEY=VALUE")
@@ -126,7 +126,7 @@ void add_file_options(CLI::App& app, const std::shared_ptr<Options>& options) {
 }  // namespace
 
 void add_config_command(CLI::App& app, Action& action) {
-  const auto options = std::make_shared<Options>();
+  const auto options = std::make_shared<ConfigOptions>();
   CLI::App* config = app.add_subcommand("config", "Check and explain the keys of a configuration");
   config->require_subcommand(1);
 

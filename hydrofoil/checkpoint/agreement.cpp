@@ -9,14 +9,14 @@
 namespace hydrofoil::checkpoint {
 namespace {
 
-using nlohmann::json;
+using Json = nlohmann::json;
 
 // The first character says how a rank fared; what follows is its text or its failure.
 constexpr char kDone = '+', kFailed = '-', kBroken = '!';
 
 std::string failure(const std::string& message, const std::string& where = {},
                     const std::string& hint = {}) {
-  return kFailed + json{message, where, hint}.dump(-1, ' ', false, json::error_handler_t::replace);
+  return kFailed + Json{message, where, hint}.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
 std::string outcome(const std::function<std::string()>& step) {
@@ -33,7 +33,7 @@ std::string outcome(const std::function<std::string()>& step) {
 
 [[noreturn]] void rethrow(const std::string& text, size_t rank, int size) {
   if (text.front() == kBroken) throw std::logic_error(text.substr(1));
-  const json parts = json::parse(text.substr(1));
+  const Json parts = Json::parse(text.substr(1));
   const std::string prefix = size > 1 ? "rank " + std::to_string(rank) + ": " : std::string();
   throw Error(ExitCode::kCheckpoint, prefix + parts[0].get<std::string>(),
               parts[1].get<std::string>(), parts[2].get<std::string>());

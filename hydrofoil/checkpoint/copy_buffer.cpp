@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "hydrofoil/core/align.h"
 #include "hydrofoil/core/parallel.h"
 #include "hydrofoil/kernels/reduce.h"
 
@@ -14,7 +15,6 @@ namespace {
 // What is put and drained at a time: large enough for a disk, small enough to begin early.
 constexpr size_t kPartBytes = size_t{8} << 20;
 constexpr size_t kCopyGrain = size_t{1} << 20;
-constexpr size_t kPageBytes = 4096;
 
 // Page faults of small pages would cost more than the copy.
 void advise_huge_pages(std::byte* memory, size_t bytes) {

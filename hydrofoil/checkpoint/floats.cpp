@@ -10,7 +10,7 @@
 namespace hydrofoil::checkpoint {
 namespace {
 
-constexpr size_t kPart = size_t{1} << 18;  // elements
+constexpr size_t kPartElements = size_t{1} << 18;  // elements
 
 }  // namespace
 
@@ -20,9 +20,9 @@ void read_floats(DType dtype, const std::string& name, size_t begin, std::span<f
   if (dtype != DType::kBF16 && dtype != DType::kF16)
     throw Error(ExitCode::kCheckpoint,
                 "weights must be F32, BF16 or F16, not " + std::string(name_of(dtype)), name);
-  std::vector<uint16_t> narrow(std::min(kPart, out.size()));
+  std::vector<uint16_t> narrow(std::min(kPartElements, out.size()));
   for (size_t done = 0; done < out.size();) {
-    const auto part = std::span(narrow).first(std::min(kPart, out.size() - done));
+    const auto part = std::span(narrow).first(std::min(kPartElements, out.size() - done));
     read((begin + done) * size_of(dtype), std::as_writable_bytes(part));
     kernels::widen(part, out.subspan(done, part.size()), dtype);
     done += part.size();

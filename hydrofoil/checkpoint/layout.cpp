@@ -15,7 +15,7 @@
 namespace hydrofoil::checkpoint {
 namespace {
 
-using nlohmann::json;
+using Json = nlohmann::json;
 
 constexpr std::string_view kSuffix = ".safetensors", kIndexSuffix = ".safetensors.index.json";
 
@@ -35,21 +35,21 @@ std::string range_text(uint64_t begin, uint64_t end) {
   return "[" + std::to_string(begin) + ", " + std::to_string(end) + ")";
 }
 
-json box_json(const Box& box) {
-  json slices = json::array();
+Json box_json(const Box& box) {
+  Json slices = Json::array();
   for (const auto& [begin, count, replica] : box.slices) slices.push_back({begin, count, replica});
   return {box.dim, std::move(slices)};
 }
 
-Box box_from(const json& said, const std::vector<int64_t>& whole) {
+Box box_from(const Json& said, const std::vector<int64_t>& whole) {
   Box box{.whole = whole, .dim = said[0].get<size_t>()};
-  for (const json& slice : said[1])
+  for (const Json& slice : said[1])
     box.slices.push_back({slice[0].get<int64_t>(), slice[1].get<int64_t>(), slice[2].get<bool>()});
   return box;
 }
 
-json tensor_layout(const std::string& file, const TensorState& tensor) {
-  json ranges = json::array();
+Json tensor_layout(const std::string& file, const TensorState& tensor) {
+  Json ranges = Json::array();
   for (const Fragment& fragment : tensor.mine) {
     const size_t element = size_of(tensor.dtype);
     if (fragment.size_bytes() % element != 0)
@@ -65,22 +65,22 @@ json tensor_layout(const std::string& file, const TensorState& tensor) {
 // Collects what ranks say, in the order they say it.
 class Joiner {
  public:
-  void add(int rank, const json& layout) {
+  void add(int rank, const Json& layout) {
     const auto step = layout["step"].get<int64_t>();
     if (rank == 0) plan_.step = step;
     if (step != plan_.step)
       throw std::logic_error("checkpoint: rank 0 saves step " + std::to_string(plan_.step) +
                              ", rank " + std::to_string(rank) + " step " + std::to_string(step));
     size_t index = 0;
-    for (const json& file : layout["files"])
-      for (const json& tensor : file["tensors"])
+    for (const Json& file : layout["files"])
+      for (const Json& tensor : file["tensors"])
         add_tensor(rank, file["name"].get<std::string>(), tensor, index);
   }
 
   SavePlan take() { return std::move(plan_); }
 
  private:
-  void add_tensor(int rank, const std::string& file_name, const json& said, size_t& index) {
+  void add_tensor(int rank, const std::string& file_name, const Json& said, size_t& index) {
     PlannedTensor tensor;
     tensor.name = said[0].get<std::string>();
     tensor.dtype = dtype_from_name(said[1].get_ref<const std::string&>()).value();
@@ -89,7 +89,7 @@ class Joiner {
     if (known.dtype != tensor.dtype || known.shape != tensor.shape)
       throw std::logic_error(quoted(file_name, tensor.name) + ": rank " + std::to_string(rank) +
                              " says " + description(tensor) + ", another " + description(known));
-    for (const json& range : said[3]) {
+    for (const Json& range : said[3]) {
       Piece piece{range[0].get<uint64_t>(), range[1].get<uint64_t>(), rank, index++};
       if (range.size() > 2) piece.box = box_from(range[2], tensor.shape);
       if (piece.begin != piece.end) known.pieces.push_back(std::move(piece));
@@ -164,14 +164,14 @@ std::vector<PlannedFile> parts_of(PlannedFile file, uint64_t max_bytes) {
 
 // What Hugging Face's loaders read first.
 std::string index_text(std::span<const PlannedFile> parts) {
-  json map = json::object();
+  Json map = Json::object();
   uint64_t bytes = 0;
   for (const PlannedFile& part : parts)
     for (const PlannedTensor& tensor : part.tensors) {
       map[tensor.name] = part.name;
       bytes += tensor.bytes;
     }
-  return json{{"metadata", {{"total_size", bytes}}}, {"weight_map", std::move(map)}}.dump(2) + "\n";
+  return Json{{"metadata", {{"total_size", bytes}}}, {"weight_map", std::move(map)}}.dump(2) + "\n";
 }
 
 void place(PlannedFile& file) {
@@ -216,12 +216,12 @@ bool is_plain_name(std::string_view name) {
 }
 
 std::string layout_text(const Snapshot& snapshot) {
-  json files = json::array();
+  Json files = Json::array();
   for (const FileState& file : snapshot.files) {
     require_name(file.name);
     if (snapshot.texts.contains(file.name))
       throw std::logic_error("checkpoint: '" + file.name + "' is both a file and a text");
-    json tensors = json::array();
+    Json tensors = Json::array();
     for (const TensorState& tensor : file.tensors)
       tensors.push_back(tensor_layout(file.name, tensor));
     files.push_back({{"name", file.name}, {"tensors", std::move(tensors)}});
@@ -229,13 +229,13 @@ std::string layout_text(const Snapshot& snapshot) {
   for (const auto& [name, text] : snapshot.texts) require_name(name);
   if (snapshot.step < 0)
     throw std::logic_error("checkpoint: step " + std::to_string(snapshot.step) + " is negative");
-  return json{{"step", snapshot.step}, {"files", std::move(files)}}.dump();
+  return Json{{"step", snapshot.step}, {"files", std::move(files)}}.dump();
 }
 
 SavePlan plan_save(std::span<const std::string> layouts, uint64_t max_file_bytes) {
   Joiner joiner;
   for (size_t rank = 0; rank < layouts.size(); ++rank)
-    joiner.add(static_cast<int>(rank), json::parse(layouts[rank]));
+    joiner.add(static_cast<int>(rank), Json::parse(layouts[rank]));
   SavePlan plan = joiner.take();
   for (PlannedFile& file : std::exchange(plan.files, {})) {
     for (PlannedTensor& tensor : file.tensors) require_cover(file.name, tensor);

@@ -13,25 +13,25 @@
 namespace hydrofoil::checkpoint {
 namespace {
 
-using nlohmann::json;
+using Json = nlohmann::json;
 
 constexpr const char* kHashKey = "xxh3_128";
 
-json file_json(const FileRecord& file) {
-  json tensors = json::object();
+Json file_json(const FileRecord& file) {
+  Json tensors = Json::object();
   for (const auto& [name, tensor] : file.tensors)
     tensors[name] = {{"dtype", name_of(tensor.dtype)},
                      {"shape", tensor.shape},
                      {"offset", tensor.offset},
                      {kHashKey, tensor.hash}};
-  json value = {{"bytes", file.bytes},
+  Json value = {{"bytes", file.bytes},
                 {"header", {{"bytes", file.header_bytes}, {kHashKey, file.header_hash}}},
                 {"tensors", std::move(tensors)}};
   if (!file.part_of.empty()) value["part_of"] = file.part_of;
   return value;
 }
 
-TensorRecord parse_tensor(const json& value, uint64_t file_bytes) {
+TensorRecord parse_tensor(const Json& value, uint64_t file_bytes) {
   TensorRecord tensor;
   tensor.dtype = dtype_from_name(value.at("dtype").get<std::string>()).value();
   tensor.shape = value.at("shape").get<std::vector<int64_t>>();
@@ -44,7 +44,7 @@ TensorRecord parse_tensor(const json& value, uint64_t file_bytes) {
   return tensor;
 }
 
-FileRecord parse_file(const json& value) {
+FileRecord parse_file(const Json& value) {
   FileRecord file;
   file.bytes = value.at("bytes").get<uint64_t>();
   file.header_bytes = value.at("header").at("bytes").get<uint64_t>();
@@ -57,7 +57,7 @@ FileRecord parse_file(const json& value) {
   return file;
 }
 
-Manifest parse_document(const json& document) {
+Manifest parse_document(const Json& document) {
   Manifest manifest;
   manifest.format = document.at("format").get<int>();
   manifest.step = document.at("step").get<int64_t>();
@@ -75,7 +75,7 @@ Manifest parse_document(const json& document) {
 }
 
 // Over the compact form, whose keys are sorted: white space does not matter.
-std::string content_hash(const json& without_hash) {
+std::string content_hash(const Json& without_hash) {
   return io::hash_of(without_hash.dump());
 }
 
@@ -95,11 +95,11 @@ size_t Manifest::tensor_count() const {
 }
 
 std::string manifest_text(const Manifest& manifest) {
-  json files = json::object(), texts = json::object();
+  Json files = Json::object(), texts = Json::object();
   for (const auto& [name, file] : manifest.files) files[name] = file_json(file);
   for (const auto& [name, text] : manifest.texts)
     texts[name] = {{"bytes", text.bytes}, {kHashKey, text.hash}};
-  json document = {{"format", manifest.format},
+  Json document = {{"format", manifest.format},
                    {"step", manifest.step},
                    {"code_version", manifest.code_version},
                    {"created_by", manifest.created_by},
@@ -110,7 +110,7 @@ std::string manifest_text(const Manifest& manifest) {
 }
 
 Manifest parse_manifest(const std::string& text, const std::string& where) {
-  json document = io::parse_json(text, where);
+  Json document = io::parse_json(text, where);
   try {
     const int format = document.at("format").get<int>();
     if (format > kFormat)

@@ -88,6 +88,12 @@ struct ConstBuffer {
   ConstBuffer(const Buffer& b) : data(b.data), count(b.count), type(b.type) {}  // NOLINT
   size_t bytes() const { return count * size_of(type); }
 };
+inline std::byte* bytes_of(const Buffer& b) {
+  return static_cast<std::byte*>(b.data);
+}
+inline const std::byte* bytes_of(const ConstBuffer& b) {
+  return static_cast<const std::byte*>(b.data);
+}
 
 class Work {  // copyable; the buffers of the call must live until it is done
  public:

@@ -10,8 +10,7 @@
 namespace hydrofoil::config {
 namespace {
 
-constexpr Status kNoEffect = Status::kNoEffect;
-constexpr Status kRefused = Status::kRefused;
+using enum Status;
 
 std::vector<Choice> float_types() {
   return {{"auto"},
@@ -314,7 +313,7 @@ void DeepSpeedConfig::visit_bookkeeping(Reader& f) {
            .help = "ranks that share every sequence",
            .unit = "ranks",
            .min = 1,
-           .status = Status::kMapped,
+           .status = kMapped,
            .why = "mesh.sp"},
           sequence_parallel_size);
   f.enter({.name = "timers", .help = "throughput timers"});
@@ -341,7 +340,7 @@ void TensorParallelConfig::visit(Reader& f) {
            .help = "ranks that share the model's matrices; 0: not said",
            .unit = "ranks",
            .min = 0,
-           .status = Status::kMapped,
+           .status = kMapped,
            .why = "mesh.tp"},
           autotp_size);
   f.ignored("preset_model", "null", by_purpose, {}, Type::kString);
@@ -356,7 +355,7 @@ void TensorParallelConfig::visit(Reader& f) {
            .help = "as autotp_size",
            .unit = "ranks",
            .min = 1,
-           .status = Status::kMapped,
+           .status = kMapped,
            .why = "mesh.tp"},
           tp_size);
   f.ignored("tp_grain_size", "1", "sizes need not come out even");

@@ -17,10 +17,6 @@ bool is_auto(const Value& value) {
   return value.is_string() && value.string() == "auto";
 }
 
-std::string joined(const std::string& prefix, const std::string& name) {
-  return prefix.empty() ? name : prefix + "." + name;
-}
-
 std::string did_you_mean(const std::string& key, const std::vector<std::string>& names) {
   if (const auto name = nearest(key, names)) return "did you mean " + quote_json(*name) + "?";
   return "'hydrofoil config schema' lists every key";

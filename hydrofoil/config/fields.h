@@ -77,6 +77,11 @@ struct Key {
   bool path = false;                  // relative to the file it is written in
 };
 
+// "zero_optimization.stage": the path of a key of a section.
+inline std::string joined(const std::string& section, const std::string& name) {
+  return section.empty() ? name : section + "." + name;
+}
+
 // A declared key with its value and how it came to be.
 struct Row {
   std::string path;  // "zero_optimization.stage"

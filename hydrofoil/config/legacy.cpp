@@ -5,10 +5,6 @@
 namespace hydrofoil::config {
 namespace {
 
-std::string joined(const std::string& prefix, const std::string& name) {
-  return prefix.empty() ? name : prefix + "." + name;
-}
-
 Value integer(int64_t i, const Place& place) {
   Value value;
   value.data = i;

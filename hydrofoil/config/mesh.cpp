@@ -8,7 +8,7 @@
 namespace hydrofoil::config {
 namespace {
 
-constexpr Status kRefused = Status::kRefused;
+using enum Status;
 
 // Where DeepSpeed has a name of its own for an axis.
 void merge_axis(int64_t& axis, const std::string& name, int64_t named, const std::string& key,
@@ -66,7 +66,7 @@ void PipelineConfig::visit(Reader& f) {
            .help = "stages",
            .unit = "ranks",
            .min = 1,
-           .status = Status::kMapped,
+           .status = kMapped,
            .why = "mesh.pp"},
           stages);
   f.field(
@@ -89,7 +89,7 @@ void PipelineConfig::visit(Reader& f) {
            .help = "layers of which only the first input is kept; 0: off",
            .unit = "layers",
            .min = 0,
-           .status = Status::kMapped,
+           .status = kMapped,
            .why = "recompute of the run file: every layer keeps its input"},
           activation_checkpoint_interval);
   f.ignored("seed_layers", "false", "initial values depend on seed and name only");

@@ -6,8 +6,7 @@
 namespace hydrofoil::config {
 namespace {
 
-constexpr Status kNoEffect = Status::kNoEffect;
-constexpr Status kRefused = Status::kRefused;
+using enum Status;
 
 const char* const kUseOthers = "use tensorboard, csv_monitor, or 'train --json'";
 

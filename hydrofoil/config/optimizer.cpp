@@ -12,8 +12,7 @@
 namespace hydrofoil::config {
 namespace {
 
-constexpr Status kNoEffect = Status::kNoEffect;
-constexpr Status kRefused = Status::kRefused;
+using enum Status;
 
 // The types in the order of OptimizerType, and the params that not all of them have.
 struct Optimizer {

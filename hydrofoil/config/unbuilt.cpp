@@ -6,8 +6,7 @@
 namespace hydrofoil::config {
 namespace {
 
-constexpr Status kNoEffect = Status::kNoEffect;
-constexpr Status kRefused = Status::kRefused;
+using enum Status;
 
 std::vector<Choice> only(const char* off, const std::vector<const char*>& refused,
                          const std::string& why) {

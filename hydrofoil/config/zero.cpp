@@ -9,8 +9,7 @@
 namespace hydrofoil::config {
 namespace {
 
-constexpr Status kNoEffect = Status::kNoEffect;
-constexpr Status kRefused = Status::kRefused;
+using enum Status;
 
 void visit_files(Reader& f, OffloadConfig& offload, const std::string& what) {
   f.field({.name = "device",
@@ -64,7 +63,7 @@ void visit_checks(Reader& f) {
   f.ignored("memory_efficient_linear", "true", "a released weight is never saved for backward");
   // Rewritten by modernise() before reading: here for the documentation.
   const auto rewritten = [&](const char* name, std::vector<std::string> aliases, const char* to) {
-    f.unstored({.name = name, .aliases = std::move(aliases), .status = Status::kMapped, .why = to},
+    f.unstored({.name = name, .aliases = std::move(aliases), .status = kMapped, .why = to},
                "false");
   };
   rewritten("cpu_offload", {}, "offload_optimizer.device \"cpu\"");
@@ -107,7 +106,7 @@ void visit_stage3(Reader& f, ZeroConfig& zero) {
            .unit = "elements",
            .min = 0,
            .aliases = {"max_live_parameters"},
-           .status = Status::kMapped,
+           .status = kMapped,
            .why = "resident_parameter_bytes (4 bytes an element)",
            .idle = idle,
            .default_text = "the smallest that serves well"},
@@ -117,7 +116,7 @@ void visit_stage3(Reader& f, ZeroConfig& zero) {
            .unit = "elements",
            .min = 0,
            .aliases = {"prefetch_bucket_size"},
-           .status = Status::kMapped,
+           .status = kMapped,
            .why = "whole blocks ahead, as many as fit into it",
            .idle = idle,
            .default_text = "none ahead: on one host a fetch is a copy"},
@@ -180,7 +179,7 @@ void OffloadConfig::visit_optimizer(Reader& f) {
              "0.8");
   f.field({.name = "super_offload",
            .help = "update during backward",
-           .status = Status::kMapped,
+           .status = kMapped,
            .why = "update_in_backward, where nothing needs all gradients first: Lamb does, and "
                   "clipping and fp16 where not all states lie in files, which take an update back "
                   "to the bit"},

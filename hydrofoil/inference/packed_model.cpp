@@ -172,9 +172,7 @@ class Packer {
   }
 
   std::vector<float> read(const spec::ParameterSpec& parameter) const {
-    size_t count = 1;
-    for (const int64_t size : parameter.shape) count *= static_cast<size_t>(size);
-    std::vector<float> values(count);
+    std::vector<float> values(static_cast<size_t>(parameter.numel()));
     reader_.read(parameter.name, 0, values);
     return values;
   }

@@ -18,7 +18,7 @@
 namespace hydrofoil::io {
 namespace {
 
-using nlohmann::json;
+using Json = nlohmann::json;
 
 constexpr uint64_t kLengthBytes = 8;
 constexpr uint64_t kDataAlign = 64;
@@ -53,10 +53,10 @@ uint64_t header_length(std::span<const std::byte> start, uint64_t file_bytes,
   return length;
 }
 
-std::vector<uint64_t> unsigned_numbers(const json& value) {
+std::vector<uint64_t> unsigned_numbers(const Json& value) {
   std::vector<uint64_t> numbers;
   if (!value.is_array()) throw std::invalid_argument("is not a list");
-  for (const json& item : value) {
+  for (const Json& item : value) {
     if (!item.is_number_unsigned() ||
         item.get<uint64_t>() > uint64_t{std::numeric_limits<int64_t>::max()})
       throw std::invalid_argument("holds " + item.dump() + ", not a size");
@@ -65,7 +65,7 @@ std::vector<uint64_t> unsigned_numbers(const json& value) {
   return numbers;
 }
 
-DType dtype_of(const json& value) {
+DType dtype_of(const Json& value) {
   if (!value.is_string()) throw std::invalid_argument("is not a text");
   const auto dtype = dtype_from_name(value.get_ref<const std::string&>());
   if (!dtype) throw std::invalid_argument("is " + value.dump() + ", which is not supported");
@@ -77,13 +77,13 @@ struct ByteRange {
 };
 
 // One entry of the header. Problems are std::invalid_argument, completed by the caller.
-ByteRange read_entry(const json& entry, StoredTensor& tensor) {
+ByteRange read_entry(const Json& entry, StoredTensor& tensor) {
   if (!entry.is_object()) throw std::invalid_argument("is not an object");
   const char* field = "";
   try {
     for (const auto& [key, value] : entry.items())
       if (key != "dtype" && key != "shape" && key != "data_offsets")
-        throw std::invalid_argument("has the unknown field " + json(key).dump());
+        throw std::invalid_argument("has the unknown field " + Json(key).dump());
     for (const char* wanted : {"dtype", "shape", "data_offsets"})
       if (!entry.contains(wanted)) throw std::invalid_argument("lacks " + std::string(wanted));
     field = "dtype ";
@@ -101,8 +101,8 @@ ByteRange read_entry(const json& entry, StoredTensor& tensor) {
   }
 }
 
-StoredTensor stored_tensor(const std::string& name, const json& entry, const std::string& where) {
-  if (!is_name(name)) refuse(where, "tensor name " + json(name).dump() + " is not usable");
+StoredTensor stored_tensor(const std::string& name, const Json& entry, const std::string& where) {
+  if (!is_name(name)) refuse(where, "tensor name " + Json(name).dump() + " is not usable");
   StoredTensor tensor;
   tensor.name = name;
   try {
@@ -122,11 +122,11 @@ StoredTensor stored_tensor(const std::string& name, const json& entry, const std
   return tensor;
 }
 
-std::map<std::string, std::string> read_metadata(const json& entry, const std::string& where) {
+std::map<std::string, std::string> read_metadata(const Json& entry, const std::string& where) {
   if (!entry.is_object()) refuse(where, "__metadata__ is not an object");
   std::map<std::string, std::string> metadata;
   for (const auto& [key, value] : entry.items()) {
-    if (!value.is_string()) refuse(where, "__metadata__ " + json(key).dump() + " is not a text");
+    if (!value.is_string()) refuse(where, "__metadata__ " + Json(key).dump() + " is not a text");
     metadata.emplace(key, value.get<std::string>());
   }
   return metadata;
@@ -163,8 +163,8 @@ std::vector<std::byte> read_start(const File& file) {
 }
 
 std::string header_entry(const TensorSpec& tensor, uint64_t begin, uint64_t end) {
-  return json(tensor.name).dump() + R"(:{"dtype":")" + std::string(name_of(tensor.dtype)) +
-         R"(","shape":)" + json(tensor.shape).dump() + R"(,"data_offsets":[)" +
+  return Json(tensor.name).dump() + R"(:{"dtype":")" + std::string(name_of(tensor.dtype)) +
+         R"(","shape":)" + Json(tensor.shape).dump() + R"(,"data_offsets":[)" +
          std::to_string(begin) + "," + std::to_string(end) + "]}";
 }
 
@@ -204,7 +204,7 @@ SafetensorsHeader parse_safetensors(std::span<const std::byte> start, uint64_t f
   if (start.size() < kLengthBytes + length) refuse(where, "ends within its header");
   const std::string_view text(reinterpret_cast<const char*>(start.data()) + kLengthBytes, length);
   if (text.front() != '{') refuse(where, "header does not start with '{'");
-  const json document = parse_json(text, where + ", header");
+  const Json document = parse_json(text, where + ", header");
 
   SafetensorsHeader header;
   header.data_offset = kLengthBytes + length;
@@ -256,7 +256,7 @@ SafetensorsPlan plan_safetensors(const std::vector<TensorSpec>& tensors,
   SafetensorsPlan plan;
   plan.offsets.resize(tensors.size());
   std::string text = "{";
-  if (!metadata.empty()) text += '"' + std::string(kMetadata) + "\":" + json(metadata).dump();
+  if (!metadata.empty()) text += '"' + std::string(kMetadata) + "\":" + Json(metadata).dump();
   std::set<std::string_view> seen{kMetadata};
   uint64_t end = 0;
   for (const size_t i : order) {

@@ -12,10 +12,10 @@ namespace hydrofoil::kernels {
 namespace {
 
 template <class From, class To>
-using Kernel = void (*)(const From*, To*, size_t);
+using ConvertKernel = void (*)(const From*, To*, size_t);
 
 template <class From, class To>
-void convert(std::span<const From> from, std::span<To> to, Kernel<From, To> kernel) {
+void convert(std::span<const From> from, std::span<To> to, ConvertKernel<From, To> kernel) {
   if (from.size() != to.size()) throw std::logic_error("convert: spans of different sizes");
   parallel_for(from.size(), kGrain, [&](size_t begin, size_t end) {
     kernel(from.data() + begin, to.data() + begin, end - begin);
@@ -24,7 +24,8 @@ void convert(std::span<const From> from, std::span<To> to, Kernel<From, To> kern
 
 // `bf16` or `f16`, by type.
 template <class From, class To>
-Kernel<From, To> pick(DType type, Kernel<From, To> bf16, Kernel<From, To> f16) {
+ConvertKernel<From, To> pick(DType type, ConvertKernel<From, To> bf16,
+                             ConvertKernel<From, To> f16) {
   if (type == DType::kBF16) return bf16;
   if (type == DType::kF16) return f16;
   throw std::logic_error("convert: neither bf16 nor f16");

@@ -69,10 +69,10 @@ UpdateArgs args_of(const UpdateArrays& arrays, size_t states) {
 }
 
 template <class Factors>
-using Kernel = void (*)(const UpdateArgs&, const Factors&, size_t, size_t);
+using UpdateKernel = void (*)(const UpdateArgs&, const Factors&, size_t, size_t);
 
 template <class Factors>
-void run(Kernel<Factors> kernel, const UpdateArrays& arrays, size_t states,
+void run(UpdateKernel<Factors> kernel, const UpdateArrays& arrays, size_t states,
          const Factors& factors) {
   const UpdateArgs args = args_of(arrays, states);
   parallel_for(arrays.param.count, kGrain,

@@ -11,11 +11,7 @@
 #include "hydrofoil/core/stopwatch.h"
 
 namespace hydrofoil::memory {
-namespace {
-
-constexpr size_t kPage = 4096;
-
-}  // namespace
+namespace {}  // namespace
 
 ParameterCache::ParameterCache(comm::Communicator group, CacheOptions options, Ledger& ledger)
     : group_(std::move(group)),
@@ -69,8 +65,8 @@ UnitId ParameterCache::add_unit(std::string name, std::vector<Segment> segments)
     unit->slice_bytes += segment.layout.slice_numel() * size_of(segment.dtype);
     unit->widens |= segment.widened;
   }
-  unit->full_bytes = round_up(std::max<size_t>(unit->full_bytes, 1), kPage);
-  unit->stored_bytes = round_up(std::max<size_t>(unit->stored_bytes, 1), kPage);
+  unit->full_bytes = round_up(std::max<size_t>(unit->full_bytes, 1), kPageBytes);
+  unit->stored_bytes = round_up(std::max<size_t>(unit->stored_bytes, 1), kPageBytes);
   units_.push_back(std::move(unit));
   tier_ ? keep_in_files(*units_.back()) : keep_in_memory(*units_.back());
   return units_.back()->id;

@@ -6,13 +6,12 @@
 #include <stdexcept>
 #include <utility>
 
+#include "hydrofoil/core/align.h"
 #include "hydrofoil/kernels/convert.h"
 #include "hydrofoil/memory/parameter_cache.h"
 
 namespace hydrofoil::memory {
 namespace {
-
-constexpr size_t kPage = 4096;
 
 // From what rests to what operators see.
 void copy_out(const Values& resting, const Segment& segment, std::byte* to) {
@@ -31,8 +30,8 @@ void ParameterCache::keep_in_memory(Unit& unit) {
     ledger_.add(Category::kParameters, unit.window.bytes());
   } else {
     unit.home =
-        BufferPool::Bytes(new (std::align_val_t(kPage)) std::byte[unit.stored_bytes](),
-                          [](std::byte* p) { operator delete[](p, std::align_val_t(kPage)); });
+        BufferPool::Bytes(new (std::align_val_t(kPageBytes)) std::byte[unit.stored_bytes](),
+                          [](std::byte* p) { operator delete[](p, std::align_val_t(kPageBytes)); });
     ledger_.add(Category::kParameters, unit.stored_bytes);
   }
   for (size_t s = 0; s < unit.segments.size(); ++s) {

@@ -12,11 +12,12 @@ namespace hydrofoil::models {
 namespace {
 constexpr int64_t kChunkBytes = 32 << 20;
 constexpr int64_t kSliceBytes = 4 << 20;  // of the weight's gradient: stays in the cache
-constexpr int64_t kLeastRows = 32;        // fewer would starve the matrix products
+constexpr int64_t kLeastChunkRows = 32;   // fewer would starve the matrix products
 }  // namespace
 
 int64_t chunk_rows(int64_t rows, int64_t vocabulary) {
-  const int64_t most = std::max(kLeastRows, kChunkBytes / (vocabulary * int64_t{sizeof(float)}));
+  const int64_t most =
+      std::max(kLeastChunkRows, kChunkBytes / (vocabulary * int64_t{sizeof(float)}));
   const int64_t chunks = std::max<int64_t>(1, (rows + most - 1) / most);
   return (rows + chunks - 1) / chunks;
 }

@@ -24,9 +24,9 @@ using torch::autograd::variable_list;
 constexpr size_t kRows = 64;  // that one thread takes at a time, and sums up in one place
 
 // The last dimension of a tensor as rows, wherever they lie.
-class Rows {
+class RowSpans {
  public:
-  explicit Rows(const at::Tensor& x) : rows_(x.reshape({-1, x.size(-1)})) {
+  explicit RowSpans(const at::Tensor& x) : rows_(x.reshape({-1, x.size(-1)})) {
     if (rows_.stride(1) != 1) rows_ = rows_.contiguous();
     data_ = rows_.const_data_ptr<float>();
   }
@@ -70,7 +70,7 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
                             double epsilon) {
     context->save_for_backward({x, weight});
     context->saved_data["epsilon"] = epsilon;
-    const Rows rows(x);
+    const RowSpans rows(x);
     const at::Tensor scale = weight.clone();  // by an operator: the weight may be released
     const float* by = scale.const_data_ptr<float>();
     const auto out = NewRows::like(x);
@@ -82,7 +82,7 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const auto saved = context->get_saved_variables();
     const auto epsilon = static_cast<float>(context->saved_data["epsilon"].toDouble());
-    const Rows rows(saved[0]), grad(grads[0]);
+    const RowSpans rows(saved[0]), grad(grads[0]);
     const at::Tensor scale = saved[1].clone();
     const float* by = scale.const_data_ptr<float>();
     const auto of_x = NewRows::like(saved[0]);
@@ -101,7 +101,7 @@ struct Gated : torch::autograd::Function<Gated> {
                             bool silu) {
     context->save_for_backward({gate, up});
     context->saved_data["silu"] = silu;
-    const Rows gates(gate), ups(up);
+    const RowSpans gates(gate), ups(up);
     const auto out = NewRows::like(gate);
     const auto apply = silu ? kernels::silu_gated : kernels::gelu_tanh_gated;
     each_row(gates.count(), [&](size_t row) { apply(gates[row], ups[row].data(), out[row]); });
@@ -109,7 +109,7 @@ struct Gated : torch::autograd::Function<Gated> {
   }
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const auto saved = context->get_saved_variables();
-    const Rows gates(saved[0]), ups(saved[1]), grad(grads[0]);
+    const RowSpans gates(saved[0]), ups(saved[1]), grad(grads[0]);
     const auto of_gate = NewRows::like(saved[0]), of_up = NewRows::like(saved[1]);
     const auto apply = context->saved_data["silu"].toBool() ? kernels::silu_gated_backward
                                                             : kernels::gelu_tanh_gated_backward;

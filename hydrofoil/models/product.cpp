@@ -25,7 +25,8 @@ constexpr const char* kPointwiseSchema =
 
 // Below this many multiply-adds the call costs more than it saves (20 us against 5).
 constexpr int64_t kLeastWork = 1 << 22;
-constexpr int64_t kLeastRows = 16;  // a few rows are a matter of memory bandwidth: MKL is as fast
+constexpr int64_t kLeastForeignRows =
+    16;  // a few rows are a matter of memory bandwidth: MKL is as fast
 
 const c10::TypedOperatorHandle<Pointwise>* onednn() {
   static const auto handle = []() -> std::optional<c10::TypedOperatorHandle<Pointwise>> {
@@ -44,7 +45,7 @@ bool prefers_onednn(const at::Tensor& a, const at::Tensor& b) {
   if (!a.device().is_cpu() || a.scalar_type() != at::kFloat || !onednn()) return false;
   if (const auto f = forced.load(std::memory_order_relaxed); f != Forced::kNo)
     return f == Forced::kOn;
-  return foreign && std::min(a.size(0), b.size(0)) >= kLeastRows &&
+  return foreign && std::min(a.size(0), b.size(0)) >= kLeastForeignRows &&
          a.numel() * b.size(0) >= kLeastWork;
 }
 

@@ -20,7 +20,7 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 using Block = std::function<at::Tensor(const at::Tensor&)>;
 
-struct Job {
+struct TiledCall {
   Block fn;
   int64_t rows = 0;
   bool wants_gradient = false;  // x
@@ -41,31 +41,31 @@ struct Job {
     return result;
   }
 };
-using JobPointer = std::shared_ptr<Job>;
+using TiledCallPointer = std::shared_ptr<TiledCall>;
 
 // inputs: x, then the parameters.
 struct Tiled : torch::autograd::Function<Tiled> {
   static at::Tensor forward(AutogradContext* context, at::TensorList inputs,
-                            const JobPointer& job) {
+                            const TiledCallPointer& call) {
     context->save_for_backward(inputs.vec());
-    keep(context, job);
-    return job->run(inputs[0]);
+    keep(context, call);
+    return call->run(inputs[0]);
   }
   static variable_list backward(AutogradContext* context, variable_list grads) {
-    const auto& job = kept<JobPointer>(context);
+    const auto& call = kept<TiledCallPointer>(context);
     const LateWeights::Scope at_once(nullptr);
     auto inputs = context->get_saved_variables();
     const auto x = inputs[0].detach();
-    variable_list sums(inputs.size() + 1);  // and nothing for the job
-    if (job->wants_gradient) sums[0] = at::empty(x.sizes(), x.options());
-    job->for_each_chunk(x, [&](int64_t begin, int64_t count) {
+    variable_list sums(inputs.size() + 1);  // and nothing for the call
+    if (call->wants_gradient) sums[0] = at::empty(x.sizes(), x.options());
+    call->for_each_chunk(x, [&](int64_t begin, int64_t count) {
       at::AutoGradMode record(true);
-      inputs[0] = x.narrow(0, begin, count).detach().set_requires_grad(job->wants_gradient);
+      inputs[0] = x.narrow(0, begin, count).detach().set_requires_grad(call->wants_gradient);
       variable_list wanted;
       for (const auto& input : inputs)
         if (input.requires_grad()) wanted.push_back(input);
       auto parts =
-          torch::autograd::grad({job->fn(inputs[0])}, wanted, {grads[0].narrow(0, begin, count)});
+          torch::autograd::grad({call->fn(inputs[0])}, wanted, {grads[0].narrow(0, begin, count)});
       at::NoGradGuard no_grad;
       for (size_t i = 0, next = 0; i < inputs.size(); ++i) {
         if (!inputs[i].requires_grad()) continue;
@@ -88,14 +88,14 @@ at::Tensor tiled(Block fn, const at::Tensor& x, const std::vector<at::Tensor>& p
                  int64_t rows) {
   const auto flat = x.reshape({-1, x.size(-1)});
   if (flat.size(0) <= rows) return fn(x);
-  auto job = std::make_shared<Job>();
-  job->fn = std::move(fn);
-  job->rows = rows;
-  job->wants_gradient = x.requires_grad();
+  auto call = std::make_shared<TiledCall>();
+  call->fn = std::move(fn);
+  call->rows = rows;
+  call->wants_gradient = x.requires_grad();
   std::vector<at::Tensor> inputs{flat};
   inputs.insert(inputs.end(), parameters.begin(), parameters.end());
   const auto result =
-      at::GradMode::is_enabled() ? Tiled::apply(at::TensorList(inputs), job) : job->run(flat);
+      at::GradMode::is_enabled() ? Tiled::apply(at::TensorList(inputs), call) : call->run(flat);
   auto shape = x.sizes().vec();
   shape.back() = result.size(1);
   return result.view(shape);

@@ -10,7 +10,8 @@
 namespace hydrofoil::monitor {
 namespace {
 
-constexpr double kWidth = 640, kHeight = 200, kLeft = 58, kRight = 18, kTop = 8, kBottom = 22;
+constexpr double kChartWidth = 640, kChartHeight = 200, kLeft = 58, kRight = 18, kTop = 8,
+                 kBottom = 22;
 constexpr size_t kMostPoints = 400;
 
 struct Range {
@@ -63,10 +64,11 @@ std::vector<double> ticks(const Range& range, int wanted) {
 struct Frame {
   Range x, y;
   double left(double value) const {
-    return kLeft + (value - x.low) / (x.high - x.low) * (kWidth - kLeft - kRight);
+    return kLeft + (value - x.low) / (x.high - x.low) * (kChartWidth - kLeft - kRight);
   }
   double top(double value) const {
-    return kHeight - kBottom - (value - y.low) / (y.high - y.low) * (kHeight - kTop - kBottom);
+    return kChartHeight - kBottom -
+           (value - y.low) / (y.high - y.low) * (kChartHeight - kTop - kBottom);
   }
 };
 
@@ -79,13 +81,13 @@ std::string axes(const Frame& frame) {
   for (const double tick : ticks(frame.y, 4)) {
     const std::string at = print("%.1f", frame.top(tick));
     svg += "<line class=\"grid\" x1=\"" + print("%.0f", kLeft) + "\" x2=\"" +
-           print("%.0f", kWidth - kRight) + "\" y1=\"" + at + "\" y2=\"" + at + "\"/><text x=\"" +
-           print("%.0f", kLeft - 5) + "\" y=\"" + print("%.1f", frame.top(tick) + 4) +
-           "\" text-anchor=\"end\">" + label(tick) + "</text>";
+           print("%.0f", kChartWidth - kRight) + "\" y1=\"" + at + "\" y2=\"" + at +
+           "\"/><text x=\"" + print("%.0f", kLeft - 5) + "\" y=\"" +
+           print("%.1f", frame.top(tick) + 4) + "\" text-anchor=\"end\">" + label(tick) + "</text>";
   }
   for (const double tick : ticks(frame.x, 6))
-    svg += "<text x=\"" + print("%.1f", frame.left(tick)) + "\" y=\"" + print("%.0f", kHeight - 5) +
-           "\" text-anchor=\"middle\">" + label(tick) + "</text>";
+    svg += "<text x=\"" + print("%.1f", frame.left(tick)) + "\" y=\"" +
+           print("%.0f", kChartHeight - 5) + "\" text-anchor=\"middle\">" + label(tick) + "</text>";
   return svg;
 }
 
@@ -133,7 +135,7 @@ std::string line_chart(const std::string& title, const std::vector<Series>& seri
   if (frame.x.empty() || frame.y.empty()) return html + "<p>no finite values</p></figure>\n";
   frame.x.open();
   frame.y.open();
-  html += "<svg viewBox=\"0 0 " + print("%.0f", kWidth) + " " + print("%.0f", kHeight) +
+  html += "<svg viewBox=\"0 0 " + print("%.0f", kChartWidth) + " " + print("%.0f", kChartHeight) +
           "\" role=\"img\" aria-label=\"" + escaped_html(title) + "\">" + axes(frame);
   for (const auto& one : series) html += path(frame, one);
   return html + "</svg></figure>\n";

@@ -48,7 +48,8 @@ std::vector<const TraceEvent*> in_order(std::span<const TraceEvent> events) {
 
 std::string metadata(const char* kind, int rank, size_t track, const std::string& name) {
   return std::string("{\"ph\":\"M\",\"name\":\"") + kind + "\",\"pid\":" + std::to_string(rank) +
-         ",\"tid\":" + std::to_string(track) + ",\"args\":{\"name\":" + quoted(name) + "}}";
+         ",\"tid\":" + std::to_string(track) + ",\"args\":{\"name\":" + monitor::quoted(name) +
+         "}}";
 }
 
 }  // namespace
@@ -68,8 +69,8 @@ std::string trace_json(std::span<const TraceEvent> events, int rank) {
       if (lane > 0) name.append(" ").append(std::to_string(lane + 1));
       text += ",\n" + metadata("thread_name", rank, number, name);
     }
-    text += ",\n{\"ph\":\"X\",\"name\":" + quoted(event->name) +
-            ",\"cat\":" + quoted(event->category) + ",\"pid\":" + std::to_string(rank) +
+    text += ",\n{\"ph\":\"X\",\"name\":" + monitor::quoted(event->name) +
+            ",\"cat\":" + monitor::quoted(event->category) + ",\"pid\":" + std::to_string(rank) +
             ",\"tid\":" + std::to_string(number) + ",\"ts\":" + microseconds(event->begin_ns) +
             ",\"dur\":" + microseconds(event->end_ns - event->begin_ns);
     if (event->bytes) text += ",\"args\":{\"bytes\":" + std::to_string(event->bytes) + "}";

@@ -32,11 +32,7 @@ std::vector<double> parameters(const spec::ModelSpec& spec) {
   std::vector<double> weights;
   for (const auto& block : spec::blocks(spec)) {
     double& sum = weights.emplace_back(0);
-    for (const auto& parameter : block.parameters) {
-      double count = 1;
-      for (const int64_t extent : parameter.shape) count *= static_cast<double>(extent);
-      sum += count;
-    }
+    for (const auto& parameter : block.parameters) sum += static_cast<double>(parameter.numel());
   }
   return weights;
 }

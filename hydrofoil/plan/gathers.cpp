@@ -7,14 +7,14 @@
 namespace hydrofoil::plan {
 namespace {
 
-constexpr size_t kNever = std::numeric_limits<size_t>::max();
+constexpr size_t kNeverUsed = std::numeric_limits<size_t>::max();
 
 class Cache {
  public:
   Cache(std::span<const uint64_t> bytes, std::span<const size_t> uses, uint64_t budget)
       : bytes_(bytes), budget_(budget), resident_(bytes.size()), last_use_(bytes.size()) {
     // next_[i][u]: position of the first use of u behind position i of a pass.
-    next_.assign(uses.size() + 1, std::vector<size_t>(bytes.size(), kNever));
+    next_.assign(uses.size() + 1, std::vector<size_t>(bytes.size(), kNeverUsed));
     for (size_t i = uses.size(); i-- > 0;) {
       next_[i] = next_[i + 1];
       next_[i][uses[i]] = i;
@@ -37,14 +37,14 @@ class Cache {
 
  private:
   bool evict(const std::vector<size_t>& next) {
-    size_t victim = kNever;
+    size_t victim = kNeverUsed;
     for (size_t u = 0; u < bytes_.size(); ++u) {
       if (!resident_[u]) continue;
-      if (victim == kNever || next[u] > next[victim] ||
+      if (victim == kNeverUsed || next[u] > next[victim] ||
           (next[u] == next[victim] && last_use_[u] < last_use_[victim]))
         victim = u;
     }
-    if (victim == kNever) return false;
+    if (victim == kNeverUsed) return false;
     resident_[victim] = false;
     live_ -= bytes_[victim];
     return true;

@@ -15,20 +15,17 @@
 namespace hydrofoil::plan {
 namespace {
 
-constexpr uint64_t kPage = 4096;   // memory::ParameterCache rounds resident copies up to pages
 constexpr uint64_t kBlock = 4096;  // memory::FileTier pieces: io::kDirectAlign
 
 size_t numel(const spec::ParameterSpec& parameter) {
-  size_t n = 1;
-  for (const int64_t extent : parameter.shape) n *= static_cast<size_t>(extent);
-  return n;
+  return static_cast<size_t>(parameter.numel());
 }
 
 std::vector<uint64_t> unit_bytes(const Model& model, const RunShape& run,
                                  size_t ElementBytes::* what) {
   std::vector<uint64_t> bytes;
   for (const auto& size : unit_sizes(model, run))
-    bytes.push_back(round_up(std::max<uint64_t>(size.bytes(what), 1), kPage));
+    bytes.push_back(round_up(std::max<uint64_t>(size.bytes(what), 1), kPageBytes));
   return bytes;
 }
 

@@ -148,12 +148,6 @@ BlockSpec head_block(const ModelSpec& s) {
   return block.take();
 }
 
-int64_t numel(const ParameterSpec& parameter) {
-  int64_t count = 1;
-  for (const int64_t size : parameter.shape) count *= size;
-  return count;
-}
-
 }  // namespace
 
 int64_t ModelSpec::window_of(int64_t layer) const {
@@ -200,7 +194,7 @@ std::vector<BlockSpec> blocks(const ModelSpec& spec) {
 int64_t parameter_count(const ModelSpec& spec) {
   int64_t count = 0;
   for (const auto& block : blocks(spec))
-    for (const auto& parameter : block.parameters) count += numel(parameter);
+    for (const auto& parameter : block.parameters) count += parameter.numel();
   return count;
 }
 
@@ -215,7 +209,7 @@ double flops_per_token(const ModelSpec& spec, int64_t sequence_length) {
     for (const auto& p : all[b].parameters)
       if (p.shape.size() == 2 && p.part != Part::kTokens && p.part != Part::kPositions &&
           p.part != Part::kTokenTypes && p.part != Part::kHead)
-        matrices += numel(p) * (b == 1 ? spec.layers : 1);
+        matrices += p.numel() * (b == 1 ? spec.layers : 1);
   const auto length = static_cast<double>(sequence_length);
   double keys = 0;  // that a query sees on average, over the layers
   for (int64_t layer = 0; layer < spec.layers; ++layer) {

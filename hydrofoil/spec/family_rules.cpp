@@ -8,7 +8,7 @@
 
 namespace hydrofoil::spec {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
 void read_gptj(const Fields& fields, ModelSpec& spec) {
   if (fields.is_null("rotary_dim")) refuse(fields.where(), "rotary_dim null is not supported");
@@ -21,7 +21,7 @@ void read_gptj(const Fields& fields, ModelSpec& spec) {
   spec.rotary_dim = dim == head_dim ? 0 : dim;
 }
 
-void write_gptj(const ModelSpec& spec, Json& json) {
+void write_gptj(const ModelSpec& spec, OrderedJson& json) {
   json["rotary_dim"] = spec.turning_dim();
 }
 
@@ -35,7 +35,7 @@ void read_stablelm(const Fields& fields, ModelSpec& spec) {
                                                               : Residual::kSequential;
 }
 
-void write_parallel_residual(const ModelSpec& spec, Json& json) {
+void write_parallel_residual(const ModelSpec& spec, OrderedJson& json) {
   json["use_parallel_residual"] = spec.residual != Residual::kSequential;
 }
 
@@ -49,7 +49,7 @@ void read_opt(const Fields& fields, ModelSpec& spec) {
   spec.embedding_size = token == spec.hidden_size ? 0 : token;
 }
 
-void write_opt(const ModelSpec& spec, Json& json) {
+void write_opt(const ModelSpec& spec, OrderedJson& json) {
   const bool before = spec.norm_placement == NormPlacement::kBefore;
   json["do_layer_norm_before"] = before;
   json["_remove_final_layer_norm"] = before && !spec.final_norm;
@@ -74,7 +74,7 @@ void read_falcon(const Fields& fields, ModelSpec& spec) {
   spec.alibi_before_scale = true;
 }
 
-void write_falcon(const ModelSpec& spec, Json& json) {
+void write_falcon(const ModelSpec& spec, OrderedJson& json) {
   const bool multi_query = spec.kv_heads == 1, two_norms = spec.residual == Residual::kParallel;
   const bool grouped = two_norms || (!multi_query && spec.kv_heads != spec.heads);
   json["new_decoder_architecture"] = grouped;
@@ -118,8 +118,8 @@ void read_gemma3(const Fields& fields, ModelSpec& spec) {
   read_gemma_attention(fields, spec, 0, 0);
 }
 
-void write_gemma2(const ModelSpec& spec, Json& json) {
-  const auto cap = [](double value) { return value == 0 ? Json() : Json(value); };
+void write_gemma2(const ModelSpec& spec, OrderedJson& json) {
+  const auto cap = [](double value) { return value == 0 ? OrderedJson() : OrderedJson(value); };
   json["attn_logit_softcapping"] = cap(spec.attention_softcap);
   json["final_logit_softcapping"] = cap(spec.logit_softcap);
   json["query_pre_attn_scalar"] = std::llround(1 / (spec.attention_scale * spec.attention_scale));
@@ -160,11 +160,11 @@ ModelSpec with_classes(ModelSpec spec, int64_t classes) {
   return spec;
 }
 
-void write_bert(const ModelSpec& spec, Json& json) {
+void write_bert(const ModelSpec& spec, OrderedJson& json) {
   if (spec.head != HeadKind::kClasses) return;
   std::string name = json["architectures"][0];
   name.replace(name.find("ForMaskedLM"), std::string::npos, "ForSequenceClassification");
-  json["architectures"] = Json::array({name});
+  json["architectures"] = OrderedJson::array({name});
   for (int64_t i = 0; i < spec.classes; ++i) {
     const std::string number = std::to_string(i), label = "LABEL_" + number;
     json["id2label"][number] = label;
@@ -186,7 +186,7 @@ void read_roberta(const Fields& fields, ModelSpec& spec) {
     fields.refuse_key("hidden_act");
 }
 
-void write_roberta(const ModelSpec& spec, Json& json) {
+void write_roberta(const ModelSpec& spec, OrderedJson& json) {
   write_bert(spec, json);
   json["pad_token_id"] = spec.position_offset - 1;
   json["max_position_embeddings"] = spec.max_positions + spec.position_offset;

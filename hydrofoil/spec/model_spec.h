@@ -145,6 +145,11 @@ struct ParameterSpec {
   Box box = {};       // what of the logical tensor this is, which `shape` is the shape of
   bool tile = false;  // of rows (spec/units.h): one of several parameters of this name
 
+  int64_t numel() const {
+    int64_t count = 1;
+    for (const int64_t extent : shape) count *= extent;
+    return count;
+  }
   const std::vector<int64_t>& whole_shape() const { return box.is_all() ? shape : box.whole; }
 };
 

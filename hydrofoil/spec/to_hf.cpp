@@ -10,13 +10,13 @@
 namespace hydrofoil::spec {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
-Json json_of(Activation activation) {
+OrderedJson json_of(Activation activation) {
   return activation_name(activation);
 }
 template <class T>
-Json json_of(const T& value) {
+OrderedJson json_of(const T& value) {
   return value;
 }
 
@@ -24,7 +24,7 @@ Json json_of(const T& value) {
 
 std::string hf_config(const ModelSpec& spec) {
   const Family& family = family_of(spec);
-  Json json = {{"architectures", {family.architecture}}, {"model_type", family.name}};
+  OrderedJson json = {{"architectures", {family.architecture}}, {"model_type", family.name}};
   for (const auto& key : family.keys)
     json[key.name] = std::visit([&](auto field) { return json_of(spec.*field); }, key.field);
   if (spec.positions == Positions::kRotary && family.rotary.theta) write_rotary(spec, family, json);

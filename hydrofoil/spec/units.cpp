@@ -8,12 +8,6 @@
 namespace hydrofoil::spec {
 namespace {
 
-int64_t numel(const ParameterSpec& parameter) {
-  int64_t count = 1;
-  for (const int64_t extent : parameter.shape) count *= extent;
-  return count;
-}
-
 bool is_vocabulary(const ModelSpec& spec, const ParameterSpec& parameter) {
   return parameter.part == Part::kTokens ||
          (parameter.part == Part::kHead && !parameter.bias && spec.head != HeadKind::kClasses);
@@ -70,7 +64,7 @@ std::vector<BlockSpec> tiled_blocks(const ModelSpec& spec, int64_t most_elements
   for (auto& block : result) {
     std::vector<ParameterSpec> parameters;
     for (const auto& parameter : block.parameters) {
-      if (!is_vocabulary(spec, parameter) || numel(parameter) <= most_elements) {
+      if (!is_vocabulary(spec, parameter) || parameter.numel() <= most_elements) {
         parameters.push_back(parameter);
         continue;
       }
@@ -100,13 +94,13 @@ std::vector<UnitSpec> units(const ModelSpec& spec, int64_t most_elements, const 
                            result.back().parameters.back().part == parameter.part;
       const bool has_twin = parted && parameter.part == Part::kTokens;
       const bool small =
-          most_elements == 0 || follows || (!parameter.tile && numel(parameter) <= room);
+          most_elements == 0 || follows || (!parameter.tile && parameter.numel() <= room);
       const bool fits = small && !has_twin && !result.back().has_twin;
       if (!fits && !result.back().parameters.empty()) {
         result.push_back({.name = all[b].name, .block = b, .parameters = {}});
         room = most_elements;
       }
-      room = parameter.tile ? 0 : room - numel(parameter);
+      room = parameter.tile ? 0 : room - parameter.numel();
       result.back().parameters.push_back(parameter);
       result.back().tied_tile = parameter.tile && b == 0 && tied;
       result.back().has_twin = has_twin;

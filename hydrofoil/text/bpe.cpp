@@ -49,7 +49,7 @@ const Alphabet& alphabet() {
   return table;
 }
 
-[[noreturn]] void fail(const std::string& message) {
+[[noreturn]] void bad_bpe(const std::string& message) {
   throw Error(ExitCode::kData, message);
 }
 
@@ -107,7 +107,7 @@ Bpe::Bpe(const BpeSpec& spec, const std::vector<int32_t>& hidden)
     const std::string& token = spec.tokens[id];
     if (token.empty()) continue;
     if (!token_bytes_.insert(token).added)
-      fail("the token \"" + to_byte_level(token) + "\" has two ids");
+      bad_bpe("the token \"" + to_byte_level(token) + "\" has two ids");
     token_ids_.push_back(id);
     const auto byte = characters_         ? byte_of_token(token)
                       : token.size() == 1 ? std::optional(token[0])
@@ -115,7 +115,7 @@ Bpe::Bpe(const BpeSpec& spec, const std::vector<int32_t>& hidden)
     if (byte && !hidden_[id]) byte_ids_[static_cast<uint8_t>(*byte)] = id;
   }
   if (unknown_ && (*unknown_ < 0 || *unknown_ >= size))
-    fail("the unknown token has id " + std::to_string(*unknown_) + ", which is no token");
+    bad_bpe("the unknown token has id " + std::to_string(*unknown_) + ", which is no token");
   size_t slots = 16;
   while (slots < spec.merges.size() * 2) slots *= 2;
   merges_.resize(slots);
@@ -127,12 +127,12 @@ void Bpe::add_merge(const BpeSpec& spec, uint32_t rank) {
   const auto [left, right] = spec.merges[rank];
   const auto size = static_cast<int32_t>(spec.tokens.size());
   if (left < 0 || left >= size || right < 0 || right >= size)
-    fail("merge " + std::to_string(rank) + " names an id outside the vocabulary");
+    bad_bpe("merge " + std::to_string(rank) + " names an id outside the vocabulary");
   const std::string joined = spec.tokens[left] + spec.tokens[right];
   const auto result = find(joined);
   if (!result)
-    fail("merge " + std::to_string(rank) + " makes \"" + to_byte_level(joined) +
-         "\", which is not in the vocabulary");
+    bad_bpe("merge " + std::to_string(rank) + " makes \"" + to_byte_level(joined) +
+            "\", which is not in the vocabulary");
   const uint64_t pair = key_of(left, right);
   const size_t mask = merges_.size() - 1;
   size_t at = slot_hash(pair) & mask;
@@ -230,7 +230,7 @@ void Bpe::queue_pair(uint32_t at, Scratch& scratch) const {
 void Bpe::merge_word(std::string_view word, Scratch& scratch, std::vector<int32_t>& ids) const {
   if (ignore_merges_)
     if (const auto whole = find(word); whole && !hidden_[*whole]) return ids.push_back(*whole);
-  if (word.size() >= kNone) fail("a word of 4 GiB or more cannot be encoded");
+  if (word.size() >= kNone) bad_bpe("a word of 4 GiB or more cannot be encoded");
   load_symbols(word, scratch);
   auto& symbols = scratch.symbols;
   for (uint32_t at = 0; at < symbols.size(); ++at) queue_pair(at, scratch);

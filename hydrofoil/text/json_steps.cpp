@@ -7,7 +7,7 @@
 namespace hydrofoil::text::json {
 namespace {
 
-using Kind = SplitStep::Kind;
+using SplitKind = SplitStep::Kind;
 
 // The pattern of a Split or Replace, and whether it is literal.
 std::pair<std::string, bool> read_pattern(const Json& step) {
@@ -45,7 +45,7 @@ SplitStep read_split(const Json& step) {
   const std::string behavior = string_at(step, "behavior");
   if (behavior != "Isolated" && behavior != "Removed")
     refuse("the Split behavior " + behavior, "Isolated, Removed");
-  SplitStep result{.kind = Kind::kSplit};
+  SplitStep result{.kind = SplitKind::kSplit};
   std::tie(result.pattern, result.literal) = read_pattern(step);
   result.removed = behavior == "Removed";
   result.invert = bool_at(step, "invert", false);
@@ -56,13 +56,14 @@ SplitStep read_pre_tokenizer(const Json& step) {
   const std::string type = string_at(step, "type");
   if (type == "Split") return read_split(step);
   if (type == "Metaspace") return read_metaspace(step);
-  if (type == "WhitespaceSplit") return {.kind = Kind::kWhitespace};
+  if (type == "WhitespaceSplit") return {.kind = SplitKind::kWhitespace};
   if (type == "Digits")
-    return {.kind = Kind::kDigits, .individual_digits = bool_at(step, "individual_digits", false)};
+    return {.kind = SplitKind::kDigits,
+            .individual_digits = bool_at(step, "individual_digits", false)};
   if (type != "ByteLevel")
     refuse("the pre-tokenizer " + type,
            "Split, Digits, WhitespaceSplit, ByteLevel, Metaspace and a Sequence of them");
-  return {.kind = Kind::kByteLevel,
+  return {.kind = SplitKind::kByteLevel,
           .add_prefix_space = bool_at(step, "add_prefix_space", true),
           .use_regex = bool_at(step, "use_regex", true)};
 }
@@ -77,7 +78,7 @@ std::vector<NormalizeStep> read_normalizers(const Json& root) {
 }
 
 SplitStep read_metaspace(const Json& step) {
-  SplitStep result{.kind = Kind::kMetaspace};
+  SplitStep result{.kind = SplitKind::kMetaspace};
   result.space = string_at(step, "replacement");
   if (result.space.empty()) fail("\"replacement\" must be a character");
   result.cut = bool_at(step, "split", true);
@@ -93,16 +94,16 @@ SplitStep read_metaspace(const Json& step) {
   return result;
 }
 
-std::vector<SplitStep> read_pre_tokenizers(const Json& root, Kind last) {
+std::vector<SplitStep> read_pre_tokenizers(const Json& root, SplitKind last) {
   std::vector<SplitStep> steps;
   for (const Json& step : steps_of(child(root, "pre_tokenizer"), "pre-tokenizer", "pretokenizers"))
     steps.push_back(read_pre_tokenizer(step));
   const auto ends_words = [](const SplitStep& step) {
-    return step.kind == Kind::kByteLevel || step.kind == Kind::kMetaspace;
+    return step.kind == SplitKind::kByteLevel || step.kind == SplitKind::kMetaspace;
   };
   const auto end = std::ranges::find_if(steps, ends_words);
   if (end - steps.begin() + 1 == std::ssize(steps) && end->kind == last) return steps;
-  if (last == Kind::kByteLevel)
+  if (last == SplitKind::kByteLevel)
     refuse("byte-level BPE with a pre-tokenizer that does not end in its only ByteLevel",
            "ByteLevel; Metaspace with a decoder that undoes it");
   refuse(

@@ -11,7 +11,7 @@
 namespace hydrofoil::text {
 namespace {
 
-using Kind = NormalizeStep::Kind;
+using NormalizeKind = NormalizeStep::Kind;
 
 // Below U+0300 every character is its own NFC form.
 bool is_surely_nfc(std::string_view text) {
@@ -70,8 +70,8 @@ std::string replaced(std::string_view text, const Regex& regex, const std::strin
 Normalizer::Normalizer(const std::vector<NormalizeStep>& steps) {
   for (const auto& spec : steps) {
     Step& step = steps_.emplace_back(Step{.spec = spec});
-    if (spec.kind == Kind::kReplace) step.regex.emplace(spec.pattern, spec.literal);
-    if (spec.kind != Kind::kCharsmap) continue;
+    if (spec.kind == NormalizeKind::kReplace) step.regex.emplace(spec.pattern, spec.literal);
+    if (spec.kind != NormalizeKind::kCharsmap) continue;
     const auto table = decode_base64(spec.content);
     if (!table)
       throw Error(ExitCode::kData, "the table of characters (precompiled_charsmap) is no base64");
@@ -80,32 +80,32 @@ Normalizer::Normalizer(const std::vector<NormalizeStep>& steps) {
 }
 
 bool Normalizer::keeps(std::string_view text) const {
-  return std::ranges::all_of(steps_,
-                             [](const Step& step) { return step.spec.kind == Kind::kNfc; }) &&
+  return std::ranges::all_of(
+             steps_, [](const Step& step) { return step.spec.kind == NormalizeKind::kNfc; }) &&
          (steps_.empty() || is_surely_nfc(text));
 }
 
 std::string Normalizer::run(const Step& step, std::string_view text) {
   switch (step.spec.kind) {
-    case Kind::kNfc:
+    case NormalizeKind::kNfc:
       return normalized(text, NormalForm::kC);
-    case Kind::kNfd:
+    case NormalizeKind::kNfd:
       return normalized(text, NormalForm::kD);
-    case Kind::kNfkc:
+    case NormalizeKind::kNfkc:
       return normalized(text, NormalForm::kKC);
-    case Kind::kNfkd:
+    case NormalizeKind::kNfkd:
       return normalized(text, NormalForm::kKD);
-    case Kind::kLowercase:
+    case NormalizeKind::kLowercase:
       return lower_case(text);
-    case Kind::kStripAccents:
+    case NormalizeKind::kStripAccents:
       return without_marks(text);
-    case Kind::kStrip:
+    case NormalizeKind::kStrip:
       return stripped(text, step.spec);
-    case Kind::kPrepend:
+    case NormalizeKind::kPrepend:
       return text.empty() ? std::string() : step.spec.content + std::string(text);
-    case Kind::kReplace:
+    case NormalizeKind::kReplace:
       return replaced(text, *step.regex, step.spec.content);
-    case Kind::kCharsmap:
+    case NormalizeKind::kCharsmap:
       return step.charsmap->apply(text);
   }
   return {};

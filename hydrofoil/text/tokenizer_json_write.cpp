@@ -15,9 +15,9 @@
 namespace hydrofoil::text {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
-Json added_token_json(const AddedToken& token) {
+OrderedJson added_token_json(const AddedToken& token) {
   return {{"id", token.id},          {"content", token.content}, {"single_word", false},
           {"lstrip", token.lstrip},  {"rstrip", token.rstrip},   {"normalized", token.normalized},
           {"special", token.special}};
@@ -31,20 +31,20 @@ std::string name_in(const Table& table, Kind kind) {
   return {};
 }
 
-Json pattern_json(const std::string& pattern, bool literal) {
+OrderedJson pattern_json(const std::string& pattern, bool literal) {
   return {{literal ? "String" : "Regex", pattern}};
 }
 
-Json metaspace_json(const std::string& space, SplitStep::Prepend prepend, bool cut) {
+OrderedJson metaspace_json(const std::string& space, SplitStep::Prepend prepend, bool cut) {
   return {{"type", "Metaspace"},
           {"replacement", space},
           {"prepend_scheme", name_in(json::kPrependSchemes, prepend)},
           {"split", cut}};
 }
 
-Json normalize_step_json(const NormalizeStep& step) {
+OrderedJson normalize_step_json(const NormalizeStep& step) {
   using Kind = NormalizeStep::Kind;
-  Json object{{"type", name_in(json::kNormalizerTypes, step.kind)}};
+  OrderedJson object{{"type", name_in(json::kNormalizerTypes, step.kind)}};
   if (step.kind == Kind::kReplace) {
     object["pattern"] = pattern_json(step.pattern, step.literal);
     object["content"] = step.content;
@@ -60,13 +60,13 @@ Json normalize_step_json(const NormalizeStep& step) {
 }
 
 // Null for none, the only one, or a Sequence.
-Json sequence_json(const char* list_key, const std::vector<Json>& steps) {
+OrderedJson sequence_json(const char* list_key, const std::vector<OrderedJson>& steps) {
   if (steps.empty()) return {};
   if (steps.size() == 1) return steps.front();
   return {{"type", "Sequence"}, {list_key, steps}};
 }
 
-Json split_json(const SplitStep& step) {
+OrderedJson split_json(const SplitStep& step) {
   switch (step.kind) {
     case SplitStep::Kind::kSplit:
       return {{"type", "Split"},
@@ -88,9 +88,9 @@ Json split_json(const SplitStep& step) {
   return {};
 }
 
-Json pre_tokenizer_json(const TokenizerSpec& spec) {
+OrderedJson pre_tokenizer_json(const TokenizerSpec& spec) {
   if (spec.word_piece) return {{"type", "BertPreTokenizer"}};
-  std::vector<Json> steps;
+  std::vector<OrderedJson> steps;
   for (const auto& step : spec.split) steps.push_back(split_json(step));
   return sequence_json("pretokenizers", steps);
 }
@@ -107,21 +107,23 @@ std::vector<std::string> names_of(const TokenizerSpec& spec) {
 }
 
 // {"type": "TemplateProcessing", ...}: prefix, text, suffix; a pair is two texts in a row.
-Json template_json(const TokenizerSpec& spec) {
+OrderedJson template_json(const TokenizerSpec& spec) {
   const auto names = names_of(spec);
   const auto name_of = [&](int32_t id) {
     for (const auto& token : spec.added_tokens)
       if (token.id == id) return token.content;
     return names.at(id);
   };
-  Json tokens = Json::object();
+  OrderedJson tokens = OrderedJson::object();
   const auto text_in_template = [&](const char* text, int type) {
-    Json pieces = Json::array();
+    OrderedJson pieces = OrderedJson::array();
     const auto add = [&](const std::vector<int32_t>& ids) {
       for (const int32_t id : ids) {
         const std::string name = name_of(id);
         pieces.push_back({{"SpecialToken", {{"id", name}, {"type_id", type}}}});
-        tokens[name] = {{"id", name}, {"ids", Json::array({id})}, {"tokens", Json::array({name})}};
+        tokens[name] = {{"id", name},
+                        {"ids", OrderedJson::array({id})},
+                        {"tokens", OrderedJson::array({name})}};
       }
     };
     add(spec.prefix);
@@ -129,7 +131,7 @@ Json template_json(const TokenizerSpec& spec) {
     add(spec.suffix);
     return pieces;
   };
-  Json single = text_in_template("A", 0), pair = single;
+  OrderedJson single = text_in_template("A", 0), pair = single;
   for (auto& piece : text_in_template("B", 1)) pair.push_back(piece);
   return {{"type", "TemplateProcessing"},
           {"single", single},
@@ -143,7 +145,7 @@ std::string vocab_text(const std::vector<std::string>& names) {
   for (size_t id = 0; id < names.size(); ++id) {
     if (names[id].empty()) continue;
     if (text.size() > 1) text += ",";
-    text += "\n      " + Json(names[id]).dump() + ": " + std::to_string(id);
+    text += "\n      " + OrderedJson(names[id]).dump() + ": " + std::to_string(id);
   }
   return text + "\n    }";
 }
@@ -152,15 +154,15 @@ std::string merges_text(const BpeSpec& bpe, const std::vector<std::string>& name
   std::string text = "[";
   for (const auto& [left, right] : bpe.merges) {
     if (text.size() > 1) text += ",";
-    text += "\n      " + Json(names.at(left) + " " + names.at(right)).dump();
+    text += "\n      " + OrderedJson(names.at(left) + " " + names.at(right)).dump();
   }
   return text + "\n    ]";
 }
 
 std::string word_piece_text(const WordPieceSpec& spec) {
   return "{\n    \"type\": \"WordPiece\",\n    \"unk_token\": " +
-         Json(spec.tokens.at(static_cast<size_t>(spec.unknown))).dump() +
-         ",\n    \"continuing_subword_prefix\": " + Json(spec.prefix).dump() +
+         OrderedJson(spec.tokens.at(static_cast<size_t>(spec.unknown))).dump() +
+         ",\n    \"continuing_subword_prefix\": " + OrderedJson(spec.prefix).dump() +
          ",\n    \"max_input_chars_per_word\": " + std::to_string(spec.longest_word) +
          ",\n    \"vocab\": " + vocab_text(spec.tokens) + "\n  }";
 }
@@ -169,28 +171,28 @@ std::string unigram_text(const UnigramSpec& spec) {
   std::string vocab = "[";
   for (size_t id = 0; id < spec.tokens.size(); ++id)
     vocab += (id > 0 ? ",\n      " : "\n      ") +
-             Json::array({spec.tokens[id], spec.scores[id]}).dump();
+             OrderedJson::array({spec.tokens[id], spec.scores[id]}).dump();
   return "{\n    \"type\": \"Unigram\",\n    \"unk_id\": " + std::to_string(spec.unknown) +
-         ",\n    \"byte_fallback\": " + Json(spec.byte_fallback).dump() +
+         ",\n    \"byte_fallback\": " + OrderedJson(spec.byte_fallback).dump() +
          ",\n    \"vocab\": " + vocab + "\n    ]\n  }";
 }
 
-Json normalizer_json(const TokenizerSpec& spec) {
-  std::vector<Json> steps;
+OrderedJson normalizer_json(const TokenizerSpec& spec) {
+  std::vector<OrderedJson> steps;
   for (const auto& step : spec.normalize) steps.push_back(normalize_step_json(step));
   if (!spec.word_piece) return sequence_json("normalizers", steps);
   const auto& bert = *spec.word_piece;
   return {{"type", "BertNormalizer"},
           {"clean_text", bert.clean_text},
           {"handle_chinese_chars", bert.split_chinese},
-          {"strip_accents", bert.strip_accents ? Json(*bert.strip_accents) : Json()},
+          {"strip_accents", bert.strip_accents ? OrderedJson(*bert.strip_accents) : OrderedJson()},
           {"lowercase", bert.lowercase}};
 }
 
-Json characters_decoder_json(const CharacterBpe& characters) {
-  std::vector<Json> steps{{{"type", "Replace"},
-                           {"pattern", pattern_json(characters.space, /*literal=*/true)},
-                           {"content", " "}}};
+OrderedJson characters_decoder_json(const CharacterBpe& characters) {
+  std::vector<OrderedJson> steps{{{"type", "Replace"},
+                                  {"pattern", pattern_json(characters.space, /*literal=*/true)},
+                                  {"content", " "}}};
   if (characters.byte_fallback) steps.push_back({{"type", "ByteFallback"}});
   steps.push_back({{"type", "Fuse"}});
   if (characters.drops_first_space)
@@ -198,7 +200,7 @@ Json characters_decoder_json(const CharacterBpe& characters) {
   return sequence_json("decoders", steps);
 }
 
-Json decoder_json(const TokenizerSpec& spec) {
+OrderedJson decoder_json(const TokenizerSpec& spec) {
   using Prepend = SplitStep::Prepend;
   if (const auto& unigram = spec.unigram)
     return metaspace_json(unigram->space,
@@ -214,13 +216,14 @@ std::string model_text(const TokenizerSpec& spec) {
   if (spec.word_piece) return word_piece_text(*spec.word_piece);
   if (spec.unigram) return unigram_text(*spec.unigram);
   const auto names = names_of(spec);
-  const Json unknown = spec.bpe.unknown ? Json(names.at(*spec.bpe.unknown)) : Json();
+  const OrderedJson unknown =
+      spec.bpe.unknown ? OrderedJson(names.at(*spec.bpe.unknown)) : OrderedJson();
   return "{\n    \"type\": \"BPE\",\n    \"dropout\": null,\n    \"unk_token\": " + unknown.dump() +
          ",\n    \"continuing_subword_prefix\": null,\n    \"end_of_word_suffix\": null"
          ",\n    \"fuse_unk\": " +
-         Json(spec.bpe.fuse_unknown).dump() + ",\n    \"byte_fallback\": " +
-         Json(spec.bpe.characters && spec.bpe.characters->byte_fallback).dump() +
-         ",\n    \"ignore_merges\": " + Json(spec.bpe.ignore_merges).dump() +
+         OrderedJson(spec.bpe.fuse_unknown).dump() + ",\n    \"byte_fallback\": " +
+         OrderedJson(spec.bpe.characters && spec.bpe.characters->byte_fallback).dump() +
+         ",\n    \"ignore_merges\": " + OrderedJson(spec.bpe.ignore_merges).dump() +
          ",\n    \"vocab\": " + vocab_text(names) +
          ",\n    \"merges\": " + merges_text(spec.bpe, names) + "\n  }";
 }
@@ -228,10 +231,10 @@ std::string model_text(const TokenizerSpec& spec) {
 }  // namespace
 
 std::string to_tokenizer_json(const TokenizerSpec& spec) {
-  Json added = Json::array();
+  OrderedJson added = OrderedJson::array();
   for (const auto& token : spec.added_tokens) added.push_back(added_token_json(token));
   const bool pieces = spec.word_piece || spec.unigram || spec.bpe.characters;
-  const Json no_template = pieces ? Json() : split_json({});
+  const OrderedJson no_template = pieces ? OrderedJson() : split_json({});
   const bool has_template = !spec.prefix.empty() || !spec.suffix.empty();
   std::string text = "{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null";
   const auto add = [&](const char* key, const std::string& value) {

@@ -65,8 +65,7 @@ std::vector<UnitCost> unit_costs(const spec::ModelSpec& spec, int64_t sequence_l
   for (const auto& block : spec::blocks(spec)) {
     UnitCost unit{.name = block.name};
     for (const auto& parameter : block.parameters) {
-      int64_t count = 1;
-      for (const int64_t size : parameter.shape) count *= size;
+      const int64_t count = parameter.numel();
       unit.parameters += count;
       // The head's product is counted below: its weight may be the embedding's.
       if (parameter.shape.size() == 2 && !is_table(parameter) && parameter.part != Part::kHead)

@@ -7,7 +7,7 @@
 
 #include "tests/checkpoint/support.h"
 
-namespace hydrofoil::checkpoint {
+namespace hydrofoil::checkpoint::agreement_test {
 namespace {
 
 TEST(Together, GivesEveryRankTheTextsOfAll) {
@@ -44,4 +44,4 @@ TEST(Together, KeepsBrokenInvariantsApartFromFailures) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::checkpoint
+}  // namespace hydrofoil::checkpoint::agreement_test

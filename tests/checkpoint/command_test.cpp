@@ -8,7 +8,7 @@
 #include "cli/checkpoint_command.h"
 #include "tests/checkpoint/support.h"
 
-namespace hydrofoil::checkpoint {
+namespace hydrofoil::checkpoint::command_test {
 namespace {
 
 using nlohmann::json;
@@ -73,4 +73,4 @@ TEST_F(CheckpointCommand, VerifySaysSoundOrFailsWithTheTensor) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::checkpoint
+}  // namespace hydrofoil::checkpoint::command_test

@@ -14,7 +14,7 @@
 #include "hydrofoil/io/safetensors.h"
 #include "tests/checkpoint/support.h"
 
-namespace hydrofoil::checkpoint {
+namespace hydrofoil::checkpoint::deepspeed_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -181,4 +181,4 @@ TEST(DeepSpeed, DamagedFilesAreRefusedOrRead) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::checkpoint
+}  // namespace hydrofoil::checkpoint::deepspeed_test

@@ -15,7 +15,7 @@
 #include "hydrofoil/checkpoint/verify.h"
 #include "tests/checkpoint/support.h"
 
-namespace hydrofoil::checkpoint {
+namespace hydrofoil::checkpoint::disk_test {
 namespace {
 
 constexpr int64_t kSmall = 1009;
@@ -131,4 +131,4 @@ TEST(ReadOnlyDisk, FailsOnAllRanksAndStillLoads) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::checkpoint
+}  // namespace hydrofoil::checkpoint::disk_test

@@ -3,7 +3,7 @@
 
 #include "tests/checkpoint/kill.h"
 
-namespace hydrofoil::checkpoint {
+namespace hydrofoil::checkpoint::kill_long_test {
 namespace {
 
 TEST(Kill, TwoHundredRandomMomentsLeaveTheOldOrTheNew) {
@@ -86,4 +86,4 @@ TEST(Kill, EverySystemCallBoundaryOfAReplacementLeavesTheOldOrTheNew) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::checkpoint
+}  // namespace hydrofoil::checkpoint::kill_long_test

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/checkpoint/kill.h"
 
-namespace hydrofoil::checkpoint {
+namespace hydrofoil::checkpoint::kill_test {
 namespace {
 
 TEST(Kill, TwentyRandomMomentsLeaveTheOldOrTheNew) {
@@ -13,4 +13,4 @@ TEST(Kill, TwentyRandomMomentsOfASaveBesideTrainingLeaveTheOldOrTheNew) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::checkpoint
+}  // namespace hydrofoil::checkpoint::kill_test

@@ -8,7 +8,7 @@
 #include <set>
 #include <stdexcept>
 
-namespace hydrofoil::checkpoint {
+namespace hydrofoil::checkpoint::layout_test {
 namespace {
 
 using ::testing::ElementsAre;
@@ -205,4 +205,4 @@ TEST(ShareOf, GivesEveryItemToOneRankAndBalances) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::checkpoint
+}  // namespace hydrofoil::checkpoint::layout_test

@@ -9,7 +9,7 @@
 #include "hydrofoil/io/hash.h"
 #include "tests/io/scratch.h"
 
-namespace hydrofoil::checkpoint {
+namespace hydrofoil::checkpoint::manifest_test {
 namespace {
 
 using io::error_line;
@@ -104,4 +104,4 @@ TEST(Manifest, RefusesWhatAFittingDigestWouldHide) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::checkpoint
+}  // namespace hydrofoil::checkpoint::manifest_test

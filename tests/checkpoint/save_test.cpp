@@ -11,7 +11,7 @@
 #include "hydrofoil/io/safetensors_set.h"
 #include "tests/checkpoint/support.h"
 
-namespace hydrofoil::checkpoint {
+namespace hydrofoil::checkpoint::save_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -179,4 +179,4 @@ TEST(Save, NothingButTextsIsACheckpointToo) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::checkpoint
+}  // namespace hydrofoil::checkpoint::save_test

@@ -11,7 +11,7 @@
 #include "hydrofoil/checkpoint/folder.h"
 #include "tests/checkpoint/support.h"
 
-namespace hydrofoil::checkpoint {
+namespace hydrofoil::checkpoint::saver_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -204,4 +204,4 @@ TEST(Saver, AnEndWithoutAQuestionWaitsForTheSave) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::checkpoint
+}  // namespace hydrofoil::checkpoint::saver_test

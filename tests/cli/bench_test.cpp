@@ -12,7 +12,7 @@
 
 #include "program.h"
 
-namespace hydrofoil::cli {
+namespace hydrofoil::cli::bench_test {
 namespace {
 
 using nlohmann::json;
@@ -165,4 +165,4 @@ TEST(Bench, AsksForASubcommandAndListsThem) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::cli
+}  // namespace hydrofoil::cli::bench_test

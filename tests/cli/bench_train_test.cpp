@@ -4,7 +4,7 @@
 
 #include "program.h"
 
-namespace hydrofoil::cli {
+namespace hydrofoil::cli::bench_train_test {
 namespace {
 
 using testing::HasSubstr;
@@ -24,4 +24,4 @@ TEST(BenchTrain, SaysWhatItKnowsAndWhatIsMissing) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::cli
+}  // namespace hydrofoil::cli::bench_train_test

@@ -11,7 +11,7 @@
 #include <fstream>
 #include <string>
 
-namespace hydrofoil::cli {
+namespace hydrofoil::cli::bootstrap_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -89,4 +89,4 @@ TEST_F(Bootstrap, ListsTheNeedsOfASystemWithoutApt) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::cli
+}  // namespace hydrofoil::cli::bootstrap_test

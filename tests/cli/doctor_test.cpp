@@ -7,7 +7,7 @@
 #include "hydrofoil/core/host.h"
 #include "program.h"
 
-namespace hydrofoil::cli {
+namespace hydrofoil::cli::doctor_test {
 namespace {
 
 using nlohmann::json;
@@ -53,4 +53,4 @@ TEST(Doctor, TextHasTheSameFacts) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::cli
+}  // namespace hydrofoil::cli::doctor_test

@@ -9,7 +9,7 @@
 
 #include "tests/cli/tiny_model.h"
 
-namespace hydrofoil::cli {
+namespace hydrofoil::cli::eval_test {
 namespace {
 
 using Json = nlohmann::json;
@@ -67,4 +67,4 @@ TEST_F(Convert, KeepsAnOutputWhosePerplexityRisesTooMuchAside) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::cli
+}  // namespace hydrofoil::cli::eval_test

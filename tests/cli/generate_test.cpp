@@ -11,7 +11,7 @@
 
 #include "tests/cli/tiny_model.h"
 
-namespace hydrofoil::cli {
+namespace hydrofoil::cli::generate_test {
 namespace {
 
 using Json = nlohmann::json;
@@ -72,4 +72,4 @@ TEST_F(Generate, RefusesACacheWithoutRoom) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::cli
+}  // namespace hydrofoil::cli::generate_test

@@ -10,7 +10,7 @@
 #include "program.h"
 #include "tests/support/scratch.h"
 
-namespace hydrofoil::cli {
+namespace hydrofoil::cli::plan_test {
 namespace {
 
 using nlohmann::json;
@@ -157,4 +157,4 @@ TEST_F(Plan, RefusesWhatCouldNotRun) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::cli
+}  // namespace hydrofoil::cli::plan_test

@@ -15,7 +15,7 @@
 #include "cli/command_line.h"
 #include "hydrofoil/core/error.h"
 
-namespace hydrofoil::cli {
+namespace hydrofoil::cli::program_test {
 namespace {
 
 using testing::HasSubstr;
@@ -109,4 +109,4 @@ TEST(RunReportingErrors, AMessageOfSeveralLinesOrOfBrokenBytesStaysOneLine) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::cli
+}  // namespace hydrofoil::cli::program_test

@@ -8,7 +8,7 @@
 
 #include "tests/cli/program.h"
 
-namespace hydrofoil::cli {
+namespace hydrofoil::cli::readme_test {
 namespace {
 
 // The first fenced block of a language.
@@ -38,4 +38,4 @@ TEST(Readme, TheRunFileOfTheDemoCanBePlannedOnTwoRanksAndOnThree) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::cli
+}  // namespace hydrofoil::cli::readme_test

@@ -6,7 +6,7 @@
 #include "hydrofoil/comm/meter.h"
 #include "tests/comm/harness.h"
 
-namespace hydrofoil::comm::test {
+namespace hydrofoil::comm::test::collectives_test {
 namespace {
 
 const Label kLabel{Purpose::kGradients, "layers.3"};
@@ -268,4 +268,4 @@ INSTANTIATE_TEST_SUITE_P(, Collectives, ::testing::ValuesIn(worlds({1, 2, 3, 4})
                          ::testing::PrintToStringParamName());
 
 }  // namespace
-}  // namespace hydrofoil::comm::test
+}  // namespace hydrofoil::comm::test::collectives_test

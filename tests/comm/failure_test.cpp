@@ -8,7 +8,7 @@
 #include "hydrofoil/comm/flight_recorder.h"
 #include "tests/comm/harness.h"
 
-namespace hydrofoil::comm::test {
+namespace hydrofoil::comm::test::failure_test {
 namespace {
 
 using std::chrono::milliseconds;
@@ -284,4 +284,4 @@ INSTANTIATE_TEST_SUITE_P(, Failures, ::testing::ValuesIn(worlds({2, 3, 4})),
                          ::testing::PrintToStringParamName());
 
 }  // namespace
-}  // namespace hydrofoil::comm::test
+}  // namespace hydrofoil::comm::test::failure_test

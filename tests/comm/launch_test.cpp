@@ -9,7 +9,7 @@
 #include "hydrofoil/comm/world.h"
 #include "hydrofoil/core/error.h"
 
-namespace hydrofoil::comm {
+namespace hydrofoil::comm::launch_test {
 namespace {
 
 using Environment = std::map<std::string, std::string, std::less<>>;
@@ -215,4 +215,4 @@ TEST(Connect, ABadTimeoutIsRefused) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::comm
+}  // namespace hydrofoil::comm::launch_test

@@ -10,7 +10,7 @@
 #if !defined(__SANITIZE_THREAD__) && \
     !defined(__SANITIZE_ADDRESS__)  // Open MPI knows nothing of them
 
-namespace hydrofoil::comm::test {
+namespace hydrofoil::comm::test::launched_test {
 namespace {
 
 struct Outcome {
@@ -69,6 +69,6 @@ INSTANTIATE_TEST_SUITE_P(, OpenMpi, ::testing::Values("mpi", "shm+mpi"), [](cons
 });
 
 }  // namespace
-}  // namespace hydrofoil::comm::test
+}  // namespace hydrofoil::comm::test::launched_test
 
 #endif

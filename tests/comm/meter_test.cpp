@@ -4,7 +4,7 @@
 
 #include "tests/comm/harness.h"
 
-namespace hydrofoil::comm::test {
+namespace hydrofoil::comm::test::meter_test {
 namespace {
 
 class Meters : public WithWorld {};
@@ -96,4 +96,4 @@ INSTANTIATE_TEST_SUITE_P(, Meters, ::testing::ValuesIn(worlds({1, 2, 3})),
                          ::testing::PrintToStringParamName());
 
 }  // namespace
-}  // namespace hydrofoil::comm::test
+}  // namespace hydrofoil::comm::test::meter_test

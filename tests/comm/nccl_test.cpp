@@ -9,7 +9,7 @@
 #include "hydrofoil/comm/backend/nccl/nccl_transport.h"
 #include "tests/comm/harness.h"
 
-namespace hydrofoil::comm::test {
+namespace hydrofoil::comm::test::nccl_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -98,4 +98,4 @@ TEST(Nccl, TheBackendIsListedWithWhatItNeeds) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::comm::test
+}  // namespace hydrofoil::comm::test::nccl_test

@@ -7,7 +7,7 @@
 
 #include "hydrofoil/core/random.h"
 
-namespace hydrofoil::comm {
+namespace hydrofoil::comm::page_allocator_test {
 namespace {
 
 constexpr size_t kPage = PageAllocator::kPage;
@@ -54,4 +54,4 @@ TEST(PageAllocator, RefusesWhatDoesNotFit) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::comm
+}  // namespace hydrofoil::comm::page_allocator_test

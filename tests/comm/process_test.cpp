@@ -11,7 +11,7 @@
 
 #ifndef __SANITIZE_THREAD__  // it cannot follow memory that processes share
 
-namespace hydrofoil::comm::test {
+namespace hydrofoil::comm::test::process_test {
 namespace {
 
 using std::chrono::milliseconds;
@@ -231,6 +231,6 @@ TEST(Leaks, NothingStaysInTheFileSystem) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::comm::test
+}  // namespace hydrofoil::comm::test::process_test
 
 #endif

@@ -11,7 +11,7 @@
 
 #include "hydrofoil/core/error.h"
 
-namespace hydrofoil::comm {
+namespace hydrofoil::comm::rendezvous_test {
 namespace {
 
 using std::chrono::milliseconds;
@@ -137,4 +137,4 @@ TEST(Rendezvous, StrangersAreIgnored) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::comm
+}  // namespace hydrofoil::comm::rendezvous_test

@@ -14,7 +14,7 @@
 
 #include "hydrofoil/core/error.h"
 
-namespace hydrofoil::comm {
+namespace hydrofoil::comm::supervisor_test {
 namespace {
 
 using std::chrono::milliseconds;
@@ -183,4 +183,4 @@ TEST(Supervisor, NoRankOutlivesAKilledSupervisor) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::comm
+}  // namespace hydrofoil::comm::supervisor_test

@@ -6,7 +6,7 @@
 
 #include "hydrofoil/core/error.h"
 
-namespace hydrofoil::comm {
+namespace hydrofoil::comm::timings_test {
 namespace {
 
 using testing::HasSubstr;
@@ -60,4 +60,4 @@ TEST(Timings, ATableHasALineAMessage) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::comm
+}  // namespace hydrofoil::comm::timings_test

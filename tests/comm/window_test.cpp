@@ -6,7 +6,7 @@
 #include "hydrofoil/comm/meter.h"
 #include "tests/comm/harness.h"
 
-namespace hydrofoil::comm::test {
+namespace hydrofoil::comm::test::window_test {
 namespace {
 
 const Label kLabel{Purpose::kParameters, "layers.3"};
@@ -109,4 +109,4 @@ INSTANTIATE_TEST_SUITE_P(, Windows, ::testing::ValuesIn(worlds({1, 2, 3, 4})),
                          ::testing::PrintToStringParamName());
 
 }  // namespace
-}  // namespace hydrofoil::comm::test
+}  // namespace hydrofoil::comm::test::window_test

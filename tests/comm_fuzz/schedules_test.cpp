@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/comm/schedules.h"
 
-namespace hydrofoil::comm::test {
+namespace hydrofoil::comm::test::schedules_test {
 namespace {
 
 TEST(Schedules, NoneOfTenThousandHangs) {
@@ -9,4 +9,4 @@ TEST(Schedules, NoneOfTenThousandHangs) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::comm::test
+}  // namespace hydrofoil::comm::test::schedules_test

@@ -6,7 +6,7 @@
 
 #include "tests/config/support.h"
 
-namespace hydrofoil::config {
+namespace hydrofoil::config::batch_test {
 namespace {
 
 using testing::HasSubstr;
@@ -188,4 +188,4 @@ TEST(Batch, RanksThatShareSequencesCountOnce) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::config
+}  // namespace hydrofoil::config::batch_test

@@ -6,7 +6,7 @@
 
 #include "tests/config/support.h"
 
-namespace hydrofoil::cli {
+namespace hydrofoil::cli::config_command_test {
 namespace {
 
 using testing::AllOf;
@@ -137,4 +137,4 @@ TEST_F(ConfigCommand, WhatDoesNotParseIsAUsageOrConfigError) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::cli
+}  // namespace hydrofoil::cli::config_command_test

@@ -5,7 +5,7 @@
 
 #include "tests/config/support.h"
 
-namespace hydrofoil::config {
+namespace hydrofoil::config::deepspeed_test {
 namespace {
 
 using testing::AllOf;
@@ -342,4 +342,4 @@ TEST(DeepSpeed, TypicalFilesRead) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::config
+}  // namespace hydrofoil::config::deepspeed_test

@@ -6,7 +6,7 @@
 
 #include "tests/config/support.h"
 
-namespace hydrofoil::config {
+namespace hydrofoil::config::explain_test {
 namespace {
 
 using testing::AllOf;
@@ -174,4 +174,4 @@ TEST(Documentation, NamesEveryKey) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::config
+}  // namespace hydrofoil::config::explain_test

@@ -3,7 +3,7 @@
 
 #include "tests/config/support.h"
 
-namespace hydrofoil::config {
+namespace hydrofoil::config::fields_test {
 namespace {
 
 using testing::ElementsAre;
@@ -188,4 +188,4 @@ TEST(Fields, ProblemsAreCapped) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::config
+}  // namespace hydrofoil::config::fields_test

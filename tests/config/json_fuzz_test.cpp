@@ -5,7 +5,7 @@
 
 #include "tests/config/support.h"
 
-namespace hydrofoil::config {
+namespace hydrofoil::config::json_fuzz_test {
 namespace {
 
 const char* const kSeeds[] = {
@@ -84,4 +84,4 @@ TEST(JsonFuzz, ReadersReportInsteadOfCrashing) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::config
+}  // namespace hydrofoil::config::json_fuzz_test

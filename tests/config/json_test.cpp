@@ -7,7 +7,7 @@
 #include "hydrofoil/config/suggest.h"
 #include "tests/config/support.h"
 
-namespace hydrofoil::config {
+namespace hydrofoil::config::json_test {
 namespace {
 
 using testing::HasSubstr;
@@ -140,4 +140,4 @@ TEST(Suggest, FindsTheNearestNameOrNone) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::config
+}  // namespace hydrofoil::config::json_test

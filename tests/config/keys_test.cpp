@@ -7,7 +7,7 @@
 #include "hydrofoil/config/tree.h"
 #include "tests/config/support.h"
 
-namespace hydrofoil::config {
+namespace hydrofoil::config::keys_test {
 namespace {
 
 std::string declared_status(const Row& row) {
@@ -127,4 +127,4 @@ TEST(Keys, FlippingAnyKeyThatClaimsAnEffectChangesTheConfiguration) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::config
+}  // namespace hydrofoil::config::keys_test

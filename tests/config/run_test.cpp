@@ -6,7 +6,7 @@
 
 #include "tests/config/support.h"
 
-namespace hydrofoil::config {
+namespace hydrofoil::config::run_test {
 namespace {
 
 using testing::ElementsAre;
@@ -227,4 +227,4 @@ TEST_F(RunFile, KindOfFileIsTold) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::config
+}  // namespace hydrofoil::config::run_test

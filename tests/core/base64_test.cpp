@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-namespace hydrofoil {
+namespace hydrofoil::base64_test {
 namespace {
 
 TEST(Base64, DecodesBothAlphabetsWithAndWithoutPadding) {
@@ -25,4 +25,4 @@ TEST(Base64, EncodesWhatItDecodes) {
 }
 
 }  // namespace
-}  // namespace hydrofoil
+}  // namespace hydrofoil::base64_test

@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-namespace hydrofoil {
+namespace hydrofoil::box_test {
 namespace {
 
 // By definition: the indices of a box of [3, 7, 2], in the order in which it lies flat.
@@ -63,4 +63,4 @@ TEST(Box, RunsTellReplicas) {
 }
 
 }  // namespace
-}  // namespace hydrofoil
+}  // namespace hydrofoil::box_test

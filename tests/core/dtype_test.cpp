@@ -8,7 +8,7 @@
 
 #include "hydrofoil/core/random.h"
 
-namespace hydrofoil {
+namespace hydrofoil::dtype_test {
 namespace {
 
 // Oracle: of the two bf16 neighbours of a finite value the nearer one, of a tie the even one,
@@ -69,4 +69,4 @@ TEST(DType, NamesGoBothWaysAndSizesAreTheFormatsOwn) {
 }
 
 }  // namespace
-}  // namespace hydrofoil
+}  // namespace hydrofoil::dtype_test

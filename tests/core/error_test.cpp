@@ -5,7 +5,7 @@
 
 #include <cerrno>
 
-namespace hydrofoil {
+namespace hydrofoil::error_test {
 namespace {
 
 TEST(Error, LineHoldsWhereWhatAndTheNextStep) {
@@ -41,4 +41,4 @@ TEST(Error, ExitCodesAreFixed) {
 }
 
 }  // namespace
-}  // namespace hydrofoil
+}  // namespace hydrofoil::error_test

@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-namespace hydrofoil {
+namespace hydrofoil::ggml_type_test {
 namespace {
 
 // Ids, names and sizes as the Python package gguf lists them (GGML_QUANT_SIZES).
@@ -37,4 +37,4 @@ TEST(GgmlType, KnowsNothingElse) {
 }
 
 }  // namespace
-}  // namespace hydrofoil
+}  // namespace hydrofoil::ggml_type_test

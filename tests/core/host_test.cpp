@@ -9,7 +9,7 @@
 #include <thread>
 #include <vector>
 
-namespace hydrofoil::host {
+namespace hydrofoil::host::host_test {
 namespace {
 
 constexpr uint64_t kMiB = uint64_t{1} << 20;
@@ -79,4 +79,4 @@ TEST(Host, NamesTheProcessor) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::host
+}  // namespace hydrofoil::host::host_test

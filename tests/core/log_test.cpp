@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-namespace hydrofoil::log {
+namespace hydrofoil::log::log_test {
 namespace {
 
 std::string written(Level level, std::string_view prefix) {
@@ -30,4 +30,4 @@ TEST(Log, DebugSaysEverything) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::log
+}  // namespace hydrofoil::log::log_test

@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-namespace hydrofoil {
+namespace hydrofoil::parallel_test {
 namespace {
 
 using Ranges = std::vector<std::pair<size_t, size_t>>;
@@ -72,4 +72,4 @@ TEST(ParallelFor, EachCallingThreadHasItsOwnNumberOfThreads) {
 }
 
 }  // namespace
-}  // namespace hydrofoil
+}  // namespace hydrofoil::parallel_test

@@ -7,7 +7,7 @@
 #include <set>
 #include <vector>
 
-namespace hydrofoil {
+namespace hydrofoil::random_test {
 namespace {
 
 using Words = std::array<uint32_t, 4>;
@@ -90,4 +90,4 @@ TEST(Philox, NormalHasTheMomentsOfANormal) {
 }
 
 }  // namespace
-}  // namespace hydrofoil
+}  // namespace hydrofoil::random_test

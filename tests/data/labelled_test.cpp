@@ -6,7 +6,7 @@
 #include "hydrofoil/core/error.h"
 #include "tests/support/scratch.h"
 
-namespace hydrofoil::data {
+namespace hydrofoil::data::labelled_test {
 namespace {
 
 using testing::ElementsAre;
@@ -64,4 +64,4 @@ TEST(Labelled, SaysWhichLineIsWrong) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::data
+}  // namespace hydrofoil::data::labelled_test

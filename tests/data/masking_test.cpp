@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <vector>
 
-namespace hydrofoil::data {
+namespace hydrofoil::data::masking_test {
 namespace {
 
 constexpr int64_t kIgnore = -100, kMask = 4, kVocabulary = 1009, kSpecials = 5;
@@ -79,4 +79,4 @@ TEST(Masking, ChoosesOneWhereThereIsOne) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::data
+}  // namespace hydrofoil::data::masking_test

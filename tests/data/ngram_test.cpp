@@ -12,7 +12,7 @@
 #include "hydrofoil/core/random.h"
 #include "tests/support/scratch.h"
 
-namespace hydrofoil::data {
+namespace hydrofoil::data::ngram_test {
 namespace {
 
 using Tokens = std::vector<int32_t>;
@@ -181,4 +181,4 @@ TEST(Ngram, RefusesWhatDoesNotFit) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::data
+}  // namespace hydrofoil::data::ngram_test

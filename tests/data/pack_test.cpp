@@ -7,7 +7,7 @@
 #include "hydrofoil/text/bpe_trainer.h"
 #include "tests/support/scratch.h"
 
-namespace hydrofoil::data {
+namespace hydrofoil::data::pack_test {
 namespace {
 
 text::Tokenizer tokenizer_of(const std::string& text, int64_t vocab_size = 300) {
@@ -151,4 +151,4 @@ TEST(TokenFile, DamageIsRefused) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::data
+}  // namespace hydrofoil::data::pack_test

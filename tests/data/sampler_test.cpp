@@ -9,7 +9,7 @@
 #include "hydrofoil/core/error.h"
 #include "tests/support/scratch.h"
 
-namespace hydrofoil::data {
+namespace hydrofoil::data::sampler_test {
 namespace {
 
 TokenFile counting_tokens(const std::filesystem::path& folder, int32_t count) {
@@ -83,4 +83,4 @@ TEST(Sampler, TextShorterThanOneSequenceIsRefused) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::data
+}  // namespace hydrofoil::data::sampler_test

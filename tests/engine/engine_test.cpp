@@ -20,7 +20,7 @@
 #include "hydrofoil/text/bpe_trainer.h"
 #include "tests/inference/made_reader.h"
 
-namespace hydrofoil::engine {
+namespace hydrofoil::engine::engine_test {
 namespace {
 
 using inference::PackedModel;
@@ -342,4 +342,4 @@ TEST(CostCurve, FindsTheBend) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::engine
+}  // namespace hydrofoil::engine::engine_test

@@ -11,7 +11,7 @@
 
 #include "hydrofoil/core/random.h"
 
-namespace hydrofoil::engine {
+namespace hydrofoil::engine::page_pool_test {
 namespace {
 
 std::vector<int32_t> text(size_t tokens, int32_t first = 0) {
@@ -187,4 +187,4 @@ TEST(PagePool, RandomUseLosesNothingAndNeverMistakesAPage) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::engine
+}  // namespace hydrofoil::engine::page_pool_test

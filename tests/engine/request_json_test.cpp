@@ -10,7 +10,7 @@
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/text/bpe_trainer.h"
 
-namespace hydrofoil::engine {
+namespace hydrofoil::engine::request_json_test {
 namespace {
 
 const text::Tokenizer& bytes() {
@@ -86,4 +86,4 @@ TEST(RequestJson, NamesWhatIsWrong) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::engine
+}  // namespace hydrofoil::engine::request_json_test

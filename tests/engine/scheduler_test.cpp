@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-namespace hydrofoil::engine {
+namespace hydrofoil::engine::scheduler_test {
 namespace {
 
 class Schedule {
@@ -181,4 +181,4 @@ TEST(Scheduler, GivesUpWaitingAndRunningSequences) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::engine
+}  // namespace hydrofoil::engine::scheduler_test

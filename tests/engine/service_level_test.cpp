@@ -6,7 +6,7 @@
 
 #include <vector>
 
-namespace hydrofoil::engine {
+namespace hydrofoil::engine::service_level_test {
 namespace {
 
 constexpr ServiceLevel kLevel{.prompt_rate = 512, .token_rate = 4};
@@ -47,4 +47,4 @@ TEST(ServiceLevel, ReportsRatesAndQuantiles) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::engine
+}  // namespace hydrofoil::engine::service_level_test

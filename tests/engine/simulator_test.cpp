@@ -11,7 +11,7 @@
 
 #include "hydrofoil/core/random.h"
 
-namespace hydrofoil::engine {
+namespace hydrofoil::engine::simulator_test {
 namespace {
 
 CostCurve flat_then_line() {
@@ -180,4 +180,4 @@ TEST(Simulator, EqualLoadsGiveEqualTimes) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::engine
+}  // namespace hydrofoil::engine::simulator_test

@@ -8,7 +8,7 @@
 
 #include "hydrofoil/text/bpe_trainer.h"
 
-namespace hydrofoil::engine {
+namespace hydrofoil::engine::stop_text_test {
 namespace {
 
 // A token for each byte, and one of none.
@@ -52,4 +52,4 @@ TEST(StopText, HoldsBackOnlyWhatMayBecomeAStopString) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::engine
+}  // namespace hydrofoil::engine::stop_text_test

@@ -6,7 +6,7 @@
 
 #include <vector>
 
-namespace hydrofoil::inference {
+namespace hydrofoil::inference::kv_cache_test {
 namespace {
 
 spec::ModelSpec shape() {
@@ -65,4 +65,4 @@ TEST(KvCache, BytesHaveAScaleForEachPositionAndHead) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::inference
+}  // namespace hydrofoil::inference::kv_cache_test

@@ -19,7 +19,7 @@
 #include "hydrofoil/kernels/dequantize.h"
 #include "tests/inference/made_reader.h"
 
-namespace hydrofoil::inference {
+namespace hydrofoil::inference::runner_test {
 namespace {
 
 using Json = nlohmann::json;
@@ -246,4 +246,4 @@ TEST(PackModel, RefusesAnEncoder) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::inference
+}  // namespace hydrofoil::inference::runner_test

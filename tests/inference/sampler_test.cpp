@@ -9,7 +9,7 @@
 #include <numeric>
 #include <vector>
 
-namespace hydrofoil::inference {
+namespace hydrofoil::inference::sampler_test {
 namespace {
 
 // Probabilities 0.4, 0.3, 0.2, 0.06, 0.04 of tokens 3, 0, 4, 1, 2.
@@ -119,4 +119,4 @@ TEST(Sampler, LargestLogitsAreInOrder) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::inference
+}  // namespace hydrofoil::inference::sampler_test

@@ -14,7 +14,7 @@
 #include "hydrofoil/text/bpe_trainer.h"
 #include "tests/inference/made_reader.h"
 
-namespace hydrofoil::inference {
+namespace hydrofoil::inference::scorer_test {
 namespace {
 
 PackedModel model() {
@@ -153,4 +153,4 @@ TEST(Scorer, BadQuestionsAreNamedByTheirLine) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::inference
+}  // namespace hydrofoil::inference::scorer_test

@@ -6,7 +6,7 @@
 #include <atomic>
 #include <vector>
 
-namespace hydrofoil::inference {
+namespace hydrofoil::inference::team_test {
 namespace {
 
 TEST(Team, APhaseSeesAllOfThePhaseBefore) {
@@ -45,4 +45,4 @@ TEST(Team, SharesAreWholeAndApart) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::inference
+}  // namespace hydrofoil::inference::team_test

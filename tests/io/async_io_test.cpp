@@ -16,7 +16,7 @@
 #include "hydrofoil/io/bench.h"
 #include "tests/io/scratch.h"
 
-namespace hydrofoil::io {
+namespace hydrofoil::io::async_io_test {
 namespace {
 
 using ::testing::AllOf;
@@ -200,4 +200,4 @@ INSTANTIATE_TEST_SUITE_P(Backends, AsyncIoTest, ::testing::Bool(),
                          [](const auto& backend) { return backend.param ? "uring" : "threads"; });
 
 }  // namespace
-}  // namespace hydrofoil::io
+}  // namespace hydrofoil::io::async_io_test

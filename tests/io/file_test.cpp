@@ -15,7 +15,7 @@
 
 #include "tests/io/scratch.h"
 
-namespace hydrofoil::io {
+namespace hydrofoil::io::file_test {
 namespace {
 
 using ::testing::AllOf;
@@ -184,4 +184,4 @@ TEST(FileSystem, MemoryIsNotADisk) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::io
+}  // namespace hydrofoil::io::file_test

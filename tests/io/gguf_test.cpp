@@ -10,7 +10,7 @@
 #include "hydrofoil/io/gguf_writer.h"
 #include "tests/io/scratch.h"
 
-namespace hydrofoil::io {
+namespace hydrofoil::io::gguf_test {
 namespace {
 
 using ::testing::AllOf;
@@ -331,4 +331,4 @@ TEST(Gguf, ReadsNoMoreHeaderThanAllowed) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::io
+}  // namespace hydrofoil::io::gguf_test

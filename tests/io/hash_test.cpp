@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-namespace hydrofoil::io {
+namespace hydrofoil::io::hash_test {
 namespace {
 
 std::vector<std::byte> pattern(size_t n) {
@@ -40,4 +40,4 @@ TEST(Hasher, DoesNotDependOnHowTheBytesArrive) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::io
+}  // namespace hydrofoil::io::hash_test

@@ -9,7 +9,7 @@
 #include "hydrofoil/io/safetensors.h"
 #include "tests/support/dice.h"
 
-namespace hydrofoil::io {
+namespace hydrofoil::io::safetensors_fuzz_test {
 namespace {
 
 using test::Dice;
@@ -95,4 +95,4 @@ TEST(SafetensorsFuzz, RefusesOrKeepsTheContract) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::io
+}  // namespace hydrofoil::io::safetensors_fuzz_test

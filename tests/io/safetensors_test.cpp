@@ -9,7 +9,7 @@
 
 #include "tests/io/scratch.h"
 
-namespace hydrofoil::io {
+namespace hydrofoil::io::safetensors_test {
 namespace {
 
 using ::testing::AllOf;
@@ -219,4 +219,4 @@ TEST(PlanSafetensors, RefusesNamesTwiceAndImpossibleShapes) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::io
+}  // namespace hydrofoil::io::safetensors_test

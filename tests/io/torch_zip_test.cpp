@@ -12,7 +12,7 @@
 #include "hydrofoil/io/zip.h"
 #include "tests/io/scratch.h"
 
-namespace hydrofoil::io {
+namespace hydrofoil::io::torch_zip_test {
 namespace {
 
 using ::testing::AllOf;
@@ -360,4 +360,4 @@ TEST(Pickle, BoundsItsMemory) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::io
+}  // namespace hydrofoil::io::torch_zip_test

@@ -10,7 +10,7 @@
 
 #include "tests/io/scratch.h"
 
-namespace hydrofoil::io {
+namespace hydrofoil::io::watched_map_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -96,4 +96,4 @@ TEST_F(WatchedMapTest, OtherBusErrorsEndTheProcessAsBefore) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::io
+}  // namespace hydrofoil::io::watched_map_test

@@ -11,7 +11,7 @@
 
 #include "tests/kernels/tiers.h"
 
-namespace hydrofoil::kernels {
+namespace hydrofoil::kernels::attention_test {
 namespace {
 
 using testing::expect_same_bits;
@@ -164,4 +164,4 @@ TEST(Attention, ARowsResultDoesNotDependOnItsCompany) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::kernels
+}  // namespace hydrofoil::kernels::attention_test

@@ -11,7 +11,7 @@
 #include "tests/kernels/tiers.h"
 #include "tests/support/golden.h"
 
-namespace hydrofoil::kernels {
+namespace hydrofoil::kernels::dequantize_test {
 namespace {
 
 using testing::expect_same_bits;
@@ -98,4 +98,4 @@ TEST(Dequantize, RefusesWhatDoesNotFit) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::kernels
+}  // namespace hydrofoil::kernels::dequantize_test

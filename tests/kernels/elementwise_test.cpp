@@ -10,7 +10,7 @@
 #include "hydrofoil/kernels/fill.h"
 #include "tests/kernels/tiers.h"
 
-namespace hydrofoil::kernels {
+namespace hydrofoil::kernels::elementwise_test {
 namespace {
 
 using testing::expect_same_bits;
@@ -175,4 +175,4 @@ TEST(FillNan, PoisonsEveryFormat) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::kernels
+}  // namespace hydrofoil::kernels::elementwise_test

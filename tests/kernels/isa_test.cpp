@@ -6,7 +6,7 @@
 
 #include "hydrofoil/core/error.h"
 
-namespace hydrofoil::kernels {
+namespace hydrofoil::kernels::isa_test {
 namespace {
 
 TEST(Isa, PicksTheBestTierUnlessForced) {
@@ -46,4 +46,4 @@ TEST(Isa, ScopedTierEndsWithItsScope) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::kernels
+}  // namespace hydrofoil::kernels::isa_test

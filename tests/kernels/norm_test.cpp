@@ -8,7 +8,7 @@
 
 #include "tests/kernels/tiers.h"
 
-namespace hydrofoil::kernels {
+namespace hydrofoil::kernels::norm_test {
 namespace {
 
 using testing::on_every_tier;
@@ -195,4 +195,4 @@ TEST(AllFinite, LooksAtEveryThreadsPart) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::kernels
+}  // namespace hydrofoil::kernels::norm_test

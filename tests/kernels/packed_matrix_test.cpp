@@ -15,7 +15,7 @@
 #include "hydrofoil/kernels/dequantize.h"
 #include "tests/kernels/tiers.h"
 
-namespace hydrofoil::kernels {
+namespace hydrofoil::kernels::packed_matrix_test {
 namespace {
 
 using testing::expect_same_bits;
@@ -185,4 +185,4 @@ TEST(PackedMatrix, TakesTheBytesItSays) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::kernels
+}  // namespace hydrofoil::kernels::packed_matrix_test

@@ -5,7 +5,7 @@
 
 #include "hydrofoil/kernels/isa.h"
 
-namespace hydrofoil::kernels {
+namespace hydrofoil::kernels::peak_test {
 namespace {
 
 // A loop that the compiler took apart, or out, would be off by orders of magnitude: a core starts
@@ -26,4 +26,4 @@ TEST(Peak, OfBf16IsAtLeastThatOfFp32WhereThereIsOne) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::kernels
+}  // namespace hydrofoil::kernels::peak_test

@@ -15,7 +15,7 @@
 #include "tests/kernels/tiers.h"
 #include "tests/support/golden.h"
 
-namespace hydrofoil::kernels {
+namespace hydrofoil::kernels::quantize_test {
 namespace {
 
 TEST(Quantize, EqualsThePackage) {
@@ -107,4 +107,4 @@ TEST(Quantize, RefusesOtherTypesAndSizesThatDoNotMatch) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::kernels
+}  // namespace hydrofoil::kernels::quantize_test

@@ -10,7 +10,7 @@
 
 #include "tests/kernels/tiers.h"
 
-namespace hydrofoil::kernels {
+namespace hydrofoil::kernels::reduce_test {
 namespace {
 
 using testing::kLongestTail;
@@ -238,4 +238,4 @@ TEST(CopyBytes, CopiesExactlyTheRangeAtAnyAlignment) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::kernels
+}  // namespace hydrofoil::kernels::reduce_test

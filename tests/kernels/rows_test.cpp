@@ -9,7 +9,7 @@
 
 #include "tests/kernels/tiers.h"
 
-namespace hydrofoil::kernels {
+namespace hydrofoil::kernels::rows_test {
 namespace {
 
 using testing::expect_same_bits;
@@ -188,4 +188,4 @@ TEST(Rows, LogTotalIsItsFormula) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::kernels
+}  // namespace hydrofoil::kernels::rows_test

@@ -14,7 +14,7 @@
 
 #include "tests/kernels/tiers.h"
 
-namespace hydrofoil::kernels {
+namespace hydrofoil::kernels::update_test {
 namespace {
 
 using testing::expect_same_bits;
@@ -613,4 +613,4 @@ TEST(UpdateStep, RefusesArraysThatDoNotFit) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::kernels
+}  // namespace hydrofoil::kernels::update_test

@@ -12,7 +12,7 @@
 #include "hydrofoil/memory/parameter_cache.h"
 #include "tests/support/ranks.h"
 
-namespace hydrofoil::memory {
+namespace hydrofoil::memory::buffer_pool_test {
 namespace {
 
 constexpr size_t kBytes = 1'000'003;
@@ -109,4 +109,4 @@ TEST(ReleasedParameters, BeyondTheBudgetTheirMemoryGoesBackToTheSystem) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::memory
+}  // namespace hydrofoil::memory::buffer_pool_test

@@ -8,7 +8,7 @@
 #include <stdexcept>
 #include <vector>
 
-namespace hydrofoil::memory {
+namespace hydrofoil::memory::column_test {
 namespace {
 
 using Use = ColumnWalk::Use;
@@ -153,4 +153,4 @@ TEST_F(Columns, AVisitorThatThrowsLeavesThemUsable) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::memory
+}  // namespace hydrofoil::memory::column_test

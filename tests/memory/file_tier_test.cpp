@@ -17,7 +17,7 @@
 #include "tests/support/faults.h"
 #include "tests/support/ranks.h"
 
-namespace hydrofoil::memory {
+namespace hydrofoil::memory::file_tier_test {
 namespace {
 
 using ::testing::AllOf;
@@ -195,4 +195,4 @@ TEST_F(FileTierTest, NeedsAFolder) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::memory
+}  // namespace hydrofoil::memory::file_tier_test

@@ -9,7 +9,7 @@
 #include "hydrofoil/comm/meter.h"
 #include "tests/support/ranks.h"
 
-namespace hydrofoil::memory {
+namespace hydrofoil::memory::parameter_cache_test {
 namespace {
 
 constexpr size_t kOdd[] = {97, 1000, 5, 4096 + 17};
@@ -233,4 +233,4 @@ TEST(ParameterCache, AnUpdateWhileAUnitIsInUseIsRefused) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::memory
+}  // namespace hydrofoil::memory::parameter_cache_test

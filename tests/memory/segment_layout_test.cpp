@@ -5,7 +5,7 @@
 
 #include <numeric>
 
-namespace hydrofoil::memory {
+namespace hydrofoil::memory::segment_layout_test {
 namespace {
 
 std::vector<TensorInfo> odd_tensors() {
@@ -67,4 +67,4 @@ TEST(SegmentLayout, MoreRanksThanElementsLeavesEmptySlices) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::memory
+}  // namespace hydrofoil::memory::segment_layout_test

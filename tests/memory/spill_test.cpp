@@ -8,7 +8,7 @@
 
 #include "hydrofoil/core/align.h"
 
-namespace hydrofoil::memory {
+namespace hydrofoil::memory::spill_test {
 namespace {
 
 FileTierOptions options() {
@@ -84,4 +84,4 @@ TEST(Spill, ABlockIsAskedForOnce) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::memory
+}  // namespace hydrofoil::memory::spill_test

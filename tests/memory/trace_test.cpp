@@ -4,7 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace hydrofoil::memory {
+namespace hydrofoil::memory::trace_test {
 namespace {
 
 using testing::ElementsAre;
@@ -48,4 +48,4 @@ TEST(Trace, SkippedUnitsDoNotLoseTheRecord) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::memory
+}  // namespace hydrofoil::memory::trace_test

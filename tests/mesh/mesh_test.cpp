@@ -10,7 +10,7 @@
 
 #include "hydrofoil/core/error.h"
 
-namespace hydrofoil::mesh {
+namespace hydrofoil::mesh::mesh_test {
 namespace {
 
 using Groups = std::vector<std::vector<int>>;
@@ -101,4 +101,4 @@ TEST(Mesh, SaysWhichSizesWouldDo) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::mesh
+}  // namespace hydrofoil::mesh::mesh_test

@@ -15,7 +15,7 @@
 #include "hydrofoil/plan/activations.h"
 #include "hydrofoil/spec/model_spec.h"
 
-namespace hydrofoil::models {
+namespace hydrofoil::models::activation_test {
 namespace {
 
 // Highest running sum of this thread's allocations.
@@ -77,4 +77,4 @@ TEST(Activations, OfEveryFamilyAreWhatTheAllocatorSees) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::models
+}  // namespace hydrofoil::models::activation_test

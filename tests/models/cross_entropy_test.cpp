@@ -19,7 +19,7 @@
 #include "hydrofoil/core/random.h"
 #include "tests/models/tiny.h"
 
-namespace hydrofoil::models {
+namespace hydrofoil::models::cross_entropy_test {
 namespace {
 
 struct Problem {
@@ -215,4 +215,4 @@ TEST(LinearCrossEntropy, GradientsAreHandedOutOnce) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::models
+}  // namespace hydrofoil::models::cross_entropy_test

@@ -14,7 +14,7 @@
 #include "hydrofoil/core/error.h"
 #include "tests/models/tiny.h"
 
-namespace hydrofoil::models {
+namespace hydrofoil::models::decoder_test {
 namespace {
 
 using test::golden_model;
@@ -129,4 +129,4 @@ TEST(Decoder, RefusesASequenceBeyondItsPositions) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::models
+}  // namespace hydrofoil::models::decoder_test

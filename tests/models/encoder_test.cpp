@@ -16,7 +16,7 @@
 #include "tests/models/made.h"
 #include "tests/models/tiny.h"
 
-namespace hydrofoil::models {
+namespace hydrofoil::models::encoder_test {
 namespace {
 
 using Json = nlohmann::json;
@@ -89,4 +89,4 @@ TEST(EncoderRoles, DecodersAndEncodersAreToldApart) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::models
+}  // namespace hydrofoil::models::encoder_test

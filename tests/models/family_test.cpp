@@ -13,7 +13,7 @@
 #include "tests/models/made.h"
 #include "tests/models/tiny.h"
 
-namespace hydrofoil::models {
+namespace hydrofoil::models::family_test {
 namespace {
 
 using Json = nlohmann::json;
@@ -55,4 +55,4 @@ TEST_P(Family, ExportedConfigGivesTheSameModel) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::models
+}  // namespace hydrofoil::models::family_test

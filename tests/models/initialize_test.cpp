@@ -12,7 +12,7 @@
 #include "hydrofoil/models/decoder.h"
 #include "tests/models/tiny.h"
 
-namespace hydrofoil::models {
+namespace hydrofoil::models::initialize_test {
 namespace {
 
 spec::ParameterSpec normal(const char* name, double deviation = 1.0) {
@@ -127,4 +127,4 @@ TEST(Initialize, FillsAModelAsItsSlices) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::models
+}  // namespace hydrofoil::models::initialize_test

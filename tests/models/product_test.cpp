@@ -12,7 +12,7 @@
 #include "hydrofoil/models/layers.h"
 #include "tests/models/tiny.h"
 
-namespace hydrofoil::models {
+namespace hydrofoil::models::product_test {
 namespace {
 
 // Both libraries on every machine that has both.
@@ -93,4 +93,4 @@ TEST_P(Products, AWholeModelAgreesWithHuggingFace) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::models
+}  // namespace hydrofoil::models::product_test

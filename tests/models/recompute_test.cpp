@@ -9,7 +9,7 @@
 
 #include "tests/models/tiny.h"
 
-namespace hydrofoil::models {
+namespace hydrofoil::models::recompute_test {
 namespace {
 
 LossSum loss_with_recompute(const Program& program, const Batch& batch, int* calls = nullptr) {
@@ -125,4 +125,4 @@ TEST(RecomputeFunction, KeepsOnlyTheInput) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::models
+}  // namespace hydrofoil::models::recompute_test

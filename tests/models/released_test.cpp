@@ -17,7 +17,7 @@
 #include "tests/models/tiny.h"
 #include "tests/support/ranks.h"
 
-namespace hydrofoil::models {
+namespace hydrofoil::models::released_test {
 namespace {
 
 // A decoder with the values of `source`, one unit a block, every unit in slices.
@@ -111,4 +111,4 @@ TEST_P(Released, LossAndGradientsKeepTheirBits) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::models
+}  // namespace hydrofoil::models::released_test

@@ -13,7 +13,7 @@
 #include "hydrofoil/models/layers.h"
 #include "tests/models/tiny.h"
 
-namespace hydrofoil::models {
+namespace hydrofoil::models::tiled_test {
 namespace {
 
 Mlp mlp(bool gated, int64_t rows) {
@@ -79,4 +79,4 @@ TEST(Tiled, InsideThereIsOneChunkAtATime) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::models
+}  // namespace hydrofoil::models::tiled_test

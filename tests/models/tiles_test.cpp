@@ -13,7 +13,7 @@
 #include "hydrofoil/models/program.h"
 #include "tests/models/tiny.h"
 
-namespace hydrofoil::models {
+namespace hydrofoil::models::tiles_test {
 namespace {
 
 // By name of the logical tensor.
@@ -81,4 +81,4 @@ TEST(Tiles, LookUpTheSameRowsAndGiveEveryTileAGradient) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::models
+}  // namespace hydrofoil::models::tiles_test

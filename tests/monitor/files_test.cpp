@@ -16,7 +16,7 @@
 #include "hydrofoil/monitor/json_lines.h"
 #include "tests/support/scratch.h"
 
-namespace hydrofoil::monitor {
+namespace hydrofoil::monitor::files_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -141,4 +141,4 @@ TEST_F(Files, WhatIsLeftAfterAFullDiskIsWholeLines) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::monitor
+}  // namespace hydrofoil::monitor::files_test

@@ -10,7 +10,7 @@
 
 #include "hydrofoil/core/random.h"
 
-namespace hydrofoil::monitor {
+namespace hydrofoil::monitor::format_test {
 namespace {
 
 TEST(Exact, ReadsBackAsTheSameBits) {
@@ -57,4 +57,4 @@ TEST(Human, CountsAndDurations) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::monitor
+}  // namespace hydrofoil::monitor::format_test

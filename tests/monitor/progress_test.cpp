@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <string>
 
-namespace hydrofoil::monitor {
+namespace hydrofoil::monitor::progress_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -148,4 +148,4 @@ TEST(Progress, SaysWhatTheDiskMovesAndWhatWouldHelp) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::monitor
+}  // namespace hydrofoil::monitor::progress_test

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-namespace hydrofoil::monitor {
+namespace hydrofoil::monitor::ratio_test {
 namespace {
 
 using Pairs = std::vector<std::pair<double, double>>;
@@ -48,4 +48,4 @@ TEST(Ratio, IntervalsHoldTheTruth) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::monitor
+}  // namespace hydrofoil::monitor::ratio_test

@@ -18,7 +18,7 @@
 #include "hydrofoil/monitor/trace_file.h"
 #include "tests/support/scratch.h"
 
-namespace hydrofoil::monitor {
+namespace hydrofoil::monitor::report_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -188,4 +188,4 @@ TEST_F(Report, WhatIsNoRunIsRefused) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::monitor
+}  // namespace hydrofoil::monitor::report_test

@@ -21,7 +21,7 @@
 #include "hydrofoil/monitor/tensorboard.h"
 #include "tests/support/scratch.h"
 
-namespace hydrofoil::monitor {
+namespace hydrofoil::monitor::sinks_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -226,4 +226,4 @@ TEST_F(Sinks, PrometheusThatCannotWriteWarnsOnce) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::monitor
+}  // namespace hydrofoil::monitor::sinks_test

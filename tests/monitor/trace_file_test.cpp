@@ -15,7 +15,7 @@
 
 #include "tests/support/scratch.h"
 
-namespace hydrofoil::monitor {
+namespace hydrofoil::monitor::trace_file_test {
 namespace {
 
 using Json = nlohmann::json;
@@ -95,4 +95,4 @@ TEST(Trace, AFileIsOneArrayAlsoWhenCutShort) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::monitor
+}  // namespace hydrofoil::monitor::trace_file_test

@@ -9,7 +9,7 @@
 
 #include "processes.h"
 
-namespace hydrofoil::test {
+namespace hydrofoil::test::bench_test {
 namespace {
 
 using Json = nlohmann::json;
@@ -88,4 +88,4 @@ TEST(BenchComm, CtrlCEndsAllRanksWithoutNoise) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::test
+}  // namespace hydrofoil::test::bench_test

@@ -19,7 +19,7 @@
 #include "processes.h"
 #include "train_run.h"
 
-namespace hydrofoil::test {
+namespace hydrofoil::test::launcher_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -211,4 +211,4 @@ TEST_F(Hosts, ACutCableIsNamedByAllWithRankCallAndUnit) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::test
+}  // namespace hydrofoil::test::launcher_test

@@ -9,7 +9,7 @@
 #include "processes.h"
 #include "train_run.h"
 
-namespace hydrofoil::test {
+namespace hydrofoil::test::mesh_test {
 namespace {
 
 TEST_F(Train, RanksThatShareSequencesTrainAsOneDoes) {
@@ -127,4 +127,4 @@ TEST_F(Train, ARunGoesOnUnderAnotherDivision) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::test
+}  // namespace hydrofoil::test::mesh_test

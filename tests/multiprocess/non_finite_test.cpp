@@ -16,7 +16,7 @@
 #include "hydrofoil/io/safetensors.h"
 #include "train_run.h"
 
-namespace hydrofoil::test {
+namespace hydrofoil::test::non_finite_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -149,4 +149,4 @@ TEST_F(NonFinite, ReplayWithoutAFailureSaysSo) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::test
+}  // namespace hydrofoil::test::non_finite_test

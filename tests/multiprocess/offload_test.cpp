@@ -20,7 +20,7 @@
 #include "processes.h"
 #include "train_run.h"
 
-namespace hydrofoil::test {
+namespace hydrofoil::test::offload_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -116,4 +116,4 @@ TEST_F(Offloaded, DisksThatAreFullOrReadOnlyAreRefusedBeforeTraining) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::test
+}  // namespace hydrofoil::test::offload_test

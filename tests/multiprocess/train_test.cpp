@@ -18,7 +18,7 @@
 #include "processes.h"
 #include "train_run.h"
 
-namespace hydrofoil::test {
+namespace hydrofoil::test::train_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -509,4 +509,4 @@ TEST_F(Train, FlagsServeInsteadOfARunFile) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::test
+}  // namespace hydrofoil::test::train_test

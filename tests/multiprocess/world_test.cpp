@@ -22,7 +22,7 @@
 #include "processes.h"
 #include "train_run.h"
 
-namespace hydrofoil::test {
+namespace hydrofoil::test::world_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -212,4 +212,4 @@ TEST_F(World, AnOutputThatCannotBeWrittenIsRefusedBeforeAnythingIsDone) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::test
+}  // namespace hydrofoil::test::world_test

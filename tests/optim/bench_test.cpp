@@ -7,7 +7,7 @@
 
 #include "hydrofoil/core/parallel.h"
 
-namespace hydrofoil::optim {
+namespace hydrofoil::optim::bench_test {
 namespace {
 
 TEST(OptimizerBench, CountsTheBytesOfEveryRule) {
@@ -36,4 +36,4 @@ TEST(OptimizerBench, LeavesTheThreadsAsTheyWere) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::optim
+}  // namespace hydrofoil::optim::bench_test

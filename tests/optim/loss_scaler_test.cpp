@@ -9,7 +9,7 @@
 
 #include "hydrofoil/core/error.h"
 
-namespace hydrofoil::optim {
+namespace hydrofoil::optim::loss_scaler_test {
 namespace {
 
 // The algorithm as its authors state it, with their variables.
@@ -101,4 +101,4 @@ TEST(LossScaler, GoesOnWhereItsStateWasTaken) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::optim
+}  // namespace hydrofoil::optim::loss_scaler_test

@@ -11,7 +11,7 @@
 
 #include "hydrofoil/core/error.h"
 
-namespace hydrofoil::optim {
+namespace hydrofoil::optim::schedule_test {
 namespace {
 
 using Rows = std::array<double, 20>;
@@ -354,4 +354,4 @@ TEST(Schedule, RefusesCountsThatAreNotPositive) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::optim
+}  // namespace hydrofoil::optim::schedule_test

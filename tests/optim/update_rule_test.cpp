@@ -12,7 +12,7 @@
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/optim/clip.h"
 
-namespace hydrofoil::optim {
+namespace hydrofoil::optim::update_rule_test {
 namespace {
 
 using ::testing::ElementsAre;
@@ -177,4 +177,4 @@ TEST(ClipCoefficient, ScalesDownToTheLimitAndNeverUp) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::optim
+}  // namespace hydrofoil::optim::update_rule_test

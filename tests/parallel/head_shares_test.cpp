@@ -5,7 +5,7 @@
 
 #include "hydrofoil/core/error.h"
 
-namespace hydrofoil::parallel {
+namespace hydrofoil::parallel::head_shares_test {
 namespace {
 
 using testing::ElementsAre;
@@ -76,4 +76,4 @@ TEST(SeamTraffic, ARingPassesBlocksToThoseThatSeeThem) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::parallel
+}  // namespace hydrofoil::parallel::head_shares_test

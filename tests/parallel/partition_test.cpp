@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-namespace hydrofoil::parallel {
+namespace hydrofoil::parallel::partition_test {
 namespace {
 
 using testing::ElementsAre;
@@ -45,4 +45,4 @@ TEST(Partition, ItemsWithoutWeightGoWithTheirNeighbours) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::parallel
+}  // namespace hydrofoil::parallel::partition_test

@@ -30,7 +30,7 @@
 #include "tests/models/tiny.h"
 #include "tests/support/ranks.h"
 
-namespace hydrofoil::parallel {
+namespace hydrofoil::parallel::pipeline_test {
 namespace {
 
 using Json = nlohmann::json;
@@ -419,4 +419,4 @@ TEST(Pipeline, RefusesWhatIsNotItsSchedule) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::parallel
+}  // namespace hydrofoil::parallel::pipeline_test

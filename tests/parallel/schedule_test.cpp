@@ -18,7 +18,7 @@
 #include "hydrofoil/parallel/stages.h"
 #include "hydrofoil/parallel/timeline.h"
 
-namespace hydrofoil::parallel {
+namespace hydrofoil::parallel::schedule_test {
 namespace {
 
 const std::map<Operation, std::string> kCodes = {{Operation::kLoad, "l"},
@@ -293,4 +293,4 @@ TEST(Timeline, ASlowRankHoldsUpWhoExchangesWithIt) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::parallel
+}  // namespace hydrofoil::parallel::schedule_test

@@ -19,7 +19,7 @@
 #include "tests/models/tiny.h"
 #include "tests/support/ranks.h"
 
-namespace hydrofoil::parallel {
+namespace hydrofoil::parallel::sequence_test {
 namespace {
 
 using Json = nlohmann::json;
@@ -177,4 +177,4 @@ TEST(SequenceAxis, SequencesMayBeShorterThanTheRanksAreMany) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::parallel
+}  // namespace hydrofoil::parallel::sequence_test

@@ -22,7 +22,7 @@
 #include "tests/models/tiny.h"
 #include "tests/support/ranks.h"
 
-namespace hydrofoil::parallel {
+namespace hydrofoil::parallel::tensor_test {
 namespace {
 
 using Json = nlohmann::json;
@@ -218,4 +218,4 @@ TEST(TensorAxis, RanksWithOtherTokensAreNamed) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::parallel
+}  // namespace hydrofoil::parallel::tensor_test

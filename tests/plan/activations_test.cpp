@@ -5,7 +5,7 @@
 
 #include "specs.h"
 
-namespace hydrofoil::plan {
+namespace hydrofoil::plan::activations_test {
 namespace {
 
 spec::ModelSpec untied(spec::ModelSpec spec) {
@@ -66,4 +66,4 @@ TEST(Activations, TilesTakeTheVocabularyOutOfThem) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::plan
+}  // namespace hydrofoil::plan::activations_test

@@ -14,7 +14,7 @@
 #include "specs.h"
 #include "tests/support/ranks.h"
 
-namespace hydrofoil::plan {
+namespace hydrofoil::plan::cache_test {
 namespace {
 
 struct Seen {
@@ -101,4 +101,4 @@ TEST(PlanAgainstCache, PredictsGathersAndBytesOfEveryStageAndBudget) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::plan
+}  // namespace hydrofoil::plan::cache_test

@@ -12,7 +12,7 @@
 #include "hydrofoil/plan/wire_plan.h"
 #include "specs.h"
 
-namespace hydrofoil::plan {
+namespace hydrofoil::plan::file_plan_test {
 namespace {
 
 using ::testing::ElementsAre;
@@ -193,4 +193,4 @@ TEST(Fit, KeepsToWhatMayBeWritten) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::plan
+}  // namespace hydrofoil::plan::file_plan_test

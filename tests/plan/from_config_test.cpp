@@ -8,7 +8,7 @@
 #include "hydrofoil/core/error.h"
 #include "specs.h"
 
-namespace hydrofoil::plan {
+namespace hydrofoil::plan::from_config_test {
 namespace {
 
 TEST(FromConfig, TakesOverWhatARunConsistsOf) {
@@ -93,4 +93,4 @@ TEST(FromConfig, RefusesSequencesLongerThanTheModel) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::plan
+}  // namespace hydrofoil::plan::from_config_test

@@ -9,7 +9,7 @@
 #include "hydrofoil/plan/model.h"
 #include "specs.h"
 
-namespace hydrofoil::plan {
+namespace hydrofoil::plan::gathers_test {
 namespace {
 
 using ::testing::Each;
@@ -96,4 +96,4 @@ TEST(Gathers, TheSmallestBudgetNeverGathersTwiceInOneDirection) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::plan
+}  // namespace hydrofoil::plan::gathers_test

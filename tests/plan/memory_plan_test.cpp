@@ -8,7 +8,7 @@
 
 #include "specs.h"
 
-namespace hydrofoil::plan {
+namespace hydrofoil::plan::memory_plan_test {
 namespace {
 
 // Sizes that divide by nothing.
@@ -166,4 +166,4 @@ TEST(MemoryPlan, AHigherStageNeverNeedsMore) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::plan
+}  // namespace hydrofoil::plan::memory_plan_test

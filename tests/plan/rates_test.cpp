@@ -10,7 +10,7 @@
 #include "hydrofoil/plan/time_plan.h"
 #include "specs.h"
 
-namespace hydrofoil::plan {
+namespace hydrofoil::plan::rates_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -126,4 +126,4 @@ TEST(Advice, NamesTheLongestWaitAndItsKnob) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::plan
+}  // namespace hydrofoil::plan::rates_test

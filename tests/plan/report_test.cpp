@@ -9,7 +9,7 @@
 
 #include "specs.h"
 
-namespace hydrofoil::plan {
+namespace hydrofoil::plan::report_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -92,4 +92,4 @@ TEST(Report, PredictsWhatARunReports) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::plan
+}  // namespace hydrofoil::plan::report_test

@@ -15,7 +15,7 @@
 #include "hydrofoil/plan/report.h"
 #include "tests/support/scratch.h"
 
-namespace hydrofoil::plan {
+namespace hydrofoil::plan::search_test {
 namespace {
 
 using nlohmann::json;
@@ -195,4 +195,4 @@ TEST_F(Searches, AreTablesAndObjects) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::plan
+}  // namespace hydrofoil::plan::search_test

@@ -10,7 +10,7 @@
 #include "hydrofoil/plan/wire_plan.h"
 #include "specs.h"
 
-namespace hydrofoil::plan {
+namespace hydrofoil::plan::simulator_test {
 namespace {
 
 using parallel::ScheduleKind;
@@ -132,4 +132,4 @@ TEST(Simulator, NobodyGetsFarPastARankThatStops) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::plan
+}  // namespace hydrofoil::plan::simulator_test

@@ -9,7 +9,7 @@
 #include "hydrofoil/plan/time_plan.h"
 #include "specs.h"
 
-namespace hydrofoil::plan {
+namespace hydrofoil::plan::wire_plan_test {
 namespace {
 
 Model odd_model() {
@@ -162,4 +162,4 @@ TEST(TimePlan, RecomputeCostsAnotherForwardOfTheLayers) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::plan
+}  // namespace hydrofoil::plan::wire_plan_test

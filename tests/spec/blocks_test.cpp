@@ -10,7 +10,7 @@
 
 #include "hydrofoil/spec/model_spec.h"
 
-namespace hydrofoil::spec {
+namespace hydrofoil::spec::blocks_test {
 namespace {
 
 using ::testing::ElementsAre;
@@ -137,4 +137,4 @@ TEST(FlopsPerToken, CountsMatricesAndCausalAttention) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::spec
+}  // namespace hydrofoil::spec::blocks_test

@@ -10,7 +10,7 @@
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/spec/model_spec.h"
 
-namespace hydrofoil::spec {
+namespace hydrofoil::spec::families_test {
 namespace {
 
 using ::testing::ElementsAre;
@@ -232,4 +232,4 @@ TEST(Families, Gemma3HasTwoRotaryBasesInEitherForm) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::spec
+}  // namespace hydrofoil::spec::families_test

@@ -9,7 +9,7 @@
 
 #include "hydrofoil/core/error.h"
 
-namespace hydrofoil::spec {
+namespace hydrofoil::spec::from_gguf_test {
 namespace {
 
 using io::gguf_f32;
@@ -293,4 +293,4 @@ TEST(GgufTokenizer, RefusesByNameWhatItCannotRead) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::spec
+}  // namespace hydrofoil::spec::from_gguf_test

@@ -9,7 +9,7 @@
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/spec/model_spec.h"
 
-namespace hydrofoil::spec {
+namespace hydrofoil::spec::from_hf_test {
 namespace {
 
 using ::testing::ElementsAre;
@@ -197,4 +197,4 @@ TEST(FromHf, RefusesTextThatIsNotAConfig) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::spec
+}  // namespace hydrofoil::spec::from_hf_test

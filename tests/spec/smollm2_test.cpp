@@ -13,7 +13,7 @@
 #include "hydrofoil/spec/to_gguf.h"
 #include "tests/support/golden.h"
 
-namespace hydrofoil::spec {
+namespace hydrofoil::spec::smollm2_test {
 namespace {
 
 const char* const kModel = MODELS_FOLDER "/SmolLM2-135M-Instruct.Q4_1.gguf";
@@ -101,4 +101,4 @@ TEST_F(SmolLm2, ComesBackFromItsOwnMetadata) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::spec
+}  // namespace hydrofoil::spec::smollm2_test

@@ -11,7 +11,7 @@
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/spec/units.h"
 
-namespace hydrofoil::spec {
+namespace hydrofoil::spec::tensor_part_test {
 namespace {
 
 using testing::ElementsAre;
@@ -103,4 +103,4 @@ TEST(TensorPart, MoreRanksThanHeadsAreRefused) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::spec
+}  // namespace hydrofoil::spec::tensor_part_test

@@ -13,7 +13,7 @@
 #include "hydrofoil/spec/gguf_rules.h"
 #include "hydrofoil/text/tokenizer_json.h"
 
-namespace hydrofoil::spec {
+namespace hydrofoil::spec::to_gguf_test {
 namespace {
 
 using ::testing::HasSubstr;
@@ -206,4 +206,4 @@ TEST(ToGguf, RefusesTokenizersThatGgufCannotDescribe) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::spec
+}  // namespace hydrofoil::spec::to_gguf_test

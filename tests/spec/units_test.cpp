@@ -8,7 +8,7 @@
 #include <set>
 #include <string>
 
-namespace hydrofoil::spec {
+namespace hydrofoil::spec::units_test {
 namespace {
 
 ModelSpec llama(bool tied) {
@@ -114,4 +114,4 @@ TEST(Units, KeepABiasBesideItsWeight) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::spec
+}  // namespace hydrofoil::spec::units_test

@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-namespace hydrofoil::text {
+namespace hydrofoil::text::added_tokens_test {
 namespace {
 
 struct Found {
@@ -53,4 +53,4 @@ TEST(AddedTokens, SpecialOnesCanBePlainText) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::text
+}  // namespace hydrofoil::text::added_tokens_test

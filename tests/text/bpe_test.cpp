@@ -10,7 +10,7 @@
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/core/random.h"
 
-namespace hydrofoil::text {
+namespace hydrofoil::text::bpe_test {
 namespace {
 
 std::vector<int32_t> encode(const Bpe& bpe, std::string_view word) {
@@ -168,4 +168,4 @@ TEST(Bpe, RefusesModelsThatContradictThemselves) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::text
+}  // namespace hydrofoil::text::bpe_test

@@ -11,7 +11,7 @@
 #include "hydrofoil/text/tokenizer_json.h"
 #include "tests/text/golden.h"
 
-namespace hydrofoil::text {
+namespace hydrofoil::text::bpe_trainer_test {
 namespace {
 
 TokenizerSpec train(const std::vector<std::string>& texts, BpeTrainerOptions options) {
@@ -125,4 +125,4 @@ TEST(BpeTrainer, RefusesWhatCannotBeTrained) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::text
+}  // namespace hydrofoil::text::bpe_trainer_test

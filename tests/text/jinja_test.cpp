@@ -12,7 +12,7 @@
 #include "hydrofoil/text/chat_template.h"
 #include "hydrofoil/text/jinja/template.h"
 
-namespace hydrofoil::text::jinja {
+namespace hydrofoil::text::jinja::jinja_test {
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -110,4 +110,4 @@ TEST(ChatTemplate, IsFoundByTheTokenizersMarksWhereAModelHasNone) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::text::jinja
+}  // namespace hydrofoil::text::jinja::jinja_test

@@ -9,7 +9,7 @@
 #include "hydrofoil/text/utf8.h"
 #include "tests/text/golden.h"
 
-namespace hydrofoil::text {
+namespace hydrofoil::text::normalizer_test {
 namespace {
 
 using Kind = NormalizeStep::Kind;
@@ -74,4 +74,4 @@ TEST(Normalizer, SurvivesMutatedTables) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::text
+}  // namespace hydrofoil::text::normalizer_test

@@ -8,7 +8,7 @@
 #include "hydrofoil/text/tokenizer_json.h"
 #include "tests/text/golden.h"
 
-namespace hydrofoil::text {
+namespace hydrofoil::text::pre_tokenizer_test {
 namespace {
 
 using testing::ElementsAre;
@@ -119,4 +119,4 @@ TEST(PreTokenizer, LongRunsTakeLinearTime) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::text
+}  // namespace hydrofoil::text::pre_tokenizer_test

@@ -9,7 +9,7 @@
 #include "hydrofoil/core/random.h"
 #include "tests/text/golden.h"
 
-namespace hydrofoil::text {
+namespace hydrofoil::text::tokenizer_json_test {
 namespace {
 
 using testing::HasSubstr;
@@ -249,4 +249,4 @@ TEST(TokenizerJson, SurvivesMutatedValues) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::text
+}  // namespace hydrofoil::text::tokenizer_json_test

@@ -12,7 +12,7 @@
 #include "hydrofoil/text/utf8.h"
 #include "tests/text/golden.h"
 
-namespace hydrofoil::text {
+namespace hydrofoil::text::tokenizer_test {
 namespace {
 
 using Ids = std::vector<int32_t>;
@@ -166,4 +166,4 @@ TEST(Tokenizer, RefusesSpecificationsThatContradictThemselves) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::text
+}  // namespace hydrofoil::text::tokenizer_test

@@ -10,7 +10,7 @@
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/core/random.h"
 
-namespace hydrofoil::text {
+namespace hydrofoil::text::unigram_test {
 namespace {
 
 using testing::ElementsAre;
@@ -97,4 +97,4 @@ TEST(Unigram, RefusesWhatContradictsItself) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::text
+}  // namespace hydrofoil::text::unigram_test

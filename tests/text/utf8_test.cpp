@@ -5,7 +5,7 @@
 
 #include "hydrofoil/core/error.h"
 
-namespace hydrofoil::text {
+namespace hydrofoil::text::utf8_test {
 namespace {
 
 // Encodes any number below 2^21, legal or not, by the bit pattern alone.
@@ -71,4 +71,4 @@ TEST(Utf8, HoldsBackWhatLaterBytesMayComplete) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::text
+}  // namespace hydrofoil::text::utf8_test

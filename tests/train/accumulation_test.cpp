@@ -8,7 +8,7 @@
 #include "hydrofoil/train/model.h"
 #include "tests/train/training.h"
 
-namespace hydrofoil::train {
+namespace hydrofoil::train::accumulation_test {
 namespace {
 
 constexpr int64_t kSteps = 5, kMicros = 3;  // backward calls a step and rank
@@ -181,4 +181,4 @@ TEST(Accumulation, MisuseIsRefused) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::train
+}  // namespace hydrofoil::train::accumulation_test

@@ -18,7 +18,7 @@
 #include "tests/support/scratch.h"
 #include "tests/train/training.h"
 
-namespace hydrofoil::train {
+namespace hydrofoil::train::average_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -211,4 +211,4 @@ TEST(Average, IsAModelOfItsOwn) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::train
+}  // namespace hydrofoil::train::average_test

@@ -16,7 +16,7 @@
 #include "hydrofoil/train/work_timer.h"
 #include "tests/support/ranks.h"
 
-namespace hydrofoil::train {
+namespace hydrofoil::train::bench_test {
 namespace {
 
 TEST(Bench, ShapesAreThoseOfTheirNames) {
@@ -79,4 +79,4 @@ TEST(Bench, KindsOfWorkAddUpToAStep) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::train
+}  // namespace hydrofoil::train::bench_test

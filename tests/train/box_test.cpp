@@ -14,7 +14,7 @@
 #include "tests/support/ranks.h"
 #include "tests/train/same_checkpoint.h"
 
-namespace hydrofoil::train {
+namespace hydrofoil::train::box_test {
 namespace {
 
 // A model of three tensors for one of `parts` groups: `rows` and `columns` are cut, uneven where
@@ -137,4 +137,4 @@ TEST(Boxes, AStepIsSkippedByAllWhereOnePartIsNotFinite) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::train
+}  // namespace hydrofoil::train::box_test

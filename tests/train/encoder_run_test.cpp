@@ -14,7 +14,7 @@
 #include "tests/support/ranks.h"
 #include "tests/support/scratch.h"
 
-namespace hydrofoil::train {
+namespace hydrofoil::train::encoder_run_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -173,4 +173,4 @@ TEST(EncoderRun, FineTunesAClassifierFromAPretrainedEncoder) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::train
+}  // namespace hydrofoil::train::encoder_run_test

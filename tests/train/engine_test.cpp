@@ -26,7 +26,7 @@
 #include "tests/support/ranks.h"
 #include "tests/train/batches.h"
 
-namespace hydrofoil::train {
+namespace hydrofoil::train::engine_test {
 namespace {
 
 spec::ModelSpec tiny_gpt2() {
@@ -444,4 +444,4 @@ TEST(Engine, StepOffTheBoundaryOnlyCounts) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::train
+}  // namespace hydrofoil::train::engine_test

@@ -19,7 +19,7 @@
 #include "tests/support/scratch.h"
 #include "tests/train/training.h"
 
-namespace hydrofoil::train {
+namespace hydrofoil::train::offload_test {
 namespace {
 
 struct Training {
@@ -450,4 +450,4 @@ TEST(Offload, ACheckpointDoesNotKnowWhereStatesLay) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::train
+}  // namespace hydrofoil::train::offload_test

@@ -16,7 +16,7 @@
 #include "hydrofoil/train/snapshot.h"
 #include "tests/train/training.h"
 
-namespace hydrofoil::train {
+namespace hydrofoil::train::optimizer_test {
 namespace {
 
 struct Training {
@@ -196,4 +196,4 @@ TEST(Optimizers, LambMovesATensorByAShareOfItsNorm) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::train
+}  // namespace hydrofoil::train::optimizer_test

@@ -13,7 +13,7 @@
 #include "tests/support/golden.h"
 #include "tests/support/ranks.h"
 
-namespace hydrofoil::train {
+namespace hydrofoil::train::parity_test {
 namespace {
 
 constexpr int64_t kBatches = 5, kRows = 3, kTime = 17;
@@ -108,4 +108,4 @@ INSTANTIATE_TEST_SUITE_P(All, Parity,
                                          Case{"llama", 3, 3}));
 
 }  // namespace
-}  // namespace hydrofoil::train
+}  // namespace hydrofoil::train::parity_test

@@ -23,7 +23,7 @@
 #include "tests/train/same_checkpoint.h"
 #include "tests/train/training.h"
 
-namespace hydrofoil::train {
+namespace hydrofoil::train::pipeline_test {
 namespace {
 
 using parallel::ScheduleKind;
@@ -252,4 +252,4 @@ TEST(Pipeline, RefusesMoreStagesThanLayers) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::train
+}  // namespace hydrofoil::train::pipeline_test

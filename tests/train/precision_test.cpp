@@ -21,7 +21,7 @@
 #include "tests/support/ranks.h"
 #include "tests/train/batches.h"
 
-namespace hydrofoil::train {
+namespace hydrofoil::train::precision_test {
 namespace {
 
 spec::ModelSpec tiny() {
@@ -329,4 +329,4 @@ TEST(Precision, LedgerAndMeterEqualThePlan) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::train
+}  // namespace hydrofoil::train::precision_test

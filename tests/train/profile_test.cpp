@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-namespace hydrofoil::train {
+namespace hydrofoil::train::profile_test {
 namespace {
 
 using testing::HasSubstr;
@@ -77,4 +77,4 @@ TEST(Profile, TheTableHasTimesByPassAndTheRateOfTheStep) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::train
+}  // namespace hydrofoil::train::profile_test

@@ -11,7 +11,7 @@
 #include "hydrofoil/train/evaluate.h"
 #include "tests/train/training.h"
 
-namespace hydrofoil::train {
+namespace hydrofoil::train::sequence_test {
 namespace {
 
 constexpr int64_t kSteps = 6, kRows = 2;
@@ -90,4 +90,4 @@ INSTANTIATE_TEST_SUITE_P(All, Sequences,
                          case_name<Case>);
 
 }  // namespace
-}  // namespace hydrofoil::train
+}  // namespace hydrofoil::train::sequence_test

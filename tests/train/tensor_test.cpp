@@ -16,7 +16,7 @@
 #include "tests/train/same_checkpoint.h"
 #include "tests/train/training.h"
 
-namespace hydrofoil::train {
+namespace hydrofoil::train::tensor_test {
 namespace {
 
 constexpr int64_t kSteps = 5, kRows = 2;
@@ -135,4 +135,4 @@ TEST(SharedMatrices, WeightsAndStatesAreTheSameOnAnyMesh) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::train
+}  // namespace hydrofoil::train::tensor_test

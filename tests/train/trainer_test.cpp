@@ -18,7 +18,7 @@
 #include "tests/support/ranks.h"
 #include "tests/support/scratch.h"
 
-namespace hydrofoil::train {
+namespace hydrofoil::train::trainer_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -285,4 +285,4 @@ TEST(Restore, SaysWhenDeepSpeedKeptNoMoments) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::train
+}  // namespace hydrofoil::train::trainer_test

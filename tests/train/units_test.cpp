@@ -17,7 +17,7 @@
 #include "hydrofoil/train/snapshot.h"
 #include "tests/train/training.h"
 
-namespace hydrofoil::train {
+namespace hydrofoil::train::units_test {
 namespace {
 
 constexpr int64_t kWholeVocabulary = 3600, kTiles = 1000;  // elements: 97 x 36 = 3492
@@ -251,4 +251,4 @@ TEST(Units, NormsOfWholeTensorsAreNotTakenOfTiles) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::train
+}  // namespace hydrofoil::train::units_test

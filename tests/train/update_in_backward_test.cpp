@@ -16,7 +16,7 @@
 #include "tests/support/scratch.h"
 #include "tests/train/training.h"
 
-namespace hydrofoil::train {
+namespace hydrofoil::train::update_in_backward_test {
 namespace {
 
 struct Training {
@@ -306,4 +306,4 @@ TEST(UpdateInBackward, RefusesWhatNeedsAllGradientsFirst) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::train
+}  // namespace hydrofoil::train::update_in_backward_test

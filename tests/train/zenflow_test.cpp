@@ -25,7 +25,7 @@
 #include "tests/support/scratch.h"
 #include "tests/train/training.h"
 
-namespace hydrofoil::train {
+namespace hydrofoil::train::zenflow_test {
 namespace {
 
 constexpr int64_t kRows = 13, kColumns = 29, kVector = 17;
@@ -337,4 +337,4 @@ TEST(Zenflow, WhatItDoesNotGoWithIsRefused) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::train
+}  // namespace hydrofoil::train::zenflow_test

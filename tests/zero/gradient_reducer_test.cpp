@@ -10,7 +10,7 @@
 #include "hydrofoil/core/error.h"
 #include "tests/support/ranks.h"
 
-namespace hydrofoil::zero {
+namespace hydrofoil::zero::gradient_reducer_test {
 namespace {
 
 using memory::CacheOptions;
@@ -300,4 +300,4 @@ TEST(GradientReducer, ASecondGradientAfterTheReductionIsRefusedByName) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::zero
+}  // namespace hydrofoil::zero::gradient_reducer_test

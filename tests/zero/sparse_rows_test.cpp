@@ -10,7 +10,7 @@
 #include "hydrofoil/core/random.h"
 #include "tests/support/ranks.h"
 
-namespace hydrofoil::zero {
+namespace hydrofoil::zero::sparse_rows_test {
 namespace {
 
 constexpr SparseRows kMatrix{.begin = 64, .rows = 997, .width = 17};
@@ -79,4 +79,4 @@ TEST(SparseRows, BytesAreThoseOfTheRowsOrOfTheWholeWhicheverAreFewer) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::zero
+}  // namespace hydrofoil::zero::sparse_rows_test

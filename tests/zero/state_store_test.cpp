@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <vector>
 
-namespace hydrofoil::zero {
+namespace hydrofoil::zero::state_store_test {
 namespace {
 
 using Use = StateStore::Use;
@@ -76,4 +76,4 @@ TEST(StateStore, TheLedgerCountsMemoryOnly) {
 }
 
 }  // namespace
-}  // namespace hydrofoil::zero
+}  // namespace hydrofoil::zero::state_store_test

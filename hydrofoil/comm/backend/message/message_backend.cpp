@@ -18,12 +18,6 @@ constexpr size_t kOneHopBytes = 4 << 10;  // all_reduce: up to here everybody ge
 constexpr size_t kChunkBytes = 8 << 20;   // of S: bounds what a reduction needs beside its buffers
 constexpr size_t kBulkBytes = 64 << 10;   // from here on the faster way, where there is one
 
-std::byte* bytes_of(Buffer b) {
-  return static_cast<std::byte*>(b.data);
-}
-const std::byte* bytes_of(ConstBuffer b) {
-  return static_cast<const std::byte*>(b.data);
-}
 size_t at(int rank) {
   return static_cast<size_t>(rank);
 }

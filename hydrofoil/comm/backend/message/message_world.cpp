@@ -10,10 +10,10 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr auto kWatch = milliseconds(10);       // between two looks at what is pending
-constexpr auto kGrace = milliseconds(1000);     // for the last notices of a job that has failed
-constexpr auto kPatience = milliseconds(1000);  // for an answer of a peer
-constexpr auto kFarewell = milliseconds(500);   // for the others of a failed job to end too
+constexpr auto kWatch = milliseconds(10);          // between two looks at what is pending
+constexpr auto kNoticeGrace = milliseconds(1000);  // for the last notices of a job that has failed
+constexpr auto kPatience = milliseconds(1000);     // for an answer of a peer
+constexpr auto kFarewell = milliseconds(500);      // for the others of a failed job to end too
 
 constexpr uint32_t kServiceChannel = 0;
 constexpr uint32_t kReplies = Transport::kChannels / 2;  // channels from here on are for answers
@@ -106,7 +106,7 @@ bool MessageWorld::await(const Pending& pending) {
 bool MessageWorld::hopeless(const Pending& pending, Clock::time_point now) const {
   if (now > pending.end) return true;
   const bool failed = failed_at_ != Clock::time_point{};
-  if (pending.outlives_failure) return failed && now > failed_at_ + kGrace;
+  if (pending.outlives_failure) return failed && now > failed_at_ + kNoticeGrace;
   const auto left = left_at_[static_cast<size_t>(pending.peer)];
   return failed || (left != Clock::time_point{} && now > pending.gone_until);
 }
@@ -333,7 +333,8 @@ void MessageWorld::listen() {
   } catch (const std::runtime_error& error) {
     std::unique_lock lock(mutex_);
     // A call that waits for the lost peer names it; without one this is all there is to say.
-    if (changed_.wait_for(lock, kGrace, [this] { return failure_.present() || stop_service_; }))
+    if (changed_.wait_for(lock, kNoticeGrace,
+                          [this] { return failure_.present() || stop_service_; }))
       return;
     lock.unlock();
     record_failure(Error(ExitCode::kPeerFailed, label(rank()) + " lost a peer: " + error.what()));

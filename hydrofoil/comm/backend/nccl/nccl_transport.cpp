@@ -15,8 +15,8 @@ namespace {
 
 using Library = std::shared_ptr<const NcclLibrary>;
 
-constexpr size_t kStageBytes = size_t{32} << 20;  // on the device, in each direction
-constexpr int kYields = 200;                      // then it sleeps between two looks
+constexpr size_t kDeviceStageBytes = size_t{32} << 20;  // on the device, in each direction
+constexpr int kYields = 200;                            // then it sleeps between two looks
 constexpr long kSleepNs = 50'000;
 
 class DeviceBytes {
@@ -57,8 +57,8 @@ class NcclBulk final : public Bulk {
       : library_(std::move(library)),
         device_(device),
         stream_((use_device(), library_)),
-        out_(library_, kStageBytes),
-        in_(library_, kStageBytes) {
+        out_(library_, kDeviceStageBytes),
+        in_(library_, kDeviceStageBytes) {
     library_->require_nccl(library_->ncclCommInitRank(&comm_, size, id, rank), "ncclCommInitRank");
   }
   ~NcclBulk() override {
@@ -75,7 +75,7 @@ class NcclBulk final : public Bulk {
     use_device();
     size_t longest = 0;
     for (const Parcel& p : parcels) longest = std::max({longest, p.out_bytes, p.in_bytes});
-    const size_t step = kStageBytes / std::max<size_t>(parcels.size(), 1) / 256 * 256;
+    const size_t step = kDeviceStageBytes / std::max<size_t>(parcels.size(), 1) / 256 * 256;
     try {
       for (size_t begin = 0; begin < longest; begin += step)
         if (!run_piece(parcels, begin, step, cancelled)) return abort(), false;

@@ -15,15 +15,7 @@ namespace {
 constexpr size_t kOneStepBytes = 32 << 10;  // all_reduce: up to here every rank reduces everything
 constexpr size_t kDirectFromBytes = 128 << 10;  // below, a second step costs more than staging
 constexpr size_t kDirectChunkBytes = 2
-                                     << 20;   // so that reduced parts are fetched from the L3 cache
-constexpr size_t kStreamFromBytes = 8 << 20;  // from here on results bypass the caches
-
-std::byte* bytes_of(Buffer b) {
-  return static_cast<std::byte*>(b.data);
-}
-const std::byte* bytes_of(ConstBuffer b) {
-  return static_cast<const std::byte*>(b.data);
-}
+                                     << 20;  // so that reduced parts are fetched from the L3 cache
 
 void transfer(std::byte* to, const std::byte* from, size_t bytes, bool stream = false) {
   if (bytes && to != from) kernels::copy_bytes(to, from, bytes, stream);

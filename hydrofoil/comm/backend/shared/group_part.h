@@ -17,7 +17,8 @@
 
 namespace hydrofoil::comm {
 
-constexpr size_t kStageBytes = 256 << 10;  // a rank and parity: stages stay in L2
+constexpr size_t kStageBytes = 256 << 10;     // a rank and parity: stages stay in L2
+constexpr size_t kStreamFromBytes = 8 << 20;  // from here on results bypass the caches
 constexpr size_t kRingSlots = 4, kRingSlotBytes = 128 << 10;
 
 // What a peer must see to go on, in one cache line. Signature and token have two places, by the

@@ -11,8 +11,6 @@
 namespace hydrofoil::comm {
 namespace {
 
-constexpr size_t kStreamFromBytes = 8 << 20;
-
 struct alignas(64) Header {
   Counter published, retired;      // versions
   std::atomic<uint32_t> released;  // ranks that have let the window go

@@ -22,7 +22,7 @@ using Clock = std::chrono::steady_clock;
 
 constexpr std::array<char, 16> kMagic{"hydrofoil comm1"};
 constexpr auto kRetry = std::chrono::milliseconds(10);
-constexpr auto kGrace = std::chrono::seconds(2);  // for rank 0 to say who is missing
+constexpr auto kRefusalGrace = std::chrono::seconds(2);  // for rank 0 to say who is missing
 
 struct Hello {
   std::array<char, 16> magic = kMagic;
@@ -309,7 +309,7 @@ Descriptor connect_to(const std::string& job, std::chrono::milliseconds timeout)
 
 std::vector<Member> join(const std::string& job, int rank, int size, const Member& own,
                          std::chrono::milliseconds timeout) {
-  const auto end = Clock::now() + timeout + kGrace;
+  const auto end = Clock::now() + timeout + kRefusalGrace;
   const Descriptor connection = connect_to(job, timeout);
   const Error gone(ExitCode::kPeerFailed, "rank 0 ended during the rendezvous");
   if (!send_member(connection.get(), rank, size, own)) throw gone;
