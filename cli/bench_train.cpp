@@ -51,8 +51,7 @@ Measured measure(const comm::Communicator& world, train::StepBench& bench,
                  const TrainBenchArguments& a) {
   constexpr int kWarmUp = 2, kLeast = 3, kProfiled = 3;
   for (int i = 0; i < kWarmUp; ++i) bench.step();
-  const double one =
-      1e-9 * static_cast<double>(train::maximum(world, static_cast<int64_t>(bench.step() * 1e9)));
+  const double one = train::slowest(world, bench.step());
   const int steps = std::max(kLeast, static_cast<int>(a.seconds / one));
   std::vector<double> seconds;
   for (int i = 0; i < steps; ++i) seconds.push_back(bench.step());
@@ -120,8 +119,8 @@ void print_peer(const PeerResult& r, double tokens, bool json) {
     std::cout << Json{{"event", "peer"},
                       {"engine", r.engine},
                       {"problem", r.problem},
-                      {"our_seconds", r.our_seconds},
-                      {"their_seconds", r.their_seconds},
+                      {"our_seconds", r.ratio.ours},
+                      {"their_seconds", r.ratio.theirs},
                       {"ratio", r.ratio.value},
                       {"ratio_low", r.ratio.low},
                       {"ratio_high", r.ratio.high}}
@@ -130,7 +129,7 @@ void print_peer(const PeerResult& r, double tokens, bool json) {
     std::printf("%-16s did not run: %s\n", r.engine.c_str(), r.problem.c_str());
   } else {
     std::printf("%-16s %8.0f tokens/s beside our %8.0f: x %.2f (95 %%: %.2f to %.2f)\n",
-                r.engine.c_str(), tokens / r.their_seconds, tokens / r.our_seconds, r.ratio.value,
+                r.engine.c_str(), tokens / r.ratio.theirs, tokens / r.ratio.ours, r.ratio.value,
                 r.ratio.low, r.ratio.high);
   }
   std::fflush(stdout);

@@ -2,7 +2,6 @@
 #include "cli/convert_command.h"
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <cctype>
 #include <cmath>
 #include <cstdio>
@@ -17,13 +16,11 @@
 #include <string>
 #include <string_view>
 
-#include "cli/eval_options.h"
 #include "cli/inference_model.h"
 #include "hydrofoil/checkpoint/export.h"
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/core/host.h"
 #include "hydrofoil/core/parallel.h"
-#include "hydrofoil/inference/scorer.h"
 #include "hydrofoil/kernels/quantize.h"
 
 namespace hydrofoil::cli {
@@ -74,15 +71,9 @@ double share_of(const std::string& percent) {
   return value / 100;
 }
 
-double perplexity_of(const std::string& model, bool average, const std::string& text) {
-  const ModelArguments arguments{.path = model, .average = average};
-  const InferenceModel loaded =
-      load_packed_model(model_source(arguments), arguments, {.cache = "f32"});
-  const auto tokens = tokens_of_text(text, loaded.tokenizer);
-  const int64_t length = loaded.model.spec.max_positions;
-  inference::Scorer scorer(loaded.model, loaded.cache, *loaded.team,
-                           std::min(length, tokens.size()));
-  return std::exp(inference::score_text(scorer, tokens, length).loss);
+double perplexity_of(const ModelArguments& model, const std::string& text) {
+  const InferenceModel loaded = load_packed_model(model_source(model), model, {.cache = "f32"});
+  return std::exp(score_file(loaded, text, loaded.model.spec.max_positions).loss);
 }
 
 // OUT.gguf is OUT.rejected.gguf until its perplexity is known to be low enough.
@@ -130,14 +121,14 @@ int convert(const ConvertArguments& arguments) {
   const double most = bounded ? share_of(arguments.max_rise) : 0;
   if (bounded && fs::exists(out))
     throw Error(ExitCode::kUsage, "exists", arguments.output, "choose another name");
-  const checkpoint::ModelSource source(
-      arguments.model, arguments.average ? checkpoint::Take::kAverage : checkpoint::Take::kWeights);
+  const ModelArguments model{.path = arguments.model, .average = arguments.average};
+  const auto source = model_source(model);
   const fs::path written = bounded ? unproven(out) : out;
   const auto exported = write(source, written, type);
   std::optional<Perplexities> perplexities;
   if (!arguments.text.empty())
-    perplexities = {perplexity_of(arguments.model, arguments.average, arguments.text),
-                    perplexity_of(written.string(), false, arguments.text)};
+    perplexities = {perplexity_of(model, arguments.text),
+                    perplexity_of({.path = written.string()}, arguments.text)};
   if (bounded && !(perplexities->rise() <= most)) {
     std::ostringstream text;
     text << std::fixed << std::setprecision(4) << "the perplexity rises from "

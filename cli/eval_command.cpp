@@ -26,10 +26,7 @@ struct DecoderArguments : EvalArguments {
 
 int eval_text(const DecoderArguments& arguments, const InferenceModel& loaded) {
   const int64_t length = window_of(arguments, loaded.model.spec);
-  const auto tokens = tokens_of_text(arguments.text, loaded.tokenizer);
-  inference::Scorer scorer(loaded.model, loaded.cache, *loaded.team,
-                           std::min(length, tokens.size()));
-  const auto result = inference::score_text(scorer, tokens, length);
+  const auto result = score_file(loaded, arguments.text, length);
   const auto bytes = static_cast<double>(std::filesystem::file_size(arguments.text));
   const double bits = result.loss * static_cast<double>(result.tokens) / std::numbers::ln2 / bytes;
   if (arguments.json)

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/inference_model.h"
 
+#include <algorithm>
 #include <map>
-#include <optional>
-#include <span>
 #include <utility>
 
+#include "cli/eval_options.h"
 #include "cli/source_reader.h"
-#include "hydrofoil/core/error.h"
 
 namespace hydrofoil::cli {
 namespace {
@@ -84,19 +83,10 @@ void add_inference_options(CLI::App* command, InferenceArguments& a) {
       ->capture_default_str();
 }
 
-checkpoint::ModelSource model_source(const ModelArguments& a) {
-  return checkpoint::ModelSource(
-      a.path, a.average ? checkpoint::Take::kAverage : checkpoint::Take::kWeights);
-}
-
 InferenceModel load_packed_model(const checkpoint::ModelSource& source, const ModelArguments& a,
                                  const PackedArguments& packed) {
   const int threads = threads_of(a);
-  const auto tokenizer = source.tokenizer();
-  if (!tokenizer)
-    throw Error(ExitCode::kConfig, "there is no tokenizer.json beside the model",
-                source.path().string());
-  InferenceModel loaded{.tokenizer = text::Tokenizer(*tokenizer),
+  InferenceModel loaded{.tokenizer = tokenizer_of(source),
                         .model = inference::pack_model(
                             source.spec(), SourceReader(source.weights()), kTypes.at(packed.type)),
                         .team = std::make_unique<inference::Team>(threads),
@@ -111,6 +101,14 @@ InferenceModel load_inference_model(InferenceArguments& a) {
   a.request.stop_tokens = end_tokens(loaded.tokenizer);
   if (a.greedy) a.request.sampling.temperature = 0;
   return loaded;
+}
+
+inference::TextScore score_file(const InferenceModel& loaded, const std::string& text,
+                                int64_t length) {
+  const auto tokens = tokens_of_text(text, loaded.tokenizer);
+  inference::Scorer scorer(loaded.model, loaded.cache, *loaded.team,
+                           std::min(length, tokens.size()));
+  return inference::score_text(scorer, tokens, length);
 }
 
 }  // namespace hydrofoil::cli

@@ -14,6 +14,7 @@
 #include "hydrofoil/core/dtype.h"
 #include "hydrofoil/engine/request.h"
 #include "hydrofoil/inference/packed_model.h"
+#include "hydrofoil/inference/scorer.h"
 #include "hydrofoil/inference/team.h"
 #include "hydrofoil/text/chat_template.h"
 #include "hydrofoil/text/tokenizer.h"
@@ -42,11 +43,13 @@ struct InferenceModel {
   DType cache = DType::kBF16;
   std::optional<text::ChatTemplateSpec> chat_template = {};
 };
-checkpoint::ModelSource model_source(const ModelArguments& arguments);
 // Error(kConfig) without a tokenizer.
 InferenceModel load_packed_model(const checkpoint::ModelSource& source,
                                  const ModelArguments& arguments, const PackedArguments& packed);
 // Also resolves what the arguments leave to the model: stop tokens, greedy.
 InferenceModel load_inference_model(InferenceArguments& arguments);
+// Of a text file, in windows of `length` tokens.
+inference::TextScore score_file(const InferenceModel& loaded, const std::string& text,
+                                int64_t length);
 
 }  // namespace hydrofoil::cli

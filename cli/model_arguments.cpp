@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/model_arguments.h"
 
+#include <utility>
+
+#include "hydrofoil/core/error.h"
 #include "hydrofoil/core/host.h"
 #include "hydrofoil/core/parallel.h"
 
@@ -21,6 +24,17 @@ int threads_of(const ModelArguments& arguments) {
   const int threads = arguments.threads > 0 ? arguments.threads : host::usable_cores();
   set_compute_threads(threads);
   return threads;
+}
+
+checkpoint::ModelSource model_source(const ModelArguments& arguments) {
+  return checkpoint::ModelSource(
+      arguments.path, arguments.average ? checkpoint::Take::kAverage : checkpoint::Take::kWeights);
+}
+
+text::Tokenizer tokenizer_of(const checkpoint::ModelSource& source) {
+  if (auto tokenizer = source.tokenizer()) return text::Tokenizer(*std::move(tokenizer));
+  throw Error(ExitCode::kConfig, "there is no tokenizer.json beside the model",
+              source.path().string());
 }
 
 }  // namespace hydrofoil::cli

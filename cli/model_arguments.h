@@ -5,6 +5,9 @@
 #include <CLI/CLI.hpp>
 #include <string>
 
+#include "hydrofoil/checkpoint/model_source.h"
+#include "hydrofoil/text/tokenizer.h"
+
 namespace hydrofoil::cli {
 
 struct ModelArguments {
@@ -15,5 +18,9 @@ struct ModelArguments {
 void add_model_options(CLI::App* command, ModelArguments& arguments);
 // Also sets them for what computes.
 int threads_of(const ModelArguments& arguments);
+
+checkpoint::ModelSource model_source(const ModelArguments& arguments);
+// Error(kConfig) where none lies with the model.
+text::Tokenizer tokenizer_of(const checkpoint::ModelSource& source);
 
 }  // namespace hydrofoil::cli

@@ -31,23 +31,16 @@ fs::path script_path() {
               places.front().string(), "copy it there from benchmarks/peers of the sources");
 }
 
-// The slowest rank's seconds; what rank 0 says where only it knows. Collective.
-double slowest(const comm::Communicator& world, double seconds) {
-  return 1e-9 * static_cast<double>(train::maximum(world, static_cast<int64_t>(seconds * 1e9)));
-}
-
-void run_peer(const comm::Communicator& world, PeerProcess* peer, int pairs, train::StepBench& ours,
-              PeerResult& result) {
+// `peer`: rank 0's, null elsewhere. Collective.
+monitor::Ratio take_turns(const comm::Communicator& world, PeerProcess* peer, int pairs,
+                          train::StepBench& ours) {
   std::vector<std::pair<double, double>> seconds;
-  std::vector<double> mine, theirs;
   for (int i = 0; i < pairs; ++i) {
-    mine.push_back(slowest(world, ours.step()));
-    theirs.push_back(slowest(world, peer ? peer->ask().at("seconds").get<double>() : 0));
-    seconds.emplace_back(mine.back(), theirs.back());
+    const double mine = train::slowest(world, ours.step());
+    const double other = peer ? peer->ask().at("seconds").get<double>() : 0;
+    seconds.emplace_back(mine, train::slowest(world, other));
   }
-  result.our_seconds = monitor::median(mine);
-  result.their_seconds = monitor::median(theirs);
-  result.ratio = monitor::ratio_of_medians(seconds);
+  return monitor::ratio_of_medians(seconds);
 }
 
 }  // namespace
@@ -103,7 +96,7 @@ void run_peers(const comm::Communicator& world, const PeerOptions& options,
       }
     }
     if (train::maximum(world, result.problem.empty() ? 0 : 1) == 0)
-      run_peer(world, peer ? &*peer : nullptr, options.pairs, ours, result);
+      result.ratio = take_turns(world, peer ? &*peer : nullptr, options.pairs, ours);
     if (world.rank() == 0) on_result(result);
   }
 }

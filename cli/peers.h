@@ -33,9 +33,8 @@ std::vector<std::string> peer_command(const std::string& venv, const std::string
 
 struct PeerResult {
   std::string engine;
-  std::string problem = {};                   // empty: it ran
-  double our_seconds = 0, their_seconds = 0;  // medians, of the slowest rank
-  monitor::Ratio ratio = {};
+  std::string problem = {};   // empty: it ran
+  monitor::Ratio ratio = {};  // of steps of the slowest rank
 };
 // Collective; results are rank 0's.
 void run_peers(const comm::Communicator& world, const PeerOptions& options,

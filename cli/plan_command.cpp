@@ -20,6 +20,7 @@
 #include "hydrofoil/plan/report.h"
 #include "hydrofoil/plan/search.h"
 #include "hydrofoil/plan/simulator.h"
+#include "hydrofoil/plan/wire_plan.h"
 
 namespace hydrofoil::cli {
 namespace {
@@ -187,7 +188,7 @@ int simulate_run(const PlanArguments& a) {
   const plan::Model model = plan::model_of(planned.run, planned.spec);
   const plan::Links links(run, machine);
   const auto stages = plan::stage_times(model, run, machine, links);
-  const double bytes = plan::message_bytes(model, run);
+  const uint64_t bytes = plan::message_bytes(model, run);
   const double usual = plan::simulate(stages, run, links, bytes).seconds;
   const auto simulation = plan::simulate(stages, run, links, bytes, disturbances);
   std::cout << (a.json ? plan::to_json(simulation, usual) + "\n"

@@ -33,9 +33,10 @@ void visit_activation_checkpointing(Reader& f);
 void visit_checkpoint(Reader& f);
 
 struct RunConfig;
-// The axes of a run, wherever and under whichever names they were set.
+// The axes of a run, wherever and under whichever names they were set, and what else the section of
+// pipelines sets: `recompute`.
 void merge_mesh(RunConfig& run, Report& report);
-// After that: what stages do not go with. Turns `recompute` on where they ask for it.
+// After that: what stages do not go with.
 void check_pipeline(const RunConfig& run, Report& report);
 
 }  // namespace hydrofoil::config

@@ -11,10 +11,13 @@ namespace {
 
 using Pair = std::pair<double, double>;
 
-double plain_ratio(std::span<const Pair> pairs) {
+// Without its interval.
+Ratio plain_ratio(std::span<const Pair> pairs) {
   std::vector<double> ours, theirs;
   for (const auto& [mine, other] : pairs) ours.push_back(mine), theirs.push_back(other);
-  return median(theirs) / median(ours);
+  Ratio ratio{.ours = median(ours), .theirs = median(theirs)};
+  ratio.value = ratio.theirs / ratio.ours;
+  return ratio;
 }
 
 }  // namespace
@@ -34,10 +37,12 @@ Ratio ratio_of_medians(std::span<const Pair> seconds) {
   std::vector<Pair> drawn(seconds.size());
   for (size_t i = 0; i < kDraws; ++i) {
     for (auto& pair : drawn) pair = seconds[random() % seconds.size()];
-    ratios.push_back(plain_ratio(drawn));
+    ratios.push_back(plain_ratio(drawn).value);
   }
   std::sort(ratios.begin(), ratios.end());
-  return {plain_ratio(seconds), ratios[kTail], ratios[kDraws - 1 - kTail]};
+  Ratio ratio = plain_ratio(seconds);
+  ratio.low = ratios[kTail], ratio.high = ratios[kDraws - 1 - kTail];
+  return ratio;
 }
 
 }  // namespace hydrofoil::monitor

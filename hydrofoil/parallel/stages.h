@@ -27,8 +27,10 @@ struct PipelineChoice {
   int chunks = 1;  // of a stage; more than 1: interleaved
   int links() const { return stages * chunks; }
   PipelineShape shape(int micro_batches) const { return {micro_batches, stages, chunks}; }
+  // Whether gradients of weights are tasks of their own, done when there is nothing else to do.
+  bool puts_off_weights() const { return schedule == ScheduleKind::kZeroBubble; }
   // Whether a stage has more than one backward pass a micro-batch.
-  bool several_backwards() const { return chunks > 1 || schedule == ScheduleKind::kZeroBubble; }
+  bool several_backwards() const { return chunks > 1 || puts_off_weights(); }
 };
 
 Schedule schedule_of(const PipelineChoice& choice, int micro_batches);

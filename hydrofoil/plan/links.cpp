@@ -10,23 +10,16 @@
 namespace hydrofoil::plan {
 namespace {
 
-mesh::Mesh mesh_of(const RunShape& run) {
-  return {{.pp = run.pipeline.stages,
-           .dp = run.ranks / run.sequence_ranks,
-           .sp = run.sequence_ranks,
-           .tp = run.tensor_ranks},
-          run.all_ranks()};
-}
-
-double rate_seconds(double bytes, double bytes_per_second) {
-  return bytes_per_second > 0 ? bytes / bytes_per_second : 0;
-}
-
 // Calls that a layer makes forward, and as many backward; recomputed, forward once more.
 constexpr double kCallsOfALayer = 2;
 
 double passes_of(const Model& stage, const RunShape& run) {
   return static_cast<double>(stage.layers() * run.accumulation) * (run.recompute ? 3 : 2);
+}
+
+// Of what a layer exchanges forward and backward; its second forward belongs to backward.
+double forward_share(const RunShape& run) {
+  return run.recompute ? 1.0 / 3 : 1.0 / 2;
 }
 
 Exchange tensor_exchange(const Model& stage, const RunShape& run, const WirePlan& wire) {
@@ -38,12 +31,12 @@ Exchange tensor_exchange(const Model& stage, const RunShape& run, const WirePlan
           .bytes = static_cast<double>(wire.sums),
           .calls =
               kCallsOfALayer * passes_of(stage, run) + ends * static_cast<double>(run.accumulation),
-          .forward = run.recompute ? 1.0 / 3 : 1.0 / 2};
+          .forward = forward_share(run)};
 }
 
 void add_sequence(std::vector<Exchange>& list, const Model& stage, const RunShape& run,
                   const WirePlan& wire) {
-  const double forward = run.recompute ? 1.0 / 3 : 1.0 / 2, calls = passes_of(stage, run);
+  const double forward = forward_share(run), calls = passes_of(stage, run);
   list.push_back({.axes = mesh::kSp,
                   .route = Route::kDirect,
                   .bytes = static_cast<double>(wire.all_to_all),
@@ -71,7 +64,7 @@ void add_zero(std::vector<Exchange>& list, const Model& stage, const RunShape& r
                   .bytes = static_cast<double>(wire.read),
                   .calls = static_cast<double>(
                       std::accumulate(wire.gathers.begin(), wire.gathers.end(), int64_t{0})),
-                  .forward = run.recompute ? 1.0 / 3 : 1.0 / 2});
+                  .forward = forward_share(run)});
 }
 
 }  // namespace
@@ -92,7 +85,7 @@ std::vector<Exchange> exchanges_of(const Model& stage, const RunShape& run) {
 
 Links::Links(const RunShape& run, const Machine& machine)
     : machine_(machine),
-      mesh_(mesh_of(run)),
+      mesh_(run.mesh(), run.all_ranks()),
       ranks_per_host_(machine.ranks_per_host > 0 ? machine.ranks_per_host : run.all_ranks()),
       tensor_(spread(mesh::kTp)),
       sequence_(spread(mesh::kSp)),
@@ -146,15 +139,14 @@ LinkBytes Links::bytes(const Exchange& exchange) const {
 }
 
 double Links::between(double bytes) const {
-  return rate_seconds(bytes, machine_.between_bytes_per_second > 0
-                                 ? machine_.between_bytes_per_second
-                                 : machine_.wire_bytes_per_second);
+  return seconds_at(bytes, machine_.between_bytes_per_second > 0 ? machine_.between_bytes_per_second
+                                                                 : machine_.wire_bytes_per_second);
 }
 
 double Links::seconds(const Exchange& exchange) const {
   const LinkBytes bytes_of = bytes(exchange);
   const bool reads = exchange.route == Route::kRead && machine_.gather_bytes_per_second > 0;
-  const double inside = rate_seconds(
+  const double inside = seconds_at(
       bytes_of.inside, reads ? machine_.gather_bytes_per_second : machine_.wire_bytes_per_second);
   const int hops = spread_of(exchange).hosts - 1;
   return inside + between(bytes_of.between) +
@@ -164,13 +156,7 @@ double Links::seconds(const Exchange& exchange) const {
 double Links::message_seconds(int from, int to, double bytes) const {
   return crosses(from, to)
              ? between(bytes) + machine_.between_seconds
-             : rate_seconds(bytes, machine_.wire_bytes_per_second) + machine_.call_seconds;
-}
-
-double message_bytes(const Model& stage, const RunShape& run) {
-  if (run.pipeline.stages == 1) return 0;
-  return static_cast<double>(run.micro_batch * run.part_length() * stage.spec->hidden_size) *
-         static_cast<double>(run.compute_bytes);
+             : seconds_at(bytes, machine_.wire_bytes_per_second) + machine_.call_seconds;
 }
 
 LinkBytes link_bytes(const Model& stage, const RunShape& run, const Links& links) {
@@ -180,7 +166,8 @@ LinkBytes link_bytes(const Model& stage, const RunShape& run, const Links& links
     sum.inside += more.inside, sum.between += more.between;
   }
   const int stages = run.pipeline.stages, at = run.pipeline_stage;
-  const double all = static_cast<double>(run.accumulation) * message_bytes(stage, run);
+  const auto all =
+      static_cast<double>(run.accumulation) * static_cast<double>(message_bytes(stage, run));
   for (int link = at; stages > 1 && link < run.pipeline.links(); link += stages)
     for (const int step : {-1, 1}) {
       if (link + step < 0 || link + step == run.pipeline.links()) continue;

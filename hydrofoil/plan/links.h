@@ -65,8 +65,6 @@ class Links {
   Spread tensor_, sequence_, zero_, ends_;  // of the groups with most hosts
 };
 
-// Hidden states of a micro-batch, or their gradients.
-double message_bytes(const Model& stage, const RunShape& run);
 // What a rank of the stage receives in a step, messages included.
 LinkBytes link_bytes(const Model& stage, const RunShape& run, const Links& links);
 

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "hydrofoil/mesh/mesh.h"
 #include "hydrofoil/parallel/stages.h"
 #include "hydrofoil/spec/model_spec.h"
 #include "hydrofoil/spec/tensor_part.h"
@@ -136,6 +137,12 @@ struct RunShape {
   // Whether gradients are reduced after every micro-batch, not once a step.
   bool reduces_each() const { return effective_stage() >= 2 && !pipeline.several_backwards(); }
   int all_ranks() const { return ranks * tensor_ranks * pipeline.stages; }
+  mesh::Sizes mesh() const {
+    return {.pp = pipeline.stages,
+            .dp = ranks / sequence_ranks,
+            .sp = sequence_ranks,
+            .tp = tensor_ranks};
+  }
   // What a stage does, in order; and all of them.
   std::vector<parallel::Task> tasks(int of_stage) const {
     return parallel::tasks_of(pipeline, static_cast<int>(accumulation), of_stage);

@@ -8,6 +8,11 @@
 
 namespace hydrofoil::plan {
 
+// 0 where the rate is not known: that cause is left out.
+constexpr double seconds_at(double amount, double rate) {
+  return rate > 0 ? amount / rate : 0;
+}
+
 // Of one rank while all ranks of its host are busy. 0: not known, its cause is left out.
 struct Machine {
   double flops_per_second = 0;         // layers, forward and backward

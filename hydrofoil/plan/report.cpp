@@ -218,18 +218,19 @@ Json seconds_json(const TimePlan& t) {
 
 Report make_report(const Model& model, const RunShape& run, const Machine& machine,
                    const Host& host) {
+  const Stages parts = stages_of(model, run);
   RunShape worst = run;
+  MemoryPlan memory;
   std::vector<StageReport> stages;
-  for (RunShape at = run; run.pipeline.stages > 1 && at.pipeline_stage < run.pipeline.stages;
-       ++at.pipeline_stage) {
-    const Model stage = stage_of(model, at);
-    const uint64_t peak = plan_memory(stage, at).peak();
-    if (stages.empty() || peak > stages[static_cast<size_t>(worst.pipeline_stage)].peak_bytes)
-      worst = at;
+  for (RunShape at = run; at.pipeline_stage < run.pipeline.stages; ++at.pipeline_stage) {
+    const Model& part = parts.of(at.pipeline_stage);
+    const MemoryPlan here = plan_memory(part, at);
+    if (here.peak() > memory.peak()) worst = at, memory = here;
+    if (run.pipeline.stages == 1) break;  // no pipeline
     const auto cut = run.cuts.begin() + at.pipeline_stage;
-    stages.push_back({cut[0], cut[1], stage.parameters(), peak});
+    stages.push_back({cut[0], cut[1], part.parameters(), here.peak()});
   }
-  const Model most = stage_of(model, worst);
+  const Model& most = parts.of(worst.pipeline_stage);
   Report report{.run = worst,
                 .ranks_on_host = host.ranks,
                 .family = model.spec ? model.spec->family : "",
@@ -237,8 +238,8 @@ Report make_report(const Model& model, const RunShape& run, const Machine& machi
                 .units = model.units.size(),
                 .stages = std::move(stages),
                 .bubble = bubble(run),
-                .memory = plan_memory(most, worst),
-                .wire = plan_wire(stage_of(model, run), run),
+                .memory = memory,
+                .wire = plan_wire(parts.of(run.pipeline_stage), run),
                 .files = plan_files(most, worst),
                 .time = plan_time(model, run, machine),
                 .deepspeed = deepspeed_view(model, run, host.ranks),

@@ -34,15 +34,8 @@ std::vector<mesh::Sizes> meshes(int ranks) {
   return result;
 }
 
-mesh::Sizes mesh_of(const RunShape& run) {
-  return {.pp = run.pipeline.stages,
-          .dp = run.ranks / run.sequence_ranks,
-          .sp = run.sequence_ranks,
-          .tp = run.tensor_ranks};
-}
-
 std::vector<std::string> settings_of(const RunShape& run) {
-  const auto [pp, dp, sp, tp, ep, data_before_expert] = mesh_of(run);
+  const auto [pp, dp, sp, tp, ep, data_before_expert] = run.mesh();
   const std::string deepspeed = "deepspeed.";
   const auto number = [](const std::string& key, int64_t value) {
     return key + "=" + std::to_string(value);
@@ -100,7 +93,7 @@ class Space {
     const auto loaded = request_.load(settings_of(run));
     const auto batch = config::resolve_batch(loaded.deepspeed, request_.ranks);
     const RunShape result = shape_of(loaded, batch, request_.spec);
-    if (mesh_of(result) != mesh_of(run))
+    if (result.mesh() != run.mesh())
       throw Error(ExitCode::kConfig, "DeepSpeed's keys fix an axis of the mesh", "mesh",
                   "remove tensor_parallel, pipeline.stages and sequence_parallel_size");
     return result;
@@ -180,7 +173,7 @@ class Finder {
  private:
   std::vector<Found>::iterator same_mesh(const RunShape& run) {
     return std::ranges::find_if(search_.best,
-                                [&](const Found& found) { return found.mesh() == mesh_of(run); });
+                                [&](const Found& found) { return found.mesh() == run.mesh(); });
   }
 
   const Model& model(int tensor_ranks) {
@@ -195,7 +188,7 @@ class Finder {
     return at->second;
   }
   const Links& links(const RunShape& run) {
-    const auto mesh = mesh_of(run);
+    const auto mesh = run.mesh();
     return links_.try_emplace({mesh.pp, mesh.sp, mesh.tp}, run, request_.machine).first->second;
   }
 
@@ -203,8 +196,8 @@ class Finder {
   // stage does takes as long under GPipe as under 1F1B.
   double least(RunShape run) {
     run.stage = std::min(run.stage, 2);
-    const auto mesh = mesh_of(run);
-    const bool apart = run.pipeline.schedule == ScheduleKind::kZeroBubble;
+    const auto mesh = run.mesh();
+    const bool apart = run.pipeline.puts_off_weights();
     const auto [known, fresh] =
         times_.try_emplace({mesh.pp, mesh.sp, mesh.tp, run.pipeline.chunks, apart, run.stage,
                             run.micro_batch, run.recompute});
@@ -279,12 +272,8 @@ class Finder {
 
 }  // namespace
 
-mesh::Sizes Found::mesh() const {
-  return mesh_of(run);
-}
-
 double least_seconds(const std::vector<StageTime>& stages, const RunShape& run) {
-  const bool apart = run.pipeline.schedule == ScheduleKind::kZeroBubble;
+  const bool apart = run.pipeline.puts_off_weights();
   const auto micros = static_cast<double>(run.accumulation);
   double least = 0, after = 0, fill = 0, drain = 0;
   for (size_t s = 0; s < stages.size(); ++s) {

@@ -44,7 +44,7 @@ struct Found {
   TimePlan time = {};
   LinkBytes received = {};  // in a step, by the rank that receives most
   double bubble() const { return time.bubble_seconds / time.total_seconds(); }
-  mesh::Sizes mesh() const;
+  mesh::Sizes mesh() const { return run.mesh(); }
 };
 
 struct Search {

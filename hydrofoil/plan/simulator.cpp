@@ -70,7 +70,7 @@ class Step {
     const auto& choice = run_.pipeline;
     const auto& chunk =
         stages_[stage_of(task)].chunks[static_cast<size_t>(task.link / choice.stages)];
-    const bool apart = choice.schedule == parallel::ScheduleKind::kZeroBubble;
+    const bool apart = choice.puts_off_weights();
     switch (task.action) {
       case Action::kForward:
         return chunk.forward;
@@ -119,11 +119,12 @@ class Step {
 }  // namespace
 
 Simulation simulate(std::span<const StageTime> stages, const RunShape& run, const Links& links,
-                    double message_bytes, std::span<const Disturbance> disturbances) {
+                    uint64_t message_bytes, std::span<const Disturbance> disturbances) {
   const int count = run.pipeline.stages;
   std::vector<double> messages;
   for (int stage = 0; stage < count; ++stage)
-    messages.push_back(links.message_seconds(stage, (stage + 1) % count, message_bytes));
+    messages.push_back(
+        links.message_seconds(stage, (stage + 1) % count, static_cast<double>(message_bytes)));
   return Step(stages, run, disturbances).run(messages);
 }
 

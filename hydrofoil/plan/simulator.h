@@ -4,7 +4,7 @@
 //
 //   const Links links(run, machine);
 //   const auto times = stage_times(model, run, machine, links);
-//   const double bytes = message_bytes(model, run);
+//   const uint64_t bytes = message_bytes(model, run);
 //   simulate(times, run, links, bytes).seconds;                             // as planned
 //   simulate(times, run, links, bytes, std::array{Disturbance{.rank = 17, .slowness = 1.5}});
 //
@@ -14,6 +14,7 @@
 // gradients are reduced, all agree on the norm, each updates, and parameters are gathered.
 #pragma once
 
+#include <cstdint>
 #include <limits>
 #include <span>
 #include <string>
@@ -42,7 +43,7 @@ struct Simulation {
 };
 // `stages`: stage_times; `message_bytes`: of a micro-batch between two of them.
 Simulation simulate(std::span<const StageTime> stages, const RunShape& run, const Links& links,
-                    double message_bytes, std::span<const Disturbance> disturbances = {});
+                    uint64_t message_bytes, std::span<const Disturbance> disturbances = {});
 
 // Beside what was planned without disturbances.
 std::string to_text(const Simulation& simulation, double planned_seconds);  // lines

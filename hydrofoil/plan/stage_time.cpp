@@ -8,10 +8,6 @@
 namespace hydrofoil::plan {
 namespace {
 
-double seconds(double amount, double rate) {
-  return rate > 0 ? amount / rate : 0;
-}
-
 // Finished gradients are moved to the flat buffer of their unit: read and written once more.
 double landed_bytes(const Model& model, const RunShape& run) {
   uint64_t bytes = 0;
@@ -72,13 +68,13 @@ StageTime stage_time(const Model& stage, const RunShape& run, const Machine& mac
   const auto micros = static_cast<double>(run.accumulation);
   const double ends_rate =
       machine.ends_flops_per_second > 0 ? machine.ends_flops_per_second : machine.flops_per_second;
-  const double layers = seconds(flops.layers, machine.flops_per_second);
-  const double ends = seconds(flops.ends, ends_rate);
-  const double landed = layers + ends > 0 ? micros * seconds(landed_bytes(stage, run),
-                                                             machine.memory_bytes_per_second)
+  const double layers = seconds_at(flops.layers, machine.flops_per_second);
+  const double ends = seconds_at(flops.ends, ends_rate);
+  const double landed = layers + ends > 0 ? micros * seconds_at(landed_bytes(stage, run),
+                                                                machine.memory_bytes_per_second)
                                           : 0;
   StageTime time{.compute = layers + ends + landed,
-                 .update = seconds(update_bytes(stage, run), machine.memory_bytes_per_second)};
+                 .update = seconds_at(update_bytes(stage, run), machine.memory_bytes_per_second)};
   Spent of_layers, of_ends;
   const double part = run.recompute ? 1.0 / 4 : 1.0 / 3;  // a forward's; backward is two, or three
   of_layers.add(layers, part);

@@ -8,6 +8,7 @@
 #include "hydrofoil/plan/links.h"
 #include "hydrofoil/plan/simulator.h"
 #include "hydrofoil/plan/stage_time.h"
+#include "hydrofoil/plan/wire_plan.h"
 
 namespace hydrofoil::plan {
 namespace {
@@ -61,7 +62,7 @@ std::string TimePlan::bottleneck() const {
 
 double bubble(const RunShape& run) {
   if (run.pipeline.stages == 1) return 0;
-  const bool apart = run.pipeline.schedule == parallel::ScheduleKind::kZeroBubble;
+  const bool apart = run.pipeline.puts_off_weights();
   const auto seconds = [&](const parallel::Task& task) {
     return task.action == parallel::Action::kBackward && !apart ? 2.0 : 1.0;
   };

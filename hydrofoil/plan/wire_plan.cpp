@@ -117,8 +117,7 @@ void plan_stages(WirePlan& plan, const Model& model, const RunShape& run) {
   uint64_t messages = 0;  // of one micro-batch
   for (int link = run.pipeline_stage; link < choice.links(); link += choice.stages)
     messages += (link > 0 ? 1 : 0) + (link + 1 < choice.links() ? 1 : 0);
-  const int64_t elements = run.micro_batch * run.part_length() * model.spec->hidden_size;
-  plan.messages = messages * static_cast<uint64_t>(run.accumulation * elements) * run.compute_bytes;
+  plan.messages = messages * static_cast<uint64_t>(run.accumulation) * message_bytes(model, run);
 }
 
 // Its gradient, of what this rank updates of it: two ranks swap halves of their sum.
@@ -177,6 +176,12 @@ WirePlan plan_wire(const Model& model, const RunShape& run) {
   plan_sums(plan, model, run);
   plan_stages(plan, model, run);
   return plan;
+}
+
+uint64_t message_bytes(const Model& stage, const RunShape& run) {
+  if (run.pipeline.stages == 1) return 0;
+  return static_cast<uint64_t>(run.micro_batch * run.part_length() * stage.spec->hidden_size) *
+         run.compute_bytes;
 }
 
 }  // namespace hydrofoil::plan

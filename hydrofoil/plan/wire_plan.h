@@ -42,4 +42,8 @@ struct WirePlan {
 
 WirePlan plan_wire(const Model& model, const RunShape& run);
 
+// Hidden states of a micro-batch, or their gradients, on their way between two stages; one stage
+// sends none.
+uint64_t message_bytes(const Model& stage, const RunShape& run);
+
 }  // namespace hydrofoil::plan

@@ -31,4 +31,10 @@ int64_t maximum(const comm::Communicator& group, int64_t value) {
   return value;
 }
 
+double slowest(const comm::Communicator& group, double seconds) {
+  group.all_reduce({&seconds, 1, DType::kF64}, comm::Reduce::kMax,
+                   {comm::Purpose::kControl, "agreement"});
+  return seconds;
+}
+
 }  // namespace hydrofoil::train

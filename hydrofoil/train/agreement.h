@@ -23,5 +23,7 @@ void on_first_rank(const comm::Communicator& group, const std::string& what,
 
 // The largest of the ranks' values. Collective.
 int64_t maximum(const comm::Communicator& group, int64_t value);
+// The seconds of the rank that took longest. Collective.
+double slowest(const comm::Communicator& group, double seconds);
 
 }  // namespace hydrofoil::train

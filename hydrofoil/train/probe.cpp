@@ -34,7 +34,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 // Of the slowest rank, each in the median of three times.
-double slowest(const comm::Communicator& group, const std::function<void()>& work) {
+double seconds_of(const comm::Communicator& group, const std::function<void()>& work) {
   std::array<double, 4> taken{};  // the first meets new memory
   for (double& seconds : taken) {
     group.barrier();
@@ -43,7 +43,7 @@ double slowest(const comm::Communicator& group, const std::function<void()>& wor
     seconds = std::chrono::duration<double>(Clock::now() - start).count();
   }
   std::sort(taken.begin() + 1, taken.end());
-  return 1e-9 * static_cast<double>(maximum(group, static_cast<int64_t>(taken[2] * 1e9)));
+  return slowest(group, taken[2]);
 }
 
 // The slowest rank's rate: what all can count on.
@@ -70,7 +70,7 @@ double micro_batch_seconds(const comm::Communicator& group, const config::RunCon
     return values.to(memory::scalar_type(types.of(p))).requires_grad_();
   });
   const auto batch = any_batch(spec, batch_sizes.micro_batch_size, length);
-  return slowest(group, [&] {
+  return seconds_of(group, [&] {
     batch_loss(*program, batch, run.recompute).sum.backward();
     for (int block = 0; block < program->blocks(); ++block)
       for (const auto& parameter : program->parameters(block))

@@ -281,10 +281,11 @@ models::Batch Trainer::micro_batch(int64_t micro) const {
                            share.part, share.parts);
 }
 
+// Before a boundary nothing changes that is being copied; where backward does, begin_save() waits.
 StepResult Trainer::update(double& seconds) {
   const comm::Activity doing(group_.flight_ring(), "optimizer");
   const auto start = Clock::now();
-  if (saver_) saver_->wait_for_copy();
+  if (saver_ && model_.engine->at_boundary()) saver_->wait_for_copy();
   const StepResult result = model_.engine->step();
   seconds += seconds_between(start, Clock::now());
   return result;

@@ -22,6 +22,8 @@ TEST(Ratio, MediansAreTheMiddleAndTheMeanOfTwo) {
 
 TEST(Ratio, IsOfMediansAndCertainWhereNothingVaries) {
   const auto sure = ratio_of_medians(Pairs(5, {2, 3}));
+  EXPECT_EQ(sure.ours, 2);
+  EXPECT_EQ(sure.theirs, 3);
   EXPECT_EQ(sure.value, 1.5);
   EXPECT_EQ(sure.low, 1.5);
   EXPECT_EQ(sure.high, 1.5);

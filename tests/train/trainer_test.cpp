@@ -120,7 +120,8 @@ TEST(Trainer, ASaveBesideTrainingIsTheSameCheckpoint) {
   const test::Scratch scratch;
   std::optional<Outcome> waiting;
   for (const std::string buffer : {"0", "1000", "1000000000"}) {
-    const Settings settings{.ranks = 2, .stage = 3, .extra = ",\"save_buffer_bytes\":" + buffer};
+    const Settings settings{
+        .ranks = 2, .stage = 3, .accumulation = 2, .extra = ",\"save_buffer_bytes\":" + buffer};
     train_run(scratch, "run" + buffer, settings);
     forget_after(scratch.path() / ("run" + buffer), 9);
     const Outcome outcome = read_outcome(scratch.path() / ("run" + buffer));
