@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdio>
 #include <iostream>
 #include <map>
@@ -10,6 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "cli/local_ranks.h"
@@ -41,10 +43,26 @@ struct Measured {
   double tokens = 0, flops = 0, parameters = 0;
   std::array<double, train::kWorks> by_work{};
   train::MachineRates rates = {};
+  double peak_bytes = 0;  // PSS of the largest rank during a step
   double update_bytes_per_second() const {
     return parameters * train::kUpdateBytes / by_work[static_cast<size_t>(Work::kUpdate)];
   }
 };
+
+// Looks at a step every 50 ms, as the peers' script does at theirs: it is not one that is timed.
+double peak_pss(const comm::Communicator& world, train::StepBench& bench) {
+  uint64_t peak = 0;
+  {
+    const std::jthread watcher([&peak](const std::stop_token& end) {
+      while (!end.stop_requested()) {
+        peak = std::max(peak, host::process_memory().pss_bytes);
+        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      }
+    });
+    bench.step();
+  }
+  return static_cast<double>(train::maximum(world, static_cast<int64_t>(peak)));
+}
 
 // The first steps meet new memory and record the order of use.
 Measured measure(const comm::Communicator& world, train::StepBench& bench,
@@ -64,6 +82,7 @@ Measured measure(const comm::Communicator& world, train::StepBench& bench,
     const auto profile = bench.profiled_step();
     for (size_t w = 0; w < train::kWorks; ++w) m.by_work[w] += profile[w] / kProfiled;
   }
+  m.peak_bytes = peak_pss(world, bench);
   m.rates = train::machine_rates(world, a.type);
   return m;
 }
@@ -86,6 +105,7 @@ void print_json(const TrainBenchArguments& a, const Measured& m) {
                     {"share_of_peak", m.flops / m.step_seconds / m.rates.flops_per_second},
                     {"update_bytes_per_second", m.update_bytes_per_second()},
                     {"memory_bytes_per_second", m.rates.bytes_per_second},
+                    {"peak_bytes", m.peak_bytes},
                     {"seconds_by_work", works},
                     {"cpu", host::cpu_model()},
                     {"program", version_line()}}
@@ -101,6 +121,7 @@ void print_text(const TrainBenchArguments& a, const Measured& m) {
               m.tokens / m.step_seconds, m.step_seconds * 1e3, m.tokens, m.steps);
   std::printf("%.1f GFLOPS a rank, %.1f %% of %.1f by multiply-adds alone\n", rate * 1e-9,
               100 * rate / m.rates.flops_per_second, m.rates.flops_per_second * 1e-9);
+  std::printf("at most %.0f MiB a rank (PSS)\n", m.peak_bytes / (1 << 20));
   std::printf("update: %.1f GB/s, %.0f %% of %.1f that memory gives it\n\n",
               m.update_bytes_per_second() * 1e-9,
               100 * m.update_bytes_per_second() / m.rates.bytes_per_second,
@@ -123,14 +144,15 @@ void print_peer(const PeerResult& r, double tokens, bool json) {
                       {"their_seconds", r.ratio.theirs},
                       {"ratio", r.ratio.value},
                       {"ratio_low", r.ratio.low},
-                      {"ratio_high", r.ratio.high}}
+                      {"ratio_high", r.ratio.high},
+                      {"peak_bytes", r.peak_bytes}}
               << std::endl;
   } else if (!r.problem.empty()) {
     std::printf("%-16s did not run: %s\n", r.engine.c_str(), r.problem.c_str());
   } else {
-    std::printf("%-16s %8.0f tokens/s beside our %8.0f: x %.2f (95 %%: %.2f to %.2f)\n",
+    std::printf("%-16s %8.0f tokens/s beside our %8.0f: x %.2f (95 %%: %.2f to %.2f), %.0f MiB\n",
                 r.engine.c_str(), tokens / r.ratio.theirs, tokens / r.ratio.ours, r.ratio.value,
-                r.ratio.low, r.ratio.high);
+                r.ratio.low, r.ratio.high, static_cast<double>(r.peak_bytes) / (1 << 20));
   }
   std::fflush(stdout);
 }

@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <fstream>
+#include <utility>
 
 #include "hydrofoil/core/error.h"
 
@@ -56,7 +57,7 @@ PeerProcess::PeerProcess(std::vector<std::string> command, const std::string& er
 }
 
 PeerProcess::~PeerProcess() {
-  std::fclose(in_);
+  if (in_) std::fclose(in_);
   std::fclose(out_);
   ::waitpid(pid_, nullptr, 0);
   if (!failed_) ::unlink(errors_.c_str());
@@ -65,6 +66,11 @@ PeerProcess::~PeerProcess() {
 nlohmann::json PeerProcess::ask() {
   std::fputs("\n", in_);
   std::fflush(in_);
+  return answer();
+}
+
+nlohmann::json PeerProcess::finish() {
+  std::fclose(std::exchange(in_, nullptr));
   return answer();
 }
 

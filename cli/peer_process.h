@@ -20,6 +20,8 @@ class PeerProcess {
   PeerProcess& operator=(const PeerProcess&) = delete;
 
   nlohmann::json ask();
+  // Asks for no more: its last line.
+  nlohmann::json finish();
   // Its next line. Error with the last error it told of where it has ended.
   nlohmann::json answer();
 

@@ -97,7 +97,10 @@ void run_peers(const comm::Communicator& world, const PeerOptions& options,
     }
     if (train::maximum(world, result.problem.empty() ? 0 : 1) == 0)
       result.ratio = take_turns(world, peer ? &*peer : nullptr, options.pairs, ours);
-    if (world.rank() == 0) on_result(result);
+    if (world.rank() == 0) {
+      if (result.problem.empty()) result.peak_bytes = peer->finish().at("peak_bytes");
+      on_result(result);
+    }
   }
 }
 

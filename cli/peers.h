@@ -3,6 +3,7 @@
 // with ours.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
@@ -35,6 +36,7 @@ struct PeerResult {
   std::string engine;
   std::string problem = {};   // empty: it ran
   monitor::Ratio ratio = {};  // of steps of the slowest rank
+  uint64_t peak_bytes = 0;    // PSS of its largest rank during a step
 };
 // Collective; results are rank 0's.
 void run_peers(const comm::Communicator& world, const PeerOptions& options,
