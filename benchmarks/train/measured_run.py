@@ -40,10 +40,15 @@ def plan(run, ranks):
 
 
 def train(run, ranks, *arguments):
-    """The events of the run, and the peak PSS in bytes of its largest rank."""
+    """The events of the run, and the peak PSS in bytes of its largest rank.
+
+    Looking at a process of gigabytes takes half a core: it is done until the second step has ended, which nobody times, and
+    after the last one.
+    """
     process = subprocess.Popen([PROGRAM, "train", run, "--ranks", str(ranks), "--json", *arguments],
                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    peak = {}
+    peak, looking = {}, threading.Event()
+    looking.set()
 
     def sample():
         while process.poll() is None:
@@ -53,12 +58,18 @@ def train(run, ranks, *arguments):
             for pid in pids:
                 peak[pid] = max(peak.get(pid, 0), pss(pid))
             time.sleep(0.02)
+            looking.wait()
 
     watcher = threading.Thread(target=sample)
     watcher.start()
-    out, _ = process.communicate()
+    events = []
+    for line in process.stdout:
+        events.append(json.loads(line))
+        steps = sum(event["event"] == "step" for event in events)
+        looking.clear() if 2 <= steps < json.loads(run.read_text())["steps"] else looking.set()
+    looking.set()
     watcher.join()
-    return [json.loads(line) for line in out.splitlines()], max(peak.values())
+    return events, max(peak.values())
 
 
 def pss(pid):
