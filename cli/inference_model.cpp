@@ -2,7 +2,6 @@
 #include "cli/inference_model.h"
 
 #include <algorithm>
-#include <map>
 #include <utility>
 
 #include "cli/eval_options.h"
@@ -10,14 +9,6 @@
 
 namespace hydrofoil::cli {
 namespace {
-
-using inference::WeightType;
-
-const std::map<std::string, WeightType> kTypes = {
-    {"auto", WeightType::kAsStored}, {"f32", WeightType::kF32}, {"bf16", WeightType::kBF16},
-    {"q8_0", WeightType::kQ8},       {"q4_0", WeightType::kQ4}, {"q4_1", WeightType::kQ4Min}};
-const std::map<std::string, DType> kCacheTypes = {
-    {"f32", DType::kF32}, {"bf16", DType::kBF16}, {"int8", DType::kI8}};
 
 // Where text ends, by the names that tokenizers give it.
 std::vector<int32_t> end_tokens(const text::Tokenizer& tokenizer) {
@@ -29,18 +20,6 @@ std::vector<int32_t> end_tokens(const text::Tokenizer& tokenizer) {
 }
 
 }  // namespace
-
-void add_packed_options(CLI::App* command, PackedArguments& a) {
-  command
-      ->add_option(
-          "--type", a.type,
-          "of the weights in memory: auto (as they are stored), f32, bf16, q8_0, q4_0, q4_1")
-      ->check(CLI::IsMember(kTypes))
-      ->capture_default_str();
-  command->add_option("--kv", a.cache, "type of keys and values: f32, bf16, int8")
-      ->check(CLI::IsMember(kCacheTypes))
-      ->capture_default_str();
-}
 
 void add_inference_options(CLI::App* command, InferenceArguments& a) {
   auto& sampling = a.request.sampling;
@@ -86,12 +65,13 @@ void add_inference_options(CLI::App* command, InferenceArguments& a) {
 InferenceModel load_packed_model(const checkpoint::ModelSource& source, const ModelArguments& a,
                                  const PackedArguments& packed) {
   const int threads = threads_of(a);
-  InferenceModel loaded{.tokenizer = tokenizer_of(source),
-                        .model = inference::pack_model(
-                            source.spec(), SourceReader(source.weights()), kTypes.at(packed.type)),
-                        .team = std::make_unique<inference::Team>(threads),
-                        .cache = kCacheTypes.at(packed.cache),
-                        .chat_template = source.chat_template()};
+  InferenceModel loaded{
+      .tokenizer = tokenizer_of(source),
+      .model = inference::pack_model(source.spec(), SourceReader(source.weights()),
+                                     inference::kWeightTypes.at(packed.type)),
+      .team = std::make_unique<inference::Team>(threads),
+      .cache = inference::kCacheTypes.at(packed.cache),
+      .chat_template = source.chat_template()};
   if (!loaded.chat_template) loaded.chat_template = text::usual_chat_template(loaded.tokenizer);
   return loaded;
 }

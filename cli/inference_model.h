@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "cli/model_arguments.h"
+#include "cli/packed_options.h"
 #include "hydrofoil/checkpoint/model_source.h"
 #include "hydrofoil/core/dtype.h"
 #include "hydrofoil/engine/request.h"
@@ -20,13 +21,6 @@
 #include "hydrofoil/text/tokenizer.h"
 
 namespace hydrofoil::cli {
-
-// How weights, keys and values are kept.
-struct PackedArguments {
-  std::string type = "auto";   // of matrices
-  std::string cache = "bf16";  // of keys and values
-};
-void add_packed_options(CLI::App* command, PackedArguments& arguments);
 
 struct InferenceArguments : ModelArguments {
   PackedArguments packed;

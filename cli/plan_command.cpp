@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "cli/plan_inference.h"
 #include "hydrofoil/checkpoint/model_source.h"
 #include "hydrofoil/config/run.h"
 #include "hydrofoil/core/error.h"
@@ -34,13 +35,15 @@ struct PlanArguments {
   std::vector<std::string> slow, stop;
   int hosts = 0, list = 10;
   bool json = false, tune = false, search = false, simulate = false;
+  InferencePlanArguments inference;
 };
 
 config::RunConfig load(const PlanArguments& a, const std::vector<std::string>& more = {}) {
   std::vector<std::string> set = a.set;
   set.insert(set.end(), more.begin(), more.end());
   if (a.run_file.empty() == a.model.empty())
-    throw Error(ExitCode::kUsage, "give a run file, or --model", {}, "see hydrofoil plan --help");
+    throw Error(ExitCode::kUsage, "give a run file, --model or --inference", {},
+                "see hydrofoil plan --help");
   if (!a.run_file.empty()) return config::load_run(a.run_file, set);
   return config::run_from_flags({.model = a.model, .data = a.data, .deepspeed = a.deepspeed}, set);
 }
@@ -213,80 +216,119 @@ int tune_run(const PlanArguments& a, const Tuner& tune) {
   });
 }
 
-}  // namespace
+int serving_run(const PlanArguments& a) {
+  return plan_inference(
+      a.inference,
+      {.rates = a.rates, .gflops = a.gflops, .memory_gbps = a.memory_gbps, .tune = a.tune}, a.json);
+}
 
-void add_plan_command(CLI::App& app, Action& action, Tuner tune) {
-  auto* command = app.add_subcommand(
-      "plan", "Say what a run will need, and whether it fits, without running it");
-  auto a = std::make_shared<PlanArguments>();
-  command->add_option("RUN", a->run_file, "run file (JSON); see docs/config.md");
-  command->add_option("--model", a->model,
-                      "instead of a run file: HF config.json (from scratch) or model folder");
-  command->add_option("--data", a->data, "with --model: as for train; not read");
-  command->add_option("--deepspeed", a->deepspeed, "with --model: a DeepSpeed JSON");
-  command->add_option("--ranks", a->ranks, "ranks of the run")
-      ->check(CLI::Range(1, 4096))
+int plan_what(const PlanArguments& a, const Tuner& tuner) {
+  if (!a.inference.model.empty()) return serving_run(a);
+  if (a.tune) return tune_run(a, tuner);
+  if (a.search) return search_run(a);
+  return a.simulate ? simulate_run(a) : plan_run(a);
+}
+
+constexpr const char* kPlanFooter =
+    "Exit code 4 when it does not fit; the smallest change that does is printed.\n"
+    "Examples:\n"
+    "  hydrofoil plan run.json --ranks 2\n"
+    "  hydrofoil plan run.json --ranks 2 --set deepspeed.zero_optimization.stage=3\n"
+    "  hydrofoil plan --model gpt2-config.json --ranks 4 --gflops 150\n"
+    "  hydrofoil plan run.json --ranks 2 --tune --write rates.json\n"
+    "  hydrofoil plan run.json --ranks 2 --rates rates.json\n"
+    "  hydrofoil plan run.json --search --ranks 64 --hosts 8 --rates cluster.json\n"
+    "  hydrofoil plan run.json --simulate --ranks 64 --hosts 8 --rates cluster.json --slow "
+    "17=1.5\n"
+    "  hydrofoil plan --inference model.gguf --context 4096 --batch 8 --kv int8 --tune\n"
+    "--tune probes what the run consists of: its layers, its update, the link between ranks and\n"
+    "the disk of its nvme_path, where nothing is left; it prints what to set. With --inference it\n"
+    "measures how fast all cores read memory and multiply, in half a second.";
+
+// What is planned. The options that a model to serve has no use for exclude it.
+std::vector<CLI::Option*> add_run_options(CLI::App* command, PlanArguments& a) {
+  std::vector<CLI::Option*> options;
+  const auto add = [&](CLI::Option* option) {
+    options.push_back(option);
+    return option;
+  };
+  add(command->add_option("RUN", a.run_file, "run file (JSON); see docs/config.md"));
+  add(command->add_option("--model", a.model,
+                          "instead of a run file: HF config.json (from scratch) or model folder"));
+  add(command->add_option("--data", a.data, "with --model: as for train; not read"));
+  add(command->add_option("--deepspeed", a.deepspeed, "with --model: a DeepSpeed JSON"));
+  const auto ranks = CLI::Range(1, 4096);
+  add(command->add_option("--ranks", a.ranks, "ranks of the run"))
+      ->check(ranks)
       ->capture_default_str();
-  command
-      ->add_option("--ranks-per-host", a->ranks_per_host, "of these, on this host (default: all)")
-      ->check(CLI::Range(1, 4096));
-  command
-      ->add_option("--hosts", a->hosts,
-                   "that they are on, as many on each (default: this one has all)")
-      ->check(CLI::Range(1, 4096))
+  add(command->add_option("--ranks-per-host", a.ranks_per_host,
+                          "of these, on this host (default: all)"))
+      ->check(ranks);
+  add(command->add_option("--hosts", a.hosts,
+                          "that they are on, as many on each (default: this one has all)"))
+      ->check(ranks)
       ->excludes("--ranks-per-host");
-  command->add_option("--set", a->set, "override a key of the run file: a.b=c");
+  add(command->add_option("--set", a.set, "override a key of the run file: a.b=c"));
+  return options;
+}
+
+// How fast the machine is. Returns --tune.
+CLI::Option* add_rate_options(CLI::App* command, PlanArguments& a) {
   const auto rate = CLI::Range(1e-6, 1e9);
-  command->add_option("--gflops", a->gflops, "measured, a rank: matrix products, for the time")
+  command->add_option("--gflops", a.gflops, "measured, a rank: matrix products, for the time")
       ->check(rate);
-  command->add_option("--wire-gbps", a->wire_gbps, "measured, a rank: received, GB/s")->check(rate);
-  command->add_option("--memory-gbps", a->memory_gbps, "measured, a rank: for the update, GB/s")
+  command->add_option("--wire-gbps", a.wire_gbps, "measured, a rank: received, GB/s")->check(rate);
+  command->add_option("--memory-gbps", a.memory_gbps, "measured, a rank: for the update, GB/s")
       ->check(rate);
-  command->add_option("--disk-gbps", a->disk_gbps, "measured, a rank: read or written, GB/s")
+  command->add_option("--disk-gbps", a.disk_gbps, "measured, a rank: read or written, GB/s")
       ->check(rate);
-  command->add_option("--rates", a->rates, "measured rates: a file by --write (default: the run's)")
+  command->add_option("--rates", a.rates, "measured rates: a file by --write (default: the run's)")
       ->type_name("FILE");
   auto* tuned = command->add_flag(
-      "--tune", a->tune, "measure them first, some seconds, with all --ranks on this host at work");
-  command->add_option("--write", a->write, "with --tune: keep what was measured")
-      ->needs(tuned)
-      ->type_name("FILE");
-  auto* searched = command->add_flag("--search", a->search,
+      "--tune", a.tune, "measure them first, some seconds, with all --ranks on this host at work");
+  return tuned;
+}
+
+// Other questions than what one run needs. Returns their options.
+std::vector<CLI::Option*> add_questions(CLI::App* command, PlanArguments& a, CLI::Option* tuned) {
+  auto* written = command->add_option("--write", a.write, "with --tune: keep what was measured")
+                      ->needs(tuned)
+                      ->type_name("FILE");
+  auto* searched = command->add_flag("--search", a.search,
                                      "list the meshes with the shortest step, with what they need");
   searched->excludes(tuned);
-  command->add_option("--list", a->list, "with --search: how many")
+  command->add_option("--list", a.list, "with --search: how many")
       ->needs(searched)
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   auto* simulated =
-      command->add_flag("--simulate", a->simulate, "simulate a step of all ranks on these links");
+      command->add_flag("--simulate", a.simulate, "simulate a step of all ranks on these links");
   simulated->excludes(tuned)->excludes(searched);
-  command->add_option("--slow", a->slow, "with --simulate: a rank that takes so many times as long")
+  command->add_option("--slow", a.slow, "with --simulate: a rank that takes so many times as long")
       ->needs(simulated)
       ->type_name("RANK=TIMES");
-  command->add_option("--stop", a->stop, "with --simulate: a rank that stops so far into the step")
+  command->add_option("--stop", a.stop, "with --simulate: a rank that stops so far into the step")
       ->needs(simulated)
       ->type_name("RANK=SECONDS");
+  return {written, searched, simulated};
+}
+
+}  // namespace
+
+void add_plan_command(CLI::App& app, Action& action, Tuner tune) {
+  auto* command = app.add_subcommand(
+      "plan",
+      "Say what a run, or serving a model, will need, and whether it fits, without running it");
+  auto a = std::make_shared<PlanArguments>();
+  const auto of_runs = add_run_options(command, *a);
+  const auto questions = add_questions(command, *a, add_rate_options(command, *a));
+  auto* inference = add_inference_plan_options(command, a->inference);
+  for (const auto& options : {of_runs, questions})
+    for (auto* option : options) inference->excludes(option);
   command->add_flag("--json", a->json, "one JSON object on standard output");
-  command->footer(
-      "Exit code 4 when it does not fit; the smallest change that does is printed.\n"
-      "Examples:\n"
-      "  hydrofoil plan run.json --ranks 2\n"
-      "  hydrofoil plan run.json --ranks 2 --set deepspeed.zero_optimization.stage=3\n"
-      "  hydrofoil plan --model gpt2-config.json --ranks 4 --gflops 150\n"
-      "  hydrofoil plan run.json --ranks 2 --tune --write rates.json\n"
-      "  hydrofoil plan run.json --ranks 2 --rates rates.json\n"
-      "  hydrofoil plan run.json --search --ranks 64 --hosts 8 --rates cluster.json\n"
-      "  hydrofoil plan run.json --simulate --ranks 64 --hosts 8 --rates cluster.json --slow "
-      "17=1.5\n"
-      "--tune probes what the run consists of: its layers, its update, the link between ranks and\n"
-      "the disk of its nvme_path, where nothing is left; it prints what to set.");
+  command->footer(kPlanFooter);
   command->callback([&action, a, tuner = std::move(tune)] {
-    action = [a, tuner] {
-      if (a->tune) return tune_run(*a, tuner);
-      if (a->search) return search_run(*a);
-      return a->simulate ? simulate_run(*a) : plan_run(*a);
-    };
+    action = [a, tuner] { return plan_what(*a, tuner); };
   });
 }
 

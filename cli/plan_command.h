@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// hydrofoil plan: what a run will need, and with --tune what this machine reaches.
+// hydrofoil plan: what a run or serving a model will need, and with --tune what this machine
+// reaches.
 #pragma once
 
 #include <functional>

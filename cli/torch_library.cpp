@@ -36,7 +36,11 @@ fs::path torch_library_path() {
 
 bool is_torch_command(Arguments arguments) {
   const std::string_view name = arguments.empty() ? "" : arguments.front();
-  if (name == "plan") return has_flag(arguments, "--tune");
+  if (name == "plan")  // of a run: what serves a model is measured without libtorch
+    return has_flag(arguments, "--tune") &&
+           std::ranges::none_of(arguments, [](const char* argument) {
+             return std::string_view(argument).starts_with("--inference");
+           });
   if (name == "bench") return arguments.size() > 1 && arguments[1] == std::string_view("train");
   return std::any_of(kCommands.begin(), kCommands.end(),
                      [&](const TorchCommand& command) { return name == command.name; });

@@ -19,6 +19,21 @@ int64_t positions_of(const inference::PackedModel& model, size_t pages) {
 
 }  // namespace
 
+size_t most_step_tokens(const EngineOptions& options) {
+  return std::max(options.step_tokens > 0 ? options.step_tokens : kMostStepTokens,
+                  options.sequences);
+}
+
+EngineBytes engine_bytes(const inference::PackedModel& model, int threads,
+                         const EngineOptions& options, int64_t positions) {
+  return {.cache = options.cache_pages * inference::KvCache::page_bytes(model.spec, options.cache),
+          .scratch = Runner::scratch_bytes_of(model, {.tokens = most_step_tokens(options),
+                                                      .rows = options.sequences,
+                                                      .threads = static_cast<size_t>(threads),
+                                                      .positions = positions}),
+          .pages = PagePool::bytes_of(options.cache_pages)};
+}
+
 Engine::Engine(const inference::PackedModel& model, inference::Team& team,
                const EngineOptions& options, const text::Tokenizer* tokenizer)
     : limits_{.vocabulary = model.spec.vocab_size,
@@ -28,8 +43,7 @@ Engine::Engine(const inference::PackedModel& model, inference::Team& team,
       cache_(model.spec, options.cache, options.cache_pages),
       pool_(options.cache_pages),
       step_tokens_(options.step_tokens) {
-  const size_t most =
-      std::max(step_tokens_ > 0 ? step_tokens_ : kMostStepTokens, options.sequences);
+  const size_t most = most_step_tokens(options);
   runner_ = std::make_unique<Runner>(model, cache_, team, most);
   if (step_tokens_ == 0) step_tokens_ = measure_steps(most).best_step();
   step_tokens_ = std::max(step_tokens_, options.sequences);

@@ -37,6 +37,20 @@ struct EngineOptions {
   Policy policy = Policy::kSplitFuse;
 };
 
+// Tokens of a step that an engine has room for.
+size_t most_step_tokens(const EngineOptions& options);
+
+// What an engine takes beside the weights, all pages and the longest step in use.
+struct EngineBytes {
+  size_t cache = 0;    // keys and values
+  size_t scratch = 0;  // of a step, with tables of positions
+  size_t pages = 0;    // who holds what of the cache
+  size_t total() const { return cache + scratch + pages; }
+};
+// Model: an outline suffices. positions: of a text.
+EngineBytes engine_bytes(const inference::PackedModel& model, int threads,
+                         const EngineOptions& options, int64_t positions);
+
 class Engine {
  public:
   // Keeps references. Without a tokenizer events have no text, and stop strings no meaning.

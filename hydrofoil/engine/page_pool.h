@@ -44,6 +44,10 @@ struct PoolStatistics {
 class PagePool {
  public:
   explicit PagePool(size_t pages);
+  // That a pool of so many takes, all of them known: without what the allocator adds.
+  static size_t bytes_of(size_t pages) {
+    return pages * (sizeof(State) + sizeof(Content) + sizeof(Page) + 2 * sizeof(void*));
+  }
 
   size_t size() const { return pages_.size(); }
   size_t available() const { return available_; }  // held by nobody, their contents known or not

@@ -20,19 +20,19 @@ double since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-EngineOptions options_for(const inference::PackedModel& model, DType cache, int64_t positions) {
-  const int64_t most = std::min(positions, inference::Runner::position_limit(model.spec));
+}  // namespace
+
+EngineOptions session_options(const spec::ModelSpec& spec, DType cache, int64_t positions) {
+  const int64_t most = std::min(positions, inference::Runner::position_limit(spec));
   return {.cache = cache,
           .cache_pages = inference::KvCache::pages_for(most),
           .step_tokens = std::min(kStepTokens, static_cast<size_t>(most)),
           .sequences = 1};
 }
 
-}  // namespace
-
 Session::Session(const inference::PackedModel& model, inference::Team& team, DType cache,
                  int64_t positions, const text::Tokenizer* tokenizer)
-    : engine_(model, team, options_for(model, cache, positions), tokenizer) {}
+    : engine_(model, team, session_options(model.spec, cache, positions), tokenizer) {}
 
 Generated Session::generate(Request request, const OnToken& on_token) {
   const size_t prompt = request.prompt.size();

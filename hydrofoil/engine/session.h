@@ -23,6 +23,9 @@ struct Generated {
 // Told of each token as it comes; false ends the text.
 using OnToken = std::function<bool(const Event& event)>;
 
+// Of the engine of a session with room for so many positions.
+EngineOptions session_options(const spec::ModelSpec& spec, DType cache, int64_t positions);
+
 // What has been run stays in the cache: a text that goes on where an earlier one ended begins
 // there.
 class Session {

@@ -17,9 +17,18 @@ KeyBias::KeyBias(const spec::ModelSpec& spec) : in_bfloat16_(spec.alibi_before_s
   if (in_bfloat16_) scale_ = 1 / std::sqrt(static_cast<float>(spec.head_dim));
 }
 
+size_t KeyBias::room_for(size_t keys) {
+  return round_up(2 * keys, kernels::kChunkKeys);
+}
+
+size_t KeyBias::bytes_of(const spec::ModelSpec& spec, size_t keys) {
+  const bool any = spec.positions == spec::Positions::kAlibi;
+  return any ? static_cast<size_t>(spec.heads) * room_for(keys) * sizeof(float) : 0;
+}
+
 void KeyBias::reserve(size_t keys) {
   if (slopes_.empty() || keys <= keys_) return;
-  keys_ = round_up(2 * keys, kernels::kChunkKeys);
+  keys_ = room_for(keys);
   bias_.resize(slopes_.size() * keys_);
   for (size_t head = 0; head < slopes_.size(); ++head)
     for (size_t key = 0; key < keys_; ++key) bias_[head * keys_ + key] = of(slopes_[head], key);

@@ -10,10 +10,6 @@ namespace {
 
 constexpr size_t kVector = 16;  // elements; of the attention kernel
 
-size_t padded_head_dim(const spec::ModelSpec& spec) {
-  return round_up(static_cast<size_t>(spec.head_dim), kVector);
-}
-
 template <class Stored, class Narrow>
 void put(std::byte* keys, std::byte* values, size_t in_page, size_t head_dim,
          std::span<const float> key, std::span<const float> value, const Narrow& narrow) {
@@ -57,6 +53,10 @@ KvCache::KvCache(const spec::ModelSpec& spec, DType dtype, size_t pages)
       memory_(pages * page_bytes(spec, dtype)) {
   if (dtype != DType::kF32 && dtype != DType::kBF16 && dtype != DType::kI8)
     throw std::logic_error("KvCache: fp32, bf16 or int8");
+}
+
+size_t KvCache::padded_head_dim(const spec::ModelSpec& spec) {
+  return round_up(static_cast<size_t>(spec.head_dim), kVector);
 }
 
 size_t KvCache::page_bytes(const spec::ModelSpec& spec, DType dtype) {

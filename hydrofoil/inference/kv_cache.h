@@ -7,7 +7,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <span>
+#include <string>
 
 #include "hydrofoil/core/dtype.h"
 #include "hydrofoil/inference/aligned.h"
@@ -18,6 +20,10 @@ namespace hydrofoil::inference {
 
 using Page = uint32_t;
 
+// Of keys and values, by the names that people give them.
+inline const std::map<std::string, DType> kCacheTypes = {
+    {"f32", DType::kF32}, {"bf16", DType::kBF16}, {"int8", DType::kI8}};
+
 class KvCache {
  public:
   // dtype: kF32, kBF16 or kI8: bytes with a scale for each position and head. Takes memory as pages
@@ -25,12 +31,17 @@ class KvCache {
   KvCache(const spec::ModelSpec& spec, DType dtype, size_t pages);
 
   static size_t page_bytes(const spec::ModelSpec& spec, DType dtype);
+  static size_t position_bytes(const spec::ModelSpec& spec, DType dtype) {
+    return page_bytes(spec, dtype) / kernels::kPageKeys;
+  }
+  static size_t padded_head_dim(const spec::ModelSpec& spec);
   static size_t pages_for(int64_t positions) {
     return (static_cast<size_t>(positions) + kernels::kPageKeys - 1) / kernels::kPageKeys;
   }
 
   DType dtype() const { return dtype_; }
   size_t head_dim() const { return head_dim_; }  // padded
+  size_t bytes() const { return memory_.size(); }
 
   const std::byte* keys(Page page, size_t layer, size_t head) const {
     return memory_.data() + offset(page, layer, head);

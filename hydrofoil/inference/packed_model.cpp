@@ -42,9 +42,15 @@ class SourceMatrix {
         name_(parameter.name),
         rows_(static_cast<size_t>(parameter.shape[transposed ? 1 : 0])),
         columns_(static_cast<size_t>(parameter.shape[transposed ? 0 : 1])),
-        transposed_(transposed ? rows_ * columns_ : 0) {
-    if (transposed) reader_.read(name_, 0, transposed_);
+        is_transposed_(transposed) {}
+
+  // Before any row of a matrix that is stored the other way round is read: all of it.
+  void load() {
+    if (!is_transposed_) return;
+    transposed_.resize(rows_ * columns_);
+    reader_.read(name_, 0, transposed_);
   }
+  size_t load_bytes() const { return is_transposed_ ? rows_ * columns_ * sizeof(float) : 0; }
 
   size_t rows() const { return rows_; }
   size_t columns() const { return columns_; }
@@ -71,7 +77,8 @@ class SourceMatrix {
   const ModelReader& reader_;
   std::string name_;
   size_t rows_, columns_;
-  std::vector<float> transposed_;  // [columns, rows], of a matrix that is stored so
+  bool is_transposed_;
+  std::vector<float> transposed_ = {};  // [columns, rows], of a matrix that is stored so
 };
 
 // Where a row of a packed matrix comes from; no source: zeros.
@@ -126,10 +133,12 @@ Packing common_packing(const std::vector<SourceMatrix>& sources, WeightType type
   return kernels::multiplies_bytes(packing) && !blocks ? Packing::kF32 : packing;
 }
 
+enum class Fill : uint8_t { kNumbers, kNothing };
+
 class Packer {
  public:
-  Packer(const spec::ModelSpec& spec, const ModelReader& reader, WeightType type)
-      : spec_(spec), reader_(reader), type_(type), blocks_(spec::blocks(spec)) {}
+  Packer(const spec::ModelSpec& spec, const ModelReader& reader, WeightType type, Fill fill)
+      : spec_(spec), reader_(reader), type_(type), fill_(fill), blocks_(spec::blocks(spec)) {}
 
   PackedModel pack() {
     PackedModel model{.spec = spec_};
@@ -146,6 +155,7 @@ class Packer {
     model.head = matrix(last, Part::kHead, /*linear=*/false);
     if (const auto* bias = find(last, Part::kHead, true); bias && !model.head)
       model.head_bias = read(*bias);
+    model.packing_bytes = packing_bytes_;
     return model;
   }
 
@@ -173,7 +183,7 @@ class Packer {
 
   std::vector<float> read(const spec::ParameterSpec& parameter) const {
     std::vector<float> values(static_cast<size_t>(parameter.numel()));
-    reader_.read(parameter.name, 0, values);
+    if (fill_ == Fill::kNumbers) reader_.read(parameter.name, 0, values);
     return values;
   }
 
@@ -189,12 +199,11 @@ class Packer {
   }
 
   // Rows one after the other.
-  Matrix matrix(const spec::BlockSpec& block, Part part, bool linear = true) const {
+  Matrix matrix(const spec::BlockSpec& block, Part part, bool linear = true) {
     if (!find(block, part)) return {};
     return stack(block, {part}, linear);
   }
-  Matrix stack(const spec::BlockSpec& block, const std::vector<Part>& parts,
-               bool linear = true) const {
+  Matrix stack(const spec::BlockSpec& block, const std::vector<Part>& parts, bool linear = true) {
     std::vector<RowOf> rows;
     for (size_t source = 0; source < parts.size(); ++source) {
       const auto& shape = find(block, parts[source])->shape;
@@ -204,7 +213,7 @@ class Packer {
     return assemble(block, parts, rows, linear);
   }
 
-  Matrix qkv(const spec::BlockSpec& block) const {
+  Matrix qkv(const spec::BlockSpec& block) {
     if (!spec_.fused_qkv) return stack(block, {Part::kQuery, Part::kKey, Part::kValue});
     if (!spec_.qkv_by_group) return stack(block, {Part::kQkv});
     const auto kv_heads = static_cast<size_t>(spec_.kv_heads),
@@ -223,7 +232,7 @@ class Packer {
     return assemble(block, {Part::kQkv}, rows);
   }
 
-  Matrix up(const spec::BlockSpec& block) const {
+  Matrix up(const spec::BlockSpec& block) {
     if (!spec_.gated_mlp) return matrix(block, Part::kUp);
     const auto inner = static_cast<size_t>(spec_.intermediate_size);
     const bool fused = spec_.fused_gate_up;
@@ -243,7 +252,7 @@ class Packer {
   }
 
   Matrix assemble(const spec::BlockSpec& block, const std::vector<Part>& parts,
-                  const std::vector<RowOf>& rows, bool linear = true) const {
+                  const std::vector<RowOf>& rows, bool linear = true) {
     std::vector<SourceMatrix> sources;
     std::vector<std::vector<float>> biases;
     for (const Part part : parts) {
@@ -255,16 +264,21 @@ class Packer {
         .shape = {.rows = rows.size(),
                   .columns = columns,
                   .packing = common_packing(sources, linear ? type_ : without_4_bits(type_))}};
-    matrix.packed = Aligned<std::byte>(matrix.shape.bytes());
-    parallel_for(matrix.shape.tiles(), kGrainTiles, [&](size_t begin, size_t end) {
-      pack_rows(sources, rows, begin * kTileRows, std::min(end * kTileRows, rows.size()), matrix);
-    });
+    size_t beside = rows.size() * sizeof(RowOf);
+    for (const auto& source : sources) beside += source.load_bytes();
+    packing_bytes_ = std::max(packing_bytes_, beside);
     if (!biases.empty()) {
       matrix.bias.resize(matrix.padded_rows());
       for (size_t row = 0; row < rows.size(); ++row)
         if (rows[row].source != SIZE_MAX)
           matrix.bias[row] = biases[rows[row].source][rows[row].row];
     }
+    if (fill_ == Fill::kNothing) return matrix;
+    for (auto& source : sources) source.load();
+    matrix.packed = Aligned<std::byte>(matrix.shape.bytes());
+    parallel_for(matrix.shape.tiles(), kGrainTiles, [&](size_t begin, size_t end) {
+      pack_rows(sources, rows, begin * kTileRows, std::min(end * kTileRows, rows.size()), matrix);
+    });
     return matrix;
   }
 
@@ -293,8 +307,17 @@ class Packer {
   const spec::ModelSpec& spec_;
   const ModelReader& reader_;
   const WeightType type_;
+  const Fill fill_;
   const std::vector<spec::BlockSpec> blocks_;
+  size_t packing_bytes_ = 0;
 };
+
+void require_decoder(const spec::ModelSpec& spec) {
+  if (!spec.causal)
+    throw Error(ExitCode::kConfig,
+                "the " + spec.family + " model is an encoder: it does not predict the next token",
+                {}, "take a decoder, such as gpt2 or llama");
+}
 
 }  // namespace
 
@@ -314,21 +337,14 @@ void NormWeights::apply(std::span<const float> x, double epsilon, float* out) co
                         static_cast<float>(epsilon), out);
 }
 
-size_t PackedModel::bytes() const {
-  size_t bytes = tokens.packed.size() + project_in.packed.size() + project_out.packed.size() +
-                 head.packed.size();
-  for (const auto& layer : layers)
-    for (const Matrix* matrix : {&layer.qkv, &layer.attention_output, &layer.up, &layer.down})
-      bytes += matrix->packed.size();
-  return bytes;
+PackedModel pack_model(const spec::ModelSpec& spec, const ModelReader& reader, WeightType type) {
+  require_decoder(spec);
+  return Packer(spec, reader, type, Fill::kNumbers).pack();
 }
 
-PackedModel pack_model(const spec::ModelSpec& spec, const ModelReader& reader, WeightType type) {
-  if (!spec.causal)
-    throw Error(ExitCode::kConfig,
-                "the " + spec.family + " model is an encoder: it does not predict the next token",
-                {}, "take a decoder, such as gpt2 or llama");
-  return Packer(spec, reader, type).pack();
+PackedModel outline_model(const spec::ModelSpec& spec, const ModelReader& reader, WeightType type) {
+  require_decoder(spec);
+  return Packer(spec, reader, type, Fill::kNothing).pack();
 }
 
 }  // namespace hydrofoil::inference

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
@@ -45,6 +46,15 @@ struct LayerWeights {
   Matrix down = {};
 };
 
+// As they lie in memory.
+struct WeightBytes {
+  size_t embedding = 0;  // the head, too, where they are tied
+  size_t attention = 0, feed_forward = 0, head = 0;
+  size_t rest = 0;  // norms, biases, positions, projections of narrow embeddings
+
+  size_t total() const { return embedding + attention + feed_forward + head + rest; }
+};
+
 struct PackedModel {
   spec::ModelSpec spec;
   Matrix tokens = {};  // the embedding; the head too where they are tied
@@ -55,17 +65,32 @@ struct PackedModel {
   Matrix head = {};                   // empty where it is tied
   std::vector<float> head_bias = {};  // of a tied head
 
+  size_t packing_bytes = 0;  // that packing took beside it, at most at a time
+
   const Matrix& head_matrix() const { return head ? head : tokens; }
   size_t bytes() const;  // of all matrices
+  WeightBytes weight_bytes() const;
+  size_t step_bytes() const;  // of them, that every step reads, whatever its tokens
+  // Multiply-adds of matrices for a token: of all before the head, and of that.
+  double body_products() const;
+  double head_products() const;
 };
 
 // How matrices are kept. kAsStored: in the type they come in where there is a packing for it, Q4_K
 // as Q4_1; other block formats as Q8, everything else as fp32. Others: all of them in that type,
 // but for those whose columns are no whole blocks, which stay fp32.
 enum class WeightType : uint8_t { kAsStored, kF32, kBF16, kQ8, kQ4, kQ4Min };
+// By the names that people give them.
+inline const std::map<std::string, WeightType> kWeightTypes = {
+    {"auto", WeightType::kAsStored}, {"f32", WeightType::kF32}, {"bf16", WeightType::kBF16},
+    {"q8_0", WeightType::kQ8},       {"q4_0", WeightType::kQ4}, {"q4_1", WeightType::kQ4Min}};
 
 // Error(kConfig) for an encoder.
 PackedModel pack_model(const spec::ModelSpec& spec, const ModelReader& reader,
                        WeightType type = WeightType::kAsStored);
+// The same model with everything but its numbers: matrices have shapes and no memory, the rest is
+// zeros. Only the types of the reader's rows are asked for.
+PackedModel outline_model(const spec::ModelSpec& spec, const ModelReader& reader,
+                          WeightType type = WeightType::kAsStored);
 
 }  // namespace hydrofoil::inference

@@ -49,9 +49,12 @@ struct YarnRamp {
 
 }  // namespace
 
+size_t RotaryTable::pairs_of(const spec::ModelSpec& spec) {
+  return static_cast<size_t>(spec.turning_dim()) / 2;
+}
+
 RotaryTable::RotaryTable(const spec::ModelSpec& spec, double theta)
-    : theta_(theta != 0 ? theta : spec.rope_theta),
-      pairs_(static_cast<size_t>(spec.turning_dim()) / 2) {
+    : theta_(theta != 0 ? theta : spec.rope_theta), pairs_(pairs_of(spec)) {
   if (theta == 0) scaling_ = spec.rope_scaling;
 }
 

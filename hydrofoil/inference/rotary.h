@@ -20,6 +20,10 @@ class RotaryTable {
   // Makes room for positions [0, end).
   void reserve(int64_t end);
   size_t pairs() const { return pairs_; }
+  size_t bytes() const { return (cosines_.size() + sines_.size()) * sizeof(float); }
+  static size_t bytes_of(const spec::ModelSpec& spec, int64_t end) {
+    return static_cast<size_t>(end) * pairs_of(spec) * 2 * sizeof(float);
+  }
   // Of a position below the reserved end, [pairs].
   const float* cosines(int64_t position) const {
     return cosines_.data() + static_cast<size_t>(position) * pairs_;
@@ -29,6 +33,7 @@ class RotaryTable {
   }
 
  private:
+  static size_t pairs_of(const spec::ModelSpec& spec);
   std::vector<float> frequencies() const;
 
   double theta_;

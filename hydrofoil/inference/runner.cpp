@@ -14,9 +14,24 @@ Runner::Runner(const PackedModel& model, KvCache& cache, Team& team, size_t most
       cache_(cache),
       team_(team),
       most_tokens_(most_tokens),
-      buffers_(std::make_unique<Buffers>(model, cache, team, most_tokens)) {}
+      buffers_(std::make_unique<Buffers>(model, team, most_tokens)) {}
 
 Runner::~Runner() = default;
+
+size_t Runner::scratch_bytes() const {
+  const Buffers& b = *buffers_;
+  return b.bytes() + b.rotary.bytes() + (b.windowed_rotary ? b.windowed_rotary->bytes() : 0) +
+         b.key_bias.bytes();
+}
+
+size_t Runner::scratch_bytes_of(const PackedModel& model, const Scratch& scratch) {
+  const auto& spec = model.spec;
+  size_t tables = KeyBias::bytes_of(spec, index(scratch.positions));
+  if (spec.positions == spec::Positions::kRotary)
+    tables +=
+        RotaryTable::bytes_of(spec, scratch.positions) * (spec.window_rope_theta != 0 ? 2 : 1);
+  return Buffers::bytes_of(model, scratch.threads, scratch.tokens, scratch.rows) + tables;
+}
 
 // The dynamic kind of rotary positions is plain here, up to the trained length.
 int64_t Runner::position_limit(const spec::ModelSpec& spec) {
@@ -75,8 +90,7 @@ void Runner::plan(std::span<const SequencePart> parts) {
   const size_t rows = b.wanted.size(), logits = rows * index(model_.spec.vocab_size);
   if (b.logits.size() < logits) {
     if (model_.project_out)
-      b.projected =
-          Rows(rows, index(model_.spec.token_size()), reads_bytes({&model_.head_matrix()}));
+      b.projected = Rows(rows, b.columns.projected, b.columns.projected_bytes);
     b.logits.resize(logits);
   }
 }

@@ -51,6 +51,16 @@ class Runner {
   std::span<const float> logits(size_t row) const;
   size_t logit_rows() const;
 
+  // Beside weights and cache: buffers of a step, logits, tables of positions. They grow with the
+  // rows of logits that steps have wanted and with the positions they have reached.
+  size_t scratch_bytes() const;
+  // The same before there is a runner, of an outline, too; of ALiBi's biases at most.
+  struct Scratch {
+    size_t tokens = 1, rows = 1, threads = 1;
+    int64_t positions = 1;
+  };
+  static size_t scratch_bytes_of(const PackedModel& model, const Scratch& scratch);
+
  private:
   void check(std::span<const SequencePart> parts) const;
   void plan(std::span<const SequencePart> parts);

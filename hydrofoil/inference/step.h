@@ -39,6 +39,9 @@ struct Rows {
 
   float* row(size_t i) const { return floats.data() + i * columns; }
   std::span<float> span(size_t i) const { return {row(i), columns}; }
+  static size_t bytes_of(size_t most, size_t n, bool as_bytes) {
+    return most * n * sizeof(float) + (as_bytes ? kernels::ByteRows::bytes_of(most, n) : 0);
+  }
   // After a row was written, before it is read.
   void seal(size_t i) {
     if (!bytes.codes.empty()) kernels::quantize_rows(floats.data(), i, i + 1, columns, bytes);
@@ -64,8 +67,20 @@ struct Room {
   Rows normal, attended;
 };
 
+// What a token takes of each buffer, and which of them products read as bytes.
+struct Columns {
+  explicit Columns(const PackedModel& model);
+
+  size_t hidden, qkv, queries, sums, embedded, attended, inner, projected;
+  size_t kv_heads, item_rows, partial;  // item_rows: of one item of attention
+  bool embedded_bytes, normal_bytes, attended_bytes, inner_bytes, projected_bytes;
+};
+
 struct Buffers {
-  Buffers(const PackedModel& model, const KvCache& cache, const Team& team, size_t tokens);
+  Buffers(const PackedModel& model, const Team& team, size_t tokens);
+  size_t bytes() const;
+  // The same before there are any: of so many tokens and rows of logits.
+  static size_t bytes_of(const PackedModel& model, size_t threads, size_t tokens, size_t rows);
 
   std::vector<SequencePart> parts;
   std::vector<TokenPlace> tokens;
@@ -77,6 +92,7 @@ struct Buffers {
   std::optional<RotaryTable> windowed_rotary;
   KeyBias key_bias;
 
+  Columns columns;
   size_t head_dim, padded_dim;
   Aligned<float> x;        // [tokens][hidden]
   Aligned<float> added;    // [tokens][hidden]: what a branch adds, where it is not added at once

@@ -61,6 +61,9 @@ struct ByteRows {
       : codes(tokens * columns),
         scales(tokens * columns / kBlockColumns),
         sums(tokens * columns / kBlockColumns) {}
+  static size_t bytes_of(size_t tokens, size_t columns) {
+    return tokens * columns + tokens * columns / kBlockColumns * (sizeof(float) + sizeof(int32_t));
+  }
   std::vector<int8_t> codes;
   std::vector<float> scales;
   std::vector<int32_t> sums;  // of a block's codes

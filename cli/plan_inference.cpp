@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/plan_inference.h"
+
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <span>
+#include <utility>
+
+#include "cli/source_reader.h"
+#include "hydrofoil/checkpoint/model_source.h"
+#include "hydrofoil/core/error.h"
+#include "hydrofoil/core/host.h"
+#include "hydrofoil/core/log.h"
+#include "hydrofoil/inference/probe.h"
+#include "hydrofoil/inference/team.h"
+#include "hydrofoil/io/file.h"
+#include "hydrofoil/plan/rates.h"
+#include "hydrofoil/plan/serving.h"
+#include "hydrofoil/text/tokenizer.h"
+
+namespace hydrofoil::cli {
+namespace {
+
+// Of a config.json without weights: types are those that safetensors have here.
+class NoWeights final : public inference::ModelReader {
+ public:
+  void read(const std::string&, size_t, std::span<float>) const override {}
+};
+
+// What this process holds with the model's tokenizer, as those that run the model will.
+uint64_t runtime_bytes(const std::optional<checkpoint::ModelSource>& source) {
+  std::optional<text::Tokenizer> tokenizer;
+  if (source)
+    if (auto spec = source->tokenizer()) tokenizer.emplace(*std::move(spec));
+  return host::process_memory().rss_bytes;
+}
+
+struct Opened {
+  spec::ModelSpec spec;
+  std::shared_ptr<const inference::ModelReader> reader;
+  uint64_t runtime_bytes = 0;
+};
+
+Opened open_model(const std::string& path) {
+  if (std::filesystem::path(path).extension() == ".json") {
+    const std::string text = io::read_text(path);
+    for (const auto& line : spec::settings_not_applied(text, path)) log::warn(path + ": " + line);
+    return {.spec = spec::model_spec_from_hf(text, path),
+            .reader = std::make_shared<NoWeights>(),
+            .runtime_bytes = runtime_bytes({})};
+  }
+  const uint64_t runtime = runtime_bytes(checkpoint::ModelSource(path));
+  const checkpoint::ModelSource source(path);
+  for (const auto& line : source.settings_not_applied()) log::warn(line);
+  return {.spec = source.spec(),
+          .reader = std::make_shared<SourceReader>(source.weights()),
+          .runtime_bytes = runtime};
+}
+
+inference::Speed speed_from(const SpeedArguments& a, kernels::Packing packing) {
+  inference::Speed speed;
+  if (!a.rates.empty())
+    speed = plan::speed_of(plan::rates_from_json(io::read_text(a.rates), a.rates), packing);
+  if (a.tune) {
+    inference::Team team(host::usable_cores());
+    speed = inference::measure_speed(team, packing);
+  }
+  if (a.gflops > 0) speed.flops_per_second = a.gflops * 1e9;
+  if (a.memory_gbps > 0) speed.read_bytes_per_second = a.memory_gbps * 1e9;
+  return speed;
+}
+
+}  // namespace
+
+CLI::Option* add_inference_plan_options(CLI::App* command, InferencePlanArguments& a) {
+  auto* inference = command->add_option(
+      "--inference", a.model,
+      "instead of a run: plan serving this model (Hugging Face folder, GGUF file, checkpoint, "
+      "output of a run, or a config.json alone)");
+  inference->type_name("MODEL");
+  const auto [type, cache] = add_packed_options(command, a.packed);
+  type->needs(inference);
+  cache->needs(inference);
+  command
+      ->add_option("--context", a.context, "with --inference: positions of a text (default: all)")
+      ->needs(inference)
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 24));
+  command->add_option("--batch", a.batch, "with --inference: texts at a time")
+      ->needs(inference)
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 16))
+      ->capture_default_str();
+  command
+      ->add_option(
+          "--memory-cap", a.memory_cap,
+          "with --inference: bytes that it may have, 24GiB, in place of what is usable here")
+      ->needs(inference)
+      ->transform(CLI::AsSizeValue(false));
+  return inference;
+}
+
+int plan_inference(const InferencePlanArguments& a, const SpeedArguments& speed, bool json) {
+  const Opened model = open_model(a.model);
+  const plan::ServedModel served{model.spec, [&](inference::WeightType type) {
+                                   return inference::outline_model(model.spec, *model.reader, type);
+                                 }};
+  const auto packing = plan::packing_of(served.outline(inference::kWeightTypes.at(a.packed.type)));
+  const auto plan = plan::plan_serving(
+      served,
+      {.type = a.packed.type, .cache = a.packed.cache, .context = a.context, .batch = a.batch},
+      {.usable_bytes = a.memory_cap > 0 ? a.memory_cap : host::memory().usable_bytes(),
+       .threads = host::usable_cores(),
+       .runtime_bytes = model.runtime_bytes},
+      speed_from(speed, packing));
+  std::cout << (json ? plan::to_json(plan) + "\n" : plan::to_text(plan));
+  const auto error = plan::refusal(plan);
+  if (!error) return static_cast<int>(ExitCode::kOk);
+  std::cout.flush();
+  std::cerr << "hydrofoil: error: " << error->line() << "\n";
+  return static_cast<int>(error->code());
+}
+
+}  // namespace hydrofoil::cli
