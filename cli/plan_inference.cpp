@@ -29,11 +29,11 @@ class NoWeights final : public inference::ModelReader {
   void read(const std::string&, size_t, std::span<float>) const override {}
 };
 
-// What this process holds with the model's tokenizer, as those that run the model will.
-uint64_t runtime_bytes(const std::optional<checkpoint::ModelSource>& source) {
+// What this process holds with the model's tokenizer, as those that run the model will: its file is
+// closed by then.
+uint64_t runtime_bytes(const std::string& path) {
   std::optional<text::Tokenizer> tokenizer;
-  if (source)
-    if (auto spec = source->tokenizer()) tokenizer.emplace(*std::move(spec));
+  if (auto spec = checkpoint::ModelSource(path).tokenizer()) tokenizer.emplace(*std::move(spec));
   return host::process_memory().rss_bytes;
 }
 
@@ -49,9 +49,9 @@ Opened open_model(const std::string& path) {
     for (const auto& line : spec::settings_not_applied(text, path)) log::warn(path + ": " + line);
     return {.spec = spec::model_spec_from_hf(text, path),
             .reader = std::make_shared<NoWeights>(),
-            .runtime_bytes = runtime_bytes({})};
+            .runtime_bytes = host::process_memory().rss_bytes};
   }
-  const uint64_t runtime = runtime_bytes(checkpoint::ModelSource(path));
+  const uint64_t runtime = runtime_bytes(path);
   const checkpoint::ModelSource source(path);
   for (const auto& line : source.settings_not_applied()) log::warn(line);
   return {.spec = source.spec(),
