@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <iomanip>
 #include <iostream>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -52,9 +53,26 @@ GgmlType type_of(const std::string& name, bool gguf) {
     if (layout.name == in_case(std::toupper, name)) return type;
     known += (known.empty() ? "" : ", ") + in_case(std::tolower, layout.name);
   }
+  if (name == "int8")
+    throw Error(ExitCode::kUsage,
+                "int8 is how the runner keeps weights in memory, no type of files", "--type",
+                gguf ? "take q8_0, whose bytes it multiplies; or generate --type int8"
+                     : "generate --type int8 makes it of any model");
   throw Error(ExitCode::kUsage,
               (gguf ? "no GGUF file is written in type " : "no folder is written in type ") + name,
               "--type", "there are " + known + (gguf ? "" : "; more for an OUT.gguf"));
+}
+
+std::string lower_name(GgmlType type) {
+  return in_case(std::tolower, layout_of(type).name);
+}
+
+// "180 q4_1, 30 q4_k".
+std::string counts(const std::map<GgmlType, size_t>& types) {
+  std::string text;
+  for (const auto& [type, count] : types)
+    text += (text.empty() ? "" : ", ") + std::to_string(count) + " " + lower_name(type);
+  return text;
 }
 
 // "1%" is 0.01.
@@ -99,6 +117,7 @@ void print(const ConvertArguments& arguments, const std::string& from,
     nlohmann::ordered_json object{{"event", "convert"},          {"from", from},
                                   {"to", arguments.output},      {"type", arguments.type},
                                   {"tensors", exported.tensors}, {"bytes", exported.bytes}};
+    for (const auto& [type, count] : exported.types) object["types"][lower_name(type)] = count;
     if (perplexities) {
       object["perplexity_before"] = perplexities->before;
       object["perplexity_after"] = perplexities->after;
@@ -108,6 +127,9 @@ void print(const ConvertArguments& arguments, const std::string& from,
   }
   std::cout << arguments.output << ": " << exported.tensors << " tensors, " << exported.bytes
             << " bytes of weights, " << arguments.type << "\n";
+  if (!exported.stand_ins.empty())
+    std::cout << "  rows that are no multiples of 256 have another type: "
+              << counts(exported.stand_ins) << "\n";
   if (perplexities)
     std::printf("perplexity %.4f before, %.4f after: %+.2f %%\n", perplexities->before,
                 perplexities->after, 100 * perplexities->rise());
@@ -154,7 +176,8 @@ void add_arguments(CLI::App* command, Action& action) {
       ->required();
   command
       ->add_option("--type", arguments->type,
-                   "of the weights: f32, bf16, f16, and of GGUF files q8_0, q4_1, q4_0")
+                   "of the weights: f32, bf16, f16, and of GGUF files q8_0, q6_k, q5_k, q5_1, "
+                   "q5_0, q4_k, q4_1, q4_0")
       ->capture_default_str();
   auto* text =
       command
@@ -181,6 +204,7 @@ void add_convert_command(CLI::App& app, Action& action) {
       "Examples:\n"
       "  hydrofoil convert SmolLM2-135M-Instruct.Q4_1.gguf models/smollm2\n"
       "  hydrofoil convert runs/first models/first --type bf16\n"
+      "  hydrofoil convert models/Qwen2.5-0.5B qwen.gguf --type q4_k\n"
       "  hydrofoil convert runs/first first.gguf --type q4_0 --text held-out.txt --max-rise 5%");
 }
 

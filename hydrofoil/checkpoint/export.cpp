@@ -2,6 +2,7 @@
 #include "hydrofoil/checkpoint/export.h"
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 #include <string>
 #include <utility>
@@ -13,6 +14,7 @@
 #include "hydrofoil/io/file.h"
 #include "hydrofoil/io/gguf_writer.h"
 #include "hydrofoil/io/safetensors.h"
+#include "hydrofoil/kernels/norm.h"
 #include "hydrofoil/kernels/quantize.h"
 #include "hydrofoil/spec/from_gguf.h"
 #include "hydrofoil/spec/to_gguf.h"
@@ -108,35 +110,90 @@ Exported write_safetensors(const spec::ModelSpec& spec, const Weights& weights,
   return {.tensors = specs.size(), .bytes = plan.file_bytes};
 }
 
-// Values of LLAMA_FTYPE, which tools show as the type of the file: those of matrices, but for 8
-// bits and bf16.
+// Values of LLAMA_FTYPE, which tools show as the type of the file. Those of mixtures in which some
+// matrices have more bits than others are 15 and 17; ours are plain.
 uint32_t file_type(GgmlType type) {
-  if (type == GgmlType::kQ8_0) return 7;
-  return type == GgmlType::kBF16 ? 32 : static_cast<uint32_t>(type);
+  switch (type) {
+    case GgmlType::kQ8_0:
+      return 7;
+    case GgmlType::kQ5_0:
+      return 8;
+    case GgmlType::kQ5_1:
+      return 9;
+    case GgmlType::kQ4_K:
+      return 14;
+    case GgmlType::kQ5_K:
+      return 16;
+    case GgmlType::kQ6_K:
+      return 18;
+    case GgmlType::kBF16:
+      return 32;
+    default:
+      return static_cast<uint32_t>(type);
+  }
 }
 
-GgmlType type_in_file(const spec::GgufWeight& weight, GgmlType type) {
+GgmlType wanted_type(const spec::GgufWeight& weight, GgmlType type) {
   if (weight.fp32_only) return GgmlType::kF32;
-  const bool four_bits = type == GgmlType::kQ4_0 || type == GgmlType::kQ4_1;
-  return weight.at_an_end && four_bits ? GgmlType::kQ8_0 : type;
+  if (!weight.at_an_end) return type;
+  switch (type) {
+    case GgmlType::kQ4_0:
+    case GgmlType::kQ4_1:
+    case GgmlType::kQ5_0:
+    case GgmlType::kQ5_1:
+      return GgmlType::kQ8_0;
+    case GgmlType::kQ4_K:
+    case GgmlType::kQ5_K:
+      return GgmlType::kQ6_K;
+    default:
+      return type;
+  }
 }
 
 bool fits(const spec::GgufWeight& weight, GgmlType type) {
-  return weight.stored_shape().back() % layout_of(type_in_file(weight, type)).block_elements == 0;
+  return weight.stored_shape().back() % layout_of(type).block_elements == 0;
+}
+
+// Where rows are no multiples of 256: what has about as many bits in blocks of 32.
+GgmlType type_in_file(const spec::GgufWeight& weight, GgmlType type) {
+  const GgmlType wanted = wanted_type(weight, type);
+  if (fits(weight, wanted)) return wanted;
+  switch (wanted) {
+    case GgmlType::kQ4_K:
+      return GgmlType::kQ4_1;
+    case GgmlType::kQ5_K:
+      return GgmlType::kQ5_1;
+    case GgmlType::kQ6_K:
+      return GgmlType::kQ8_0;
+    default:
+      return wanted;
+  }
 }
 
 void check_blocks(std::span<const spec::GgufWeight> weights, GgmlType type,
                   const std::string& where) {
-  const auto misfit = std::ranges::find_if(weights, [&](const auto& w) { return !fits(w, type); });
+  const auto is_whole = [](GgmlType whole) {
+    return [whole](const auto& weight) { return fits(weight, type_in_file(weight, whole)); };
+  };
+  const auto misfit = std::ranges::find_if_not(weights, is_whole(type));
   if (misfit == weights.end()) return;
   const auto* nearest = std::ranges::find(kernels::kQuantizeTypes, type);
-  while (!std::ranges::all_of(weights, [&](const auto& w) { return fits(w, *nearest); })) ++nearest;
-  const auto& layout = layout_of(type);
+  while (!std::ranges::all_of(weights, is_whole(*nearest))) ++nearest;
   throw Error(ExitCode::kConfig,
               misfit->name + " has rows of " + std::to_string(misfit->stored_shape().back()) +
-                  ", and " + std::string(layout.name) + " wants multiples of " +
-                  std::to_string(layout.block_elements),
+                  ", and " + std::string(layout_of(type).name) + " wants multiples of " +
+                  std::to_string(layout_of(type_in_file(*misfit, type)).block_elements),
               where, "the nearest type that fits is " + std::string(layout_of(*nearest).name));
+}
+
+// NaN and Inf have no code, and what shares their scale would be lost with them.
+void check_finite(const std::string& name, std::span<const float> values, GgmlType type) {
+  if (layout_of(type).block_elements == 1 || kernels::all_finite(values)) return;
+  const auto bad = std::ranges::find_if_not(values, [](float v) { return std::isfinite(v); });
+  throw Error(ExitCode::kCheckpoint,
+              std::to_string(*bad) + " at element " + std::to_string(bad - values.begin()) +
+                  ", which " + std::string(layout_of(type).name) + " cannot hold",
+              name, "these weights are broken; f32, bf16 and f16 take them as they are");
 }
 
 std::vector<io::GgufEntry> metadata_of(const ModelSource& source, const spec::ModelSpec& spec,
@@ -161,16 +218,21 @@ Exported write_gguf(const ModelSource& source, const fs::path& path, GgmlType ty
   const auto weights = source.weights();
   const auto plan = spec::gguf_weights(spec);
   check_blocks(plan, type, source.path().string());
-  std::vector<io::GgufTensorSpec> specs;
-  for (const auto& weight : plan)
-    specs.push_back({weight.stored_name, type_in_file(weight, type), weight.stored_shape()});
   Exported exported{.tensors = plan.size()};
+  std::vector<io::GgufTensorSpec> specs;
+  for (const auto& weight : plan) {
+    const GgmlType stored = type_in_file(weight, type);
+    specs.push_back({weight.stored_name, stored, weight.stored_shape()});
+    ++exported.types[stored];
+    if (stored != wanted_type(weight, type)) ++exported.stand_ins[stored];
+  }
   as_checkpoint_errors([&] {
     io::GgufWriter out(path, metadata, specs);
     Tensors tensors(*weights);
     std::vector<float> reordered;
     for (const auto& weight : plan) {
       auto values = tensors.read(weight.name, weight.shape);
+      check_finite(weight.name, values, type_in_file(weight, type));
       if (weight.order != spec::GgufOrder::kSame) {
         reordered.resize(values.size());
         spec::to_gguf_order(weight, values, reordered);

@@ -83,7 +83,8 @@ enum class WeightType : uint8_t { kAsStored, kF32, kBF16, kQ8, kQ4, kQ4Min };
 // By the names that people give them.
 inline const std::map<std::string, WeightType> kWeightTypes = {
     {"auto", WeightType::kAsStored}, {"f32", WeightType::kF32}, {"bf16", WeightType::kBF16},
-    {"q8_0", WeightType::kQ8},       {"q4_0", WeightType::kQ4}, {"q4_1", WeightType::kQ4Min}};
+    {"q8_0", WeightType::kQ8},       {"int8", WeightType::kQ8}, {"q4_0", WeightType::kQ4},
+    {"q4_1", WeightType::kQ4Min}};
 
 // Error(kConfig) for an encoder.
 PackedModel pack_model(const spec::ModelSpec& spec, const ModelReader& reader,

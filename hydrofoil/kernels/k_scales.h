@@ -21,4 +21,14 @@ inline __attribute__((always_inline)) void scales_and_minima(const uint8_t* pack
   }
 }
 
+inline __attribute__((always_inline)) void put_scales_and_minima(const int* scales,
+                                                                 const int* minima,
+                                                                 uint8_t* packed) {
+  for (size_t j = 0; j < 4; ++j) {
+    packed[j] = static_cast<uint8_t>(scales[j] | scales[j + 4] >> 4 << 6);
+    packed[j + 4] = static_cast<uint8_t>(minima[j] | minima[j + 4] >> 4 << 6);
+    packed[j + 8] = static_cast<uint8_t>((scales[j + 4] & 15) | (minima[j + 4] & 15) << 4);
+  }
+}
+
 }  // namespace hydrofoil::kernels

@@ -91,6 +91,8 @@ class Sizes {
       return entry.first >= outline(type).weight_bytes().total();
     });
     std::ranges::sort(types, std::greater());
+    const auto [twins, end] = std::ranges::unique(types, {}, [](const auto& t) { return t.first; });
+    types.erase(twins, end);  // other names of the same
     std::vector<std::string> names;
     for (auto& [bytes, name] : types) names.push_back(std::move(name));
     return names;

@@ -6,6 +6,8 @@
 
 #include <cstring>
 #include <fstream>
+#include <limits>
+#include <map>
 #include <numeric>
 
 #include "hydrofoil/checkpoint/export.h"
@@ -207,33 +209,88 @@ TEST(ModelSource, AFolderAsGgufAndBackIsTheSameBitForBit) {
   }
 }
 
-// What quantising alone makes of each matrix; embedding and head keep 8 bits beside 4.
-TEST(ModelSource, AQuantisedGgufHasItsWeightsAsTheyAreRoundedAlone) {
+// The type a tensor is expected in: vectors, the embedding and the head, other matrices.
+struct Expected {
+  GgmlType type, at_an_end, others;
+};
+void expect_rounded_alone(const std::string& config, const Expected& expected) {
   const Scratch scratch;
-  write_folder(scratch.path() / "from", "",
-               R"({"model_type":"llama","tie_word_embeddings":false,"vocab_size":97,
-                   "hidden_size":64,"intermediate_size":96,"num_hidden_layers":1,
-                   "num_attention_heads":4,"num_key_value_heads":2})");
+  write_folder(scratch.path() / "from", "", config);
   const ModelSource from(scratch.path() / "from");
-  for (const GgmlType type : {GgmlType::kQ4_0, GgmlType::kQ4_1, GgmlType::kQ8_0}) {
-    const fs::path file = scratch.path() / (std::string(layout_of(type).name) + ".gguf");
-    export_gguf(from, file, type);
-    const auto weights = ModelSource(file).weights();
-    for (const auto& p : parameters(from.spec())) {
-      auto values = values_of(p);
-      const bool at_an_end = p.part == spec::Part::kTokens || p.part == spec::Part::kHead;
-      const GgmlType expected = p.shape.size() == 1 ? GgmlType::kF32
-                                : at_an_end         ? GgmlType::kQ8_0
-                                                    : type;
-      const auto& layout = layout_of(expected);
-      std::vector<std::byte> blocks(values.size() / layout.block_elements * layout.block_bytes);
-      kernels::quantize(expected, values, blocks);
-      kernels::dequantize(expected, blocks, values);
-      std::vector<float> read(values.size());
-      weights->read(p.name, 0, read);
-      EXPECT_EQ(read, values) << p.name << " " << layout.name;
-    }
+  const fs::path file = scratch.path() / "out.gguf";
+  const auto exported = export_gguf(from, file, expected.type);
+  const io::GgufFile gguf(file);
+  for (const auto& weight : spec::gguf_weights(from.spec()))
+    EXPECT_EQ(gguf.at(weight.stored_name).type, weight.fp32_only   ? GgmlType::kF32
+                                                : weight.at_an_end ? expected.at_an_end
+                                                                   : expected.others)
+        << weight.name;
+  const auto weights = ModelSource(file).weights();
+  std::map<GgmlType, size_t> types;
+  for (const auto& p : parameters(from.spec())) {
+    auto values = values_of(p);
+    const bool at_an_end = p.part == spec::Part::kTokens || p.part == spec::Part::kHead;
+    const GgmlType type = p.shape.size() == 1 ? GgmlType::kF32
+                          : at_an_end         ? expected.at_an_end
+                                              : expected.others;
+    ++types[type];
+    const auto& layout = layout_of(type);
+    std::vector<std::byte> blocks(values.size() / layout.block_elements * layout.block_bytes);
+    kernels::quantize(type, values, blocks);
+    kernels::dequantize(type, blocks, values);
+    std::vector<float> read(values.size());
+    weights->read(p.name, 0, read);
+    EXPECT_EQ(read, values) << p.name << " " << layout.name;
   }
+  EXPECT_EQ(exported.types, types);
+}
+
+std::string llama_of(int hidden, int intermediate) {
+  return R"({"model_type":"llama","tie_word_embeddings":false,"vocab_size":97,"hidden_size":)" +
+         std::to_string(hidden) + R"(,"intermediate_size":)" + std::to_string(intermediate) +
+         R"(,"num_hidden_layers":1,"num_attention_heads":4,"num_key_value_heads":2})";
+}
+
+// What quantising alone makes of each matrix; embedding and head keep more bits.
+TEST(ModelSource, AQuantisedGgufHasItsWeightsAsTheyAreRoundedAlone) {
+  using enum GgmlType;
+  for (const GgmlType type : {kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ8_0})
+    expect_rounded_alone(llama_of(64, 96), {type, kQ8_0, type});
+  for (const GgmlType type : {kQ4_K, kQ5_K, kQ6_K})
+    expect_rounded_alone(llama_of(256, 512), {type, kQ6_K, type});
+}
+
+TEST(ModelSource, RowsThatAreNoMultiplesOf256HaveAnotherTypeOfAboutAsManyBits) {
+  using enum GgmlType;
+  expect_rounded_alone(llama_of(64, 96), {kQ4_K, kQ8_0, kQ4_1});
+  expect_rounded_alone(llama_of(64, 96), {kQ5_K, kQ8_0, kQ5_1});
+  expect_rounded_alone(llama_of(64, 96), {kQ6_K, kQ8_0, kQ8_0});
+  // Some rows fit, and the others are counted: all but those of down, of 256.
+  const Scratch scratch;
+  write_folder(scratch.path() / "from", "", llama_of(64, 256));
+  const auto exported =
+      export_gguf(ModelSource(scratch.path() / "from"), scratch.path() / "out.gguf", kQ4_K);
+  EXPECT_EQ(exported.types,
+            (std::map<GgmlType, size_t>{{kF32, 3}, {kQ4_1, 6}, {kQ8_0, 2}, {kQ4_K, 1}}));
+  EXPECT_EQ(exported.stand_ins, (std::map<GgmlType, size_t>{{kQ4_1, 6}, {kQ8_0, 2}}));
+}
+
+TEST(ModelSource, BlocksOfNumbersThatAreNoneAreRefused) {
+  const Scratch scratch;
+  write_folder(scratch.path() / "from", "", llama_of(256, 256));
+  const fs::path weights = scratch.path() / "from" / "model.safetensors";
+  std::string text = io::read_text(weights);
+  const float bad = std::numeric_limits<float>::quiet_NaN();
+  std::memcpy(text.data() + text.size() - 4 * 97 * 256 + 4 * 257, &bad, sizeof bad);  // of the head
+  io::atomic_write(weights, text);
+  const ModelSource from(scratch.path() / "from");
+  for (const GgmlType type : {GgmlType::kQ4_K, GgmlType::kQ8_0}) {
+    const auto line = error_line([&] { export_gguf(from, scratch.path() / "out.gguf", type); });
+    EXPECT_NE(line.find("lm_head.weight"), std::string::npos) << line;
+    EXPECT_NE(line.find("nan at element 257, which "), std::string::npos) << line;
+  }
+  EXPECT_FALSE(fs::exists(scratch.path() / "out.gguf"));
+  export_gguf(from, scratch.path() / "plain.gguf", GgmlType::kF16);
 }
 
 TEST(ModelSource, ATypeWhoseBlocksDoNotFitNamesOneThatDoes) {
@@ -246,6 +303,9 @@ TEST(ModelSource, ATypeWhoseBlocksDoNotFitNamesOneThatDoes) {
             std::string::npos)
       << line;
   EXPECT_NE(line.find("nearest type that fits is BF16"), std::string::npos) << line;
+  const auto large =
+      error_line([&] { export_gguf(from, scratch.path() / "out.gguf", GgmlType::kQ4_K); });
+  EXPECT_NE(large.find("rows of 36, and Q4_K wants multiples of 32"), std::string::npos) << large;
 }
 
 TEST(ModelSource, AGgufThatCannotBeWrittenLeavesNothing) {

@@ -17,6 +17,7 @@
 
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/kernels/dequantize.h"
+#include "hydrofoil/kernels/quantize.h"
 #include "tests/inference/made_reader.h"
 
 namespace hydrofoil::inference::runner_test {
@@ -235,6 +236,66 @@ TEST(PackModel, KeepsQ4KInFourBits) {
     EXPECT_EQ(got, want);  // these products of scales need no rounding
   }
   EXPECT_EQ(model.layers[0].up.shape.packing, kernels::Packing::kQ4Min);
+}
+
+// Rows of a GGUF file in one block format, of numbers that MadeReader makes.
+class QuantisedReader final : public ModelReader {
+ public:
+  QuantisedReader(const spec::ModelSpec& spec, GgmlType type) : made_(spec), type_(type) {}
+  std::optional<GgmlType> row_type(const std::string&) const override { return type_; }
+  void read_row(const std::string& name, size_t row, std::span<std::byte> out) const override {
+    std::vector<float> values(kColumns);
+    made_.read(name, row * kColumns, values);
+    kernels::quantize(type_, values, out);
+  }
+  void read(const std::string& name, size_t begin, std::span<float> out) const override {
+    made_.read(name, begin, out);
+    if (out.size() % kColumns != 0) return;
+    std::vector<std::byte> blocks(out.size() / kColumns * layout_of(type_).block_bytes);
+    kernels::quantize(type_, out, blocks);
+    kernels::dequantize(type_, blocks, out);
+  }
+
+ private:
+  static constexpr size_t kColumns = 256;
+  test::MadeReader made_;
+  GgmlType type_;
+};
+
+// Between the weights of the file, exactly, and those that are multiplied: what the packing adds
+// to the type's own error is a small share of it.
+TEST(PackModel, KeepsTypesOf256NearWhatTheFileHas) {
+  const auto spec = spec::model_spec_from_hf(
+      R"({"model_type": "llama", "vocab_size": 97, "hidden_size": 256, "intermediate_size": 256,
+          "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2,
+          "max_position_embeddings": 64})",
+      "config");
+  const test::MadeReader made(spec);
+  struct Case {
+    GgmlType type;
+    kernels::Packing packing;
+    double share;  // of the type's own error, root of squares
+  };
+  for (const auto& [type, packing, share] : {Case{GgmlType::kQ4_K, kernels::Packing::kQ4Min, 0.01},
+                                             {GgmlType::kQ5_K, kernels::Packing::kQ8, 0.25},
+                                             {GgmlType::kQ6_K, kernels::Packing::kQ8, 0.5}}) {
+    const QuantisedReader reader(spec, type);
+    const PackedModel model = pack_model(spec, reader);
+    EXPECT_EQ(model.tokens.shape.packing, packing);
+    EXPECT_EQ(model.layers[0].qkv.shape.packing, packing);
+    double added = 0, own = 0;
+    std::vector<float> exact(256), stored(256), kept(256);
+    for (size_t row = 0; row < 97; ++row) {
+      made.read("model.embed_tokens.weight", row * 256, exact);
+      reader.read("model.embed_tokens.weight", row * 256, stored);
+      model.tokens.read_row(row, kept);
+      for (size_t c = 0; c < 256; ++c) {
+        added += std::pow(double{kept[c]} - stored[c], 2);
+        own += std::pow(double{stored[c]} - exact[c], 2);
+      }
+    }
+    EXPECT_LT(std::sqrt(added / own), share) << layout_of(type).name;
+  }
 }
 
 TEST(PackModel, RefusesAnEncoder) {

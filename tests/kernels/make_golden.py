@@ -1,10 +1,16 @@
 #!/usr/bin/env python3
-"""Makes {dequantize,quantize}.safetensors of tests/kernels/golden with the Python package gguf (0.19.0; pip install gguf).
+"""Makes the files of tests/kernels/golden with the Python package gguf (0.19.0; pip install gguf).
+
+usage: make_golden.py [--ggml libggml-base.so]
 
 For each block type: blocks (U8) under its name, and what the package makes of them (F32) under
 NAME.values. Blocks: all zero, all ones, scales that are infinite, the largest, subnormal, negative
 zero or no number, then random ones. The other way round: values (F32), and the package's blocks of them (U8) by type.
+quantize_k.safetensors, with --ggml: values, and the blocks that llama.cpp's reference (ggml_quantize_chunk without an
+importance matrix, of its library) makes of them; the package has no quantisers of these types.
 """
+import argparse
+import ctypes
 import json
 import pathlib
 
@@ -53,8 +59,40 @@ def write(name, arrays):
     (FOLDER / name).write_bytes(len(text).to_bytes(8, "little") + text + data)
 
 
+def values_of_large_blocks():
+    """Normal, with Student's tails (4 degrees of freedom), and columns of different spread."""
+    random = np.random.default_rng(22)
+    spread = np.exp(0.7 * random.normal(size=256))
+    kinds = {"normal": random.normal(size=(12, 256)), "heavy": random.standard_t(4, size=(12, 256)),
+             "rows": random.normal(size=(12, 256)) * spread}
+    return {name: (0.02 * values).astype(np.float32) for name, values in kinds.items()}
+
+
+def llama_blocks(ggml, name, values):
+    kind = gguf.GGMLQuantizationType[name]
+    blocks = np.zeros((len(values), gguf.GGML_QUANT_SIZES[kind][1]), np.uint8)
+    pointer, size = ctypes.c_void_p, ctypes.c_int64
+    ggml.ggml_quantize_chunk.argtypes = [ctypes.c_int, pointer, pointer, size, size, size, pointer]
+    ggml.ggml_quantize_chunk(int(kind), values.ctypes.data, blocks.ctypes.data, 0, *values.shape, None)
+    return blocks
+
+
+def write_large_blocks(ggml):
+    arrays = {}
+    for kind, values in values_of_large_blocks().items():
+        arrays[kind] = ("F32", values)
+        for name in ("Q4_K", "Q5_K", "Q6_K"):
+            arrays[f"{name}.{kind}"] = ("U8", llama_blocks(ggml, name, values))
+    write("quantize_k.safetensors", arrays)
+
+
 def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--ggml", help="llama.cpp's libggml-base.so")
+    arguments = parser.parse_args()
     FOLDER.mkdir(exist_ok=True)
+    if arguments.ggml:
+        write_large_blocks(ctypes.CDLL(arguments.ggml))
     random = np.random.default_rng(20)
     arrays = {}
     for name in SCALES:
@@ -63,7 +101,7 @@ def main():
     write("dequantize.safetensors", arrays)
     values = values_to_round()
     rounded = {name: ("U8", gguf.quants.quantize(values, gguf.GGMLQuantizationType[name])) for name in
-               ("Q8_0", "Q4_0", "Q4_1")}
+               ("Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1")}
     write("quantize.safetensors", {"values": ("F32", values)} | rounded)
 
 
