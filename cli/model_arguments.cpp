@@ -5,7 +5,9 @@
 
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/core/host.h"
+#include "hydrofoil/core/log.h"
 #include "hydrofoil/core/parallel.h"
+#include "hydrofoil/spec/model_spec.h"
 
 namespace hydrofoil::cli {
 
@@ -29,6 +31,11 @@ int threads_of(const ModelArguments& arguments) {
 checkpoint::ModelSource model_source(const ModelArguments& arguments) {
   return checkpoint::ModelSource(
       arguments.path, arguments.average ? checkpoint::Take::kAverage : checkpoint::Take::kWeights);
+}
+
+spec::ModelSpec spec_from_config(const std::string& text, const std::string& where) {
+  for (const auto& line : spec::settings_not_applied(text, where)) log::warn(where + ": " + line);
+  return spec::model_spec_from_hf(text, where);
 }
 
 text::Tokenizer tokenizer_of(const checkpoint::ModelSource& source) {

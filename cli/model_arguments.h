@@ -20,6 +20,8 @@ void add_model_options(CLI::App* command, ModelArguments& arguments);
 int threads_of(const ModelArguments& arguments);
 
 checkpoint::ModelSource model_source(const ModelArguments& arguments);
+// Of a config.json's text; warns of what it says and nobody applies.
+spec::ModelSpec spec_from_config(const std::string& text, const std::string& where);
 // Error(kConfig) where none lies with the model.
 text::Tokenizer tokenizer_of(const checkpoint::ModelSource& source);
 

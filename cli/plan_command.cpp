@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "cli/model_arguments.h"
 #include "cli/plan_inference.h"
 #include "hydrofoil/checkpoint/model_source.h"
 #include "hydrofoil/config/run.h"
@@ -54,9 +55,7 @@ spec::ModelSpec load_spec(const config::ModelConfig& model) {
     for (const auto& line : source.settings_not_applied()) log::warn(line);
     return source.spec();
   }
-  const std::string text = model.config_text(), where = model.config_place();
-  for (const auto& line : spec::settings_not_applied(text, where)) log::warn(where + ": " + line);
-  return spec::model_spec_from_hf(text, where);
+  return spec_from_config(model.config_text(), model.config_place());
 }
 
 // A plan that does not fit is a result and a failure: the report goes out, then one line says why

@@ -8,6 +8,7 @@
 #include <span>
 #include <utility>
 
+#include "cli/model_arguments.h"
 #include "cli/source_reader.h"
 #include "hydrofoil/checkpoint/model_source.h"
 #include "hydrofoil/core/error.h"
@@ -44,13 +45,10 @@ struct Opened {
 };
 
 Opened open_model(const std::string& path) {
-  if (std::filesystem::path(path).extension() == ".json") {
-    const std::string text = io::read_text(path);
-    for (const auto& line : spec::settings_not_applied(text, path)) log::warn(path + ": " + line);
-    return {.spec = spec::model_spec_from_hf(text, path),
+  if (std::filesystem::path(path).extension() == ".json")
+    return {.spec = spec_from_config(io::read_text(path), path),
             .reader = std::make_shared<NoWeights>(),
             .runtime_bytes = host::process_memory().rss_bytes};
-  }
   const uint64_t runtime = runtime_bytes(path);
   const checkpoint::ModelSource source(path);
   for (const auto& line : source.settings_not_applied()) log::warn(line);

@@ -18,10 +18,6 @@ inline const std::map<std::string, std::string> kShapes = {
     {"llama1b", R"({"model_type": "llama", "vocab_size": 32000, "hidden_size": 2048,
       "intermediate_size": 5632, "num_hidden_layers": 22, "num_attention_heads": 32,
       "num_key_value_heads": 4, "max_position_embeddings": 2048, "tie_word_embeddings": false})"}};
-inline const std::map<std::string, inference::WeightType> kTypes = {
-    {"auto", inference::WeightType::kAsStored}, {"f32", inference::WeightType::kF32},
-    {"bf16", inference::WeightType::kBF16},     {"q8_0", inference::WeightType::kQ8},
-    {"q4_0", inference::WeightType::kQ4},       {"q4_1", inference::WeightType::kQ4Min}};
 
 class RandomReader final : public inference::ModelReader {
  public:

@@ -140,7 +140,7 @@ int main(int argc, char** argv) {
   const std::string model = argc > 1 ? argv[1] : "smollm2", type = argc > 2 ? argv[2] : "q4_0";
   const int threads = argc > 3 ? std::atoi(argv[3]) : 2,
             rounds = argc > 4 ? std::atoi(argv[4]) : 15;
-  if (!kTypes.contains(type) || threads < 1 || rounds < 1) {
+  if (!kWeightTypes.contains(type) || threads < 1 || rounds < 1) {
     std::fprintf(stderr,
                  "runner_bench [MODEL|smollm2|llama1b] [auto|f32|bf16|q8_0|q4_0|q4_1] [threads=2] "
                  "[rounds=15]\n");
@@ -148,7 +148,7 @@ int main(int argc, char** argv) {
   }
   set_compute_threads(threads);
   try {
-    Bench(model, kTypes.at(type), threads, rounds).run();
+    Bench(model, kWeightTypes.at(type), threads, rounds).run();
   } catch (const Error& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return static_cast<int>(error.code());

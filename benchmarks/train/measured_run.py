@@ -62,11 +62,11 @@ def train(run, ranks, *arguments):
 
     watcher = threading.Thread(target=sample)
     watcher.start()
-    events = []
+    events, steps, last = [], 0, json.loads(run.read_text())["steps"]
     for line in process.stdout:
         events.append(json.loads(line))
-        steps = sum(event["event"] == "step" for event in events)
-        looking.clear() if 2 <= steps < json.loads(run.read_text())["steps"] else looking.set()
+        steps += events[-1]["event"] == "step"
+        looking.clear() if 2 <= steps < last else looking.set()
     looking.set()
     watcher.join()
     return events, max(peak.values())

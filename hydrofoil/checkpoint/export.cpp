@@ -2,6 +2,7 @@
 #include "hydrofoil/checkpoint/export.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <iterator>
 #include <string>
@@ -110,64 +111,45 @@ Exported write_safetensors(const spec::ModelSpec& spec, const Weights& weights,
   return {.tensors = specs.size(), .bytes = plan.file_bytes};
 }
 
-// Values of LLAMA_FTYPE, which tools show as the type of the file. Those of mixtures in which some
-// matrices have more bits than others are 15 and 17; ours are plain.
-uint32_t file_type(GgmlType type) {
-  switch (type) {
-    case GgmlType::kQ8_0:
-      return 7;
-    case GgmlType::kQ5_0:
-      return 8;
-    case GgmlType::kQ5_1:
-      return 9;
-    case GgmlType::kQ4_K:
-      return 14;
-    case GgmlType::kQ5_K:
-      return 16;
-    case GgmlType::kQ6_K:
-      return 18;
-    case GgmlType::kBF16:
-      return 32;
-    default:
-      return static_cast<uint32_t>(type);
-  }
+// What a file of a type is called and made of.
+struct FileKind {
+  GgmlType type;   // of matrices
+  uint32_t ftype;  // LLAMA_FTYPE, which tools show; those of mixtures are 15 and 17, ours are plain
+  GgmlType at_an_end;  // of embedding and head, which every token passes
+  // Where rows are no multiples of 256: what has about as many bits in blocks of 32.
+  GgmlType stand_in;
+};
+constexpr std::array kFileKinds = {
+    FileKind{GgmlType::kQ4_0, 2, GgmlType::kQ8_0, GgmlType::kQ4_0},
+    FileKind{GgmlType::kQ4_1, 3, GgmlType::kQ8_0, GgmlType::kQ4_1},
+    FileKind{GgmlType::kQ5_0, 8, GgmlType::kQ8_0, GgmlType::kQ5_0},
+    FileKind{GgmlType::kQ5_1, 9, GgmlType::kQ8_0, GgmlType::kQ5_1},
+    FileKind{GgmlType::kQ4_K, 14, GgmlType::kQ6_K, GgmlType::kQ4_1},
+    FileKind{GgmlType::kQ5_K, 16, GgmlType::kQ6_K, GgmlType::kQ5_1},
+    FileKind{GgmlType::kQ6_K, 18, GgmlType::kQ6_K, GgmlType::kQ8_0},
+    FileKind{GgmlType::kQ8_0, 7, GgmlType::kQ8_0, GgmlType::kQ8_0},
+    FileKind{GgmlType::kF32, 0, GgmlType::kF32, GgmlType::kF32},
+    FileKind{GgmlType::kF16, 1, GgmlType::kF16, GgmlType::kF16},
+    FileKind{GgmlType::kBF16, 32, GgmlType::kBF16, GgmlType::kBF16},
+};
+static_assert(kFileKinds.size() == kernels::kQuantizeTypes.size());
+
+const FileKind& kind_of(GgmlType type) {
+  return *std::ranges::find(kFileKinds, type, &FileKind::type);
 }
 
 GgmlType wanted_type(const spec::GgufWeight& weight, GgmlType type) {
   if (weight.fp32_only) return GgmlType::kF32;
-  if (!weight.at_an_end) return type;
-  switch (type) {
-    case GgmlType::kQ4_0:
-    case GgmlType::kQ4_1:
-    case GgmlType::kQ5_0:
-    case GgmlType::kQ5_1:
-      return GgmlType::kQ8_0;
-    case GgmlType::kQ4_K:
-    case GgmlType::kQ5_K:
-      return GgmlType::kQ6_K;
-    default:
-      return type;
-  }
+  return weight.at_an_end ? kind_of(type).at_an_end : type;
 }
 
 bool fits(const spec::GgufWeight& weight, GgmlType type) {
   return weight.stored_shape().back() % layout_of(type).block_elements == 0;
 }
 
-// Where rows are no multiples of 256: what has about as many bits in blocks of 32.
 GgmlType type_in_file(const spec::GgufWeight& weight, GgmlType type) {
   const GgmlType wanted = wanted_type(weight, type);
-  if (fits(weight, wanted)) return wanted;
-  switch (wanted) {
-    case GgmlType::kQ4_K:
-      return GgmlType::kQ4_1;
-    case GgmlType::kQ5_K:
-      return GgmlType::kQ5_1;
-    case GgmlType::kQ6_K:
-      return GgmlType::kQ8_0;
-    default:
-      return wanted;
-  }
+  return fits(weight, wanted) ? wanted : kind_of(wanted).stand_in;
 }
 
 void check_blocks(std::span<const spec::GgufWeight> weights, GgmlType type,
@@ -201,7 +183,7 @@ std::vector<io::GgufEntry> metadata_of(const ModelSource& source, const spec::Mo
   constexpr uint32_t kLayout = 2;  // of blocks, as ggml counts its own
   const std::string where = source.path().string();
   auto metadata = spec::gguf_metadata(spec, where);
-  metadata.push_back({"general.file_type", io::gguf_u32(file_type(type))});
+  metadata.push_back({"general.file_type", io::gguf_u32(kind_of(type).ftype)});
   if (layout_of(type).block_elements > 1)
     metadata.push_back({"general.quantization_version", io::gguf_u32(kLayout)});
   if (const auto tokenizer = source.tokenizer()) {

@@ -2,11 +2,12 @@
 #include "hydrofoil/inference/probe.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <vector>
 
+#include "hydrofoil/core/stopwatch.h"
 #include "hydrofoil/inference/aligned.h"
 
 namespace hydrofoil::inference {
@@ -18,13 +19,14 @@ constexpr size_t kProbeColumns = 1024, kProbeTokens = 48;
 constexpr int kProbeRounds = 8, kProductsOfARound = 128;
 
 double best_seconds(const std::function<void()>& work) {
-  using Clock = std::chrono::steady_clock;
-  double best = 0;
+  double best = std::numeric_limits<double>::infinity();
   for (int round = 0; round < kProbeRounds; ++round) {
-    const auto start = Clock::now();
-    work();
-    const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-    if (round == 0 || seconds < best) best = seconds;
+    double seconds = 0;
+    {
+      const Stopwatch watch(seconds);
+      work();
+    }
+    best = std::min(best, seconds);
   }
   return best;
 }

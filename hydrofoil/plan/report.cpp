@@ -8,21 +8,13 @@
 #include <vector>
 
 #include "hydrofoil/monitor/format.h"
+#include "hydrofoil/plan/report_text.h"
 
 namespace hydrofoil::plan {
 namespace {
 
 using Json = nlohmann::ordered_json;
 using monitor::human_bytes;
-
-std::string row(const std::string& name, const std::string& value, const std::string& note = {}) {
-  std::array<char, 160> line;
-  std::snprintf(line.data(), line.size(), "  %-26s %12s", name.c_str(), value.c_str());
-  return line.data() + (note.empty() ? "" : "   " + note) + "\n";
-}
-std::string row(const std::string& name, uint64_t bytes, const std::string& note = {}) {
-  return row(name, human_bytes(bytes), note);
-}
 
 std::string times(int64_t count) {
   return count == 1 ? "once" : std::to_string(count) + " times";
@@ -215,6 +207,15 @@ Json seconds_json(const TimePlan& t) {
 }
 
 }  // namespace
+
+std::string row(const std::string& name, const std::string& value, const std::string& note) {
+  std::array<char, 160> line;
+  std::snprintf(line.data(), line.size(), "  %-26s %12s", name.c_str(), value.c_str());
+  return line.data() + (note.empty() ? "" : "   " + note) + "\n";
+}
+std::string row(const std::string& name, uint64_t bytes, const std::string& note) {
+  return row(name, human_bytes(bytes), note);
+}
 
 Report make_report(const Model& model, const RunShape& run, const Machine& machine,
                    const Host& host) {

@@ -50,9 +50,10 @@ class Sizes {
  public:
   Sizes(const ServedModel& model, const ServingHost& host) : model_(model), host_(host) {}
 
-  const PackedModel& outline(const std::string& type) {
+  const PackedModel& outline(const std::string& name) {
+    const auto type = inference::kWeightTypes.at(name);
     const auto [entry, added] = outlines_.try_emplace(type);
-    if (added) entry->second = model_.outline(inference::kWeightTypes.at(type));
+    if (added) entry->second = model_.outline(type);
     return entry->second;
   }
 
@@ -83,13 +84,13 @@ class Sizes {
 
   // Types that take less than this one, the largest first.
   std::vector<std::string> smaller_types(const std::string& type) {
+    const size_t most = outline(type).weight_bytes().total();
     std::vector<std::pair<size_t, std::string>> types;
-    for (const auto& [name, value] : inference::kWeightTypes)
-      if (value != inference::WeightType::kAsStored)
-        types.emplace_back(outline(name).weight_bytes().total(), name);
-    std::erase_if(types, [&](const auto& entry) {
-      return entry.first >= outline(type).weight_bytes().total();
-    });
+    for (const auto& [name, value] : inference::kWeightTypes) {
+      if (value == inference::WeightType::kAsStored) continue;
+      if (const size_t bytes = outline(name).weight_bytes().total(); bytes < most)
+        types.emplace_back(bytes, name);
+    }
     std::ranges::sort(types, std::greater());
     const auto [twins, end] = std::ranges::unique(types, {}, [](const auto& t) { return t.first; });
     types.erase(twins, end);  // other names of the same
@@ -106,7 +107,7 @@ class Sizes {
  private:
   const ServedModel& model_;
   const ServingHost& host_;
-  std::map<std::string, PackedModel> outlines_;
+  std::map<inference::WeightType, PackedModel> outlines_;
 };
 
 // Looks for the least change that fits: one thing before two, the type of weights before that of

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <array>
-#include <cstdio>
 #include <nlohmann/json.hpp>
 
 #include "hydrofoil/monitor/format.h"
+#include "hydrofoil/plan/report_text.h"
 #include "hydrofoil/plan/serving.h"
 
 namespace hydrofoil::plan {
@@ -11,16 +10,6 @@ namespace {
 
 using monitor::human_bytes;
 using monitor::human_count;
-
-std::string serving_row(const std::string& name, const std::string& value,
-                        const std::string& note = {}) {
-  std::array<char, 160> line;
-  std::snprintf(line.data(), line.size(), "  %-26s %12s", name.c_str(), value.c_str());
-  return line.data() + (note.empty() ? "" : "   " + note) + "\n";
-}
-std::string serving_row(const std::string& name, uint64_t bytes, const std::string& note = {}) {
-  return serving_row(name, human_bytes(bytes), note);
-}
 
 std::string texts(int64_t count) {
   return std::to_string(count) + (count == 1 ? " text" : " texts");
@@ -37,40 +26,45 @@ std::string serving_heading(const ServingPlan& p) {
 std::string serving_memory(const ServingPlan& p) {
   const auto& [weights, packing, engine, runtime] = p.memory;
   std::string text = "\nmemory\n";
-  text += serving_row("embedding", weights.embedding, weights.head == 0 ? "the head, too" : "");
-  text += serving_row("attention", weights.attention);
-  text += serving_row("feed-forward", weights.feed_forward);
-  if (weights.head > 0) text += serving_row("head", weights.head);
-  text += serving_row("other weights", weights.rest, "norms, biases, positions");
-  text += serving_row("weights", weights.total());
-  text += serving_row("keys and values", engine.cache,
-                      human_bytes(p.position_bytes) + " a position (" +
-                          std::to_string(p.position_bytes) + " bytes)");
-  text += serving_row("a step", engine.scratch, "buffers, logits, tables of positions");
-  text += serving_row("pages", engine.pages, "who holds what of the cache");
-  text += serving_row("program", runtime, "with the tokenizer");
+  text += row("embedding", weights.embedding, weights.head == 0 ? "the head, too" : "");
+  text += row("attention", weights.attention);
+  text += row("feed-forward", weights.feed_forward);
+  if (weights.head > 0) text += row("head", weights.head);
+  text += row("other weights", weights.rest, "norms, biases, positions");
+  text += row("weights", weights.total());
+  text += row("keys and values", engine.cache,
+              human_bytes(p.position_bytes) + " a position (" + std::to_string(p.position_bytes) +
+                  " bytes)");
+  text += row("a step", engine.scratch, "buffers, logits, tables of positions");
+  text += row("pages", engine.pages, "who holds what of the cache");
+  text += row("program", runtime, "with the tokenizer");
   if (packing > engine.total())
-    text += serving_row("while packing", packing, "in place of keys, values, step and pages");
-  text += serving_row("in all", p.memory.total());
-  text += serving_row("usable", p.usable_bytes, p.fits() ? "it fits" : "IT DOES NOT FIT");
+    text += row("while packing", packing, "in place of keys, values, step and pages");
+  text += row("in all", p.memory.total());
+  text += row("usable", p.usable_bytes, p.fits() ? "it fits" : "IT DOES NOT FIT");
   if (p.window_layers > 0)
     text += "  " + std::to_string(p.window_layers) + " layers look back " +
             std::to_string(p.window) + " positions: fewer are read, all are kept\n";
   return text;
 }
 
+std::string words_of(const ServingCure& cure) {
+  std::string words;
+  for (const auto& option : cure.options) words.append(words.empty() ? "" : " ").append(option);
+  return words;
+}
+
 std::string limits_text(const ServingPlan& p) {
   std::string text = "\nthat fits\n";
-  text += serving_row("largest context", std::to_string(p.largest_context),
-                      "positions, " + texts(p.serving.batch));
-  text += serving_row("largest batch", std::to_string(p.largest_batch),
-                      "texts of " + std::to_string(p.serving.context) + " positions");
+  text += row("largest context", std::to_string(p.largest_context),
+              "positions, " + texts(p.serving.batch));
+  text += row("largest batch", std::to_string(p.largest_batch),
+              "texts of " + std::to_string(p.serving.context) + " positions");
   if (p.fits()) return text;
   if (!p.cure)
     return text + "\nno type of weights, keys and values, context or batch makes it fit\n";
-  text += "\nthe smallest change that fits (" + human_bytes(p.cure->total_bytes) + "):\n ";
-  for (const auto& option : p.cure->options) text += " " + option;
-  return text + "\n";
+  return text + "\nthe smallest change that fits (" + human_bytes(p.cure->total_bytes) + "):\n  " +
+         words_of(*p.cure) + "\n";
 }
 
 std::string ceilings_text(const ServingPlan& p) {
@@ -84,22 +78,22 @@ std::string ceilings_text(const ServingPlan& p) {
                      rate(", reading", p.speed.read_bytes_per_second, "GB/s") +
                      rate(", computing", p.speed.flops_per_second, "GFLOPS") + "\n";
   for (const auto& ceiling : p.decode)
-    text += serving_row("decoding, " + texts(ceiling.batch), monitor::print("%.1f", ceiling.first),
-                        monitor::print("%.1f with a full context", ceiling.last) + ", limited by " +
-                            std::string(ceiling.limit));
-  return text + serving_row("a prompt", monitor::print("%.1f", p.prefill),
-                            "of " + std::to_string(p.serving.context) + " tokens");
+    text += row("decoding, " + texts(ceiling.batch), monitor::print("%.1f", ceiling.first),
+                monitor::print("%.1f with a full context", ceiling.last) + ", limited by " +
+                    std::string(ceiling.limit));
+  return text + row("a prompt", monitor::print("%.1f", p.prefill),
+                    "of " + std::to_string(p.serving.context) + " tokens");
 }
 
-using ServingJson = nlohmann::ordered_json;
+using Json = nlohmann::ordered_json;
 
-ServingJson json_of(const ServingCure& cure) {
+Json json_of(const ServingCure& cure) {
   return {{"options", cure.options},     {"type", cure.serving.type},
           {"kv", cure.serving.cache},    {"context", cure.serving.context},
           {"batch", cure.serving.batch}, {"total_bytes", cure.total_bytes}};
 }
 
-ServingJson json_of(const ServingMemory& m) {
+Json json_of(const ServingMemory& m) {
   return {{"weights",
            {{"embedding", m.weights.embedding},
             {"attention", m.weights.attention},
@@ -115,8 +109,8 @@ ServingJson json_of(const ServingMemory& m) {
           {"total", m.total()}};
 }
 
-ServingJson ceilings_json(const ServingPlan& p) {
-  ServingJson decode = ServingJson::array();
+Json ceilings_json(const ServingPlan& p) {
+  Json decode = Json::array();
   for (const auto& [batch, first, last, limit] : p.decode)
     decode.push_back(
         {{"batch", batch}, {"first", first}, {"full_context", last}, {"limit", limit}});
@@ -133,21 +127,21 @@ std::string to_text(const ServingPlan& plan) {
 }
 
 std::string to_json(const ServingPlan& p) {
-  ServingJson json{{"family", p.family},
-                   {"parameters", p.parameters},
-                   {"type", p.serving.type},
-                   {"kv", p.serving.cache},
-                   {"context", p.serving.context},
-                   {"batch", p.serving.batch},
-                   {"position_limit", p.position_limit},
-                   {"position_bytes", p.position_bytes},
-                   {"memory_bytes", json_of(p.memory)},
-                   {"usable_bytes", p.usable_bytes},
-                   {"fits", p.fits()},
-                   {"largest_context", p.largest_context},
-                   {"largest_batch", p.largest_batch},
-                   {"cure", nullptr},
-                   {"ceilings", nullptr}};
+  Json json{{"family", p.family},
+            {"parameters", p.parameters},
+            {"type", p.serving.type},
+            {"kv", p.serving.cache},
+            {"context", p.serving.context},
+            {"batch", p.serving.batch},
+            {"position_limit", p.position_limit},
+            {"position_bytes", p.position_bytes},
+            {"memory_bytes", json_of(p.memory)},
+            {"usable_bytes", p.usable_bytes},
+            {"fits", p.fits()},
+            {"largest_context", p.largest_context},
+            {"largest_batch", p.largest_batch},
+            {"cure", nullptr},
+            {"ceilings", nullptr}};
   if (p.window_layers > 0)
     json["sliding_window"] = {{"positions", p.window}, {"layers", p.window_layers}};
   if (p.cure) json["cure"] = json_of(*p.cure);
@@ -157,14 +151,10 @@ std::string to_json(const ServingPlan& p) {
 
 std::optional<Error> refusal(const ServingPlan& plan) {
   if (plan.fits()) return {};
-  std::string cure;
-  if (plan.cure)
-    for (const auto& option : plan.cure->options)
-      cure.append(cure.empty() ? "" : " ").append(option);
   return Error(ExitCode::kDoesNotFit,
                "serving needs " + human_bytes(plan.memory.total()) + ", and " +
                    human_bytes(plan.usable_bytes) + " are usable",
-               "memory", cure);
+               "memory", plan.cure ? words_of(*plan.cure) : std::string());
 }
 
 }  // namespace hydrofoil::plan

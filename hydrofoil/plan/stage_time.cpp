@@ -76,7 +76,7 @@ StageTime stage_time(const Model& stage, const RunShape& run, const Machine& mac
   StageTime time{.compute = layers + ends + landed,
                  .update = seconds_at(update_bytes(stage, run), machine.memory_bytes_per_second)};
   Spent of_layers, of_ends;
-  const double part = run.recompute ? 1.0 / 4 : 1.0 / 3;  // a forward's; backward is two, or three
+  const double part = forward_flops_share(run);
   of_layers.add(layers, part);
   of_layers.add(landed, 0);
   of_ends.add(ends, 1.0 / 3);

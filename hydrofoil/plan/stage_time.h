@@ -17,6 +17,10 @@ struct Flops {
   double total() const { return layers + ends; }
 };
 Flops flops_per_step(const Model& model, const RunShape& run);
+// Of these, a forward's: backward is two, or three.
+inline double forward_flops_share(const RunShape& run) {
+  return run.recompute ? 1.0 / 4 : 1.0 / 3;
+}
 // Bytes that the update of a rank reads and writes in memory, checksums of files included.
 double update_bytes(const Model& model, const RunShape& run);
 

@@ -25,7 +25,7 @@ void add_file_phases(TimePlan& plan, const FilePlan& files, const RunShape& run,
                      const Machine& machine) {
   const auto micros = static_cast<double>(run.accumulation);
   const double micro = plan.compute_seconds / micros;
-  const double forward = micro * (run.recompute ? 1.0 / 4 : 1.0 / 3);  // backward is two forwards
+  const double forward = micro * forward_flops_share(run);
   const uint64_t walks = run.norms_first ? 2 : 1;
   // Of the optimizer's walks, which read and write; what is left are gathers, half of them forward.
   const uint64_t update_reads =
