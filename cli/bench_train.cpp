@@ -18,6 +18,7 @@
 #include "cli/peers.h"
 #include "hydrofoil/core/host.h"
 #include "hydrofoil/core/parallel.h"
+#include "hydrofoil/memory/tensor_pool.h"
 #include "hydrofoil/train/agreement.h"
 #include "hydrofoil/train/bench.h"
 #include "hydrofoil/train/threads.h"
@@ -30,8 +31,8 @@ using train::Work;
 
 struct TrainBenchArguments {
   std::string config = "S";
-  DType type = DType::kF32;
-  int ranks = 1, stage = 0;
+  train::StepBenchOptions step;
+  int ranks = 1;
   double seconds = 20;
   PeerOptions peers;
   bool json = false;
@@ -77,13 +78,13 @@ Measured measure(const comm::Communicator& world, train::StepBench& bench,
              .steps = seconds.size(),
              .tokens = bench.tokens(),
              .flops = bench.flops(),
-             .parameters = bench.parameters() / (a.stage > 0 ? world.size() : 1)};
+             .parameters = bench.parameters() / (a.step.stage > 0 ? world.size() : 1)};
   for (int i = 0; i < kProfiled; ++i) {
     const auto profile = bench.profiled_step();
     for (size_t w = 0; w < train::kWorks; ++w) m.by_work[w] += profile[w] / kProfiled;
   }
   m.peak_bytes = peak_pss(world, bench);
-  m.rates = train::machine_rates(world, a.type);
+  m.rates = train::machine_rates(world, a.step.type);
   return m;
 }
 
@@ -93,10 +94,12 @@ void print_json(const TrainBenchArguments& a, const Measured& m) {
     works[std::string(train::name_of(static_cast<Work>(w)))] = m.by_work[w];
   std::cout << Json{{"event", "train"},
                     {"config", a.config},
-                    {"type", type_name(a.type)},
+                    {"type", type_name(a.step.type)},
                     {"ranks", a.ranks},
                     {"threads", compute_threads()},
-                    {"stage", a.stage},
+                    {"stage", a.step.stage},
+                    {"recompute", a.step.recompute},
+                    {"files", a.step.files.string()},
                     {"steps", m.steps},
                     {"step_seconds", m.step_seconds},
                     {"tokens_per_second", m.tokens / m.step_seconds},
@@ -114,9 +117,10 @@ void print_json(const TrainBenchArguments& a, const Measured& m) {
 
 void print_text(const TrainBenchArguments& a, const Measured& m) {
   const double rate = m.flops / m.step_seconds;
-  std::printf("%s in %s on %s: %d rank%s of %d thread%s, stage %d\n", a.config.c_str(),
-              type_name(a.type), host::cpu_model().c_str(), a.ranks, a.ranks == 1 ? "" : "s",
-              compute_threads(), compute_threads() == 1 ? "" : "s", a.stage);
+  std::printf("%s in %s on %s: %d rank%s of %d thread%s, stage %d%s%s\n", a.config.c_str(),
+              type_name(a.step.type), host::cpu_model().c_str(), a.ranks, a.ranks == 1 ? "" : "s",
+              compute_threads(), compute_threads() == 1 ? "" : "s", a.step.stage,
+              a.step.recompute ? ", recomputed" : "", a.step.files.empty() ? "" : ", in files");
   std::printf("%.0f tokens/s: %.1f ms a step of %.0f tokens, median of %zu\n",
               m.tokens / m.step_seconds, m.step_seconds * 1e3, m.tokens, m.steps);
   std::printf("%.1f GFLOPS a rank, %.1f %% of %.1f by multiply-adds alone\n", rate * 1e-9,
@@ -159,12 +163,13 @@ void print_peer(const PeerResult& r, double tokens, bool json) {
 
 int bench_rank(const TrainBenchArguments& a, const comm::Communicator& world) {
   train::use_threads(world, 0);
+  memory::pool_tensors();
   const auto& shape = train::bench_shape(a.config);
-  train::StepBench bench(world, shape, a.type, a.stage);
+  train::StepBench bench(world, shape, a.step);
   const auto measured = measure(world, bench, a);
   if (world.rank() == 0) a.json ? print_json(a, measured) : print_text(a, measured);
   if (!a.peers.venv.empty())
-    run_peers(world, a.peers, shape, a.type, bench,
+    run_peers(world, a.peers, shape, a.step, bench,
               [&](const PeerResult& r) { print_peer(r, bench.tokens(), a.json); });
   return static_cast<int>(ExitCode::kOk);
 }
@@ -175,7 +180,7 @@ int bench_train(TrainBenchArguments a) {
   const auto& shape = train::bench_shape(a.config);
   if (a.peers.engines.empty()) a.peers.engines = default_engines(a.ranks);
   if (!a.peers.venv.empty())
-    peer_command(a.peers.venv, a.peers.engines.front(), shape, a.type, a.ranks);
+    peer_command(a.peers.venv, a.peers.engines.front(), shape, a.step, a.ranks);
   return run_on_ranks(a.ranks, "auto",
                       [&](const comm::Communicator& world) { return bench_rank(a, world); });
 }
@@ -187,7 +192,7 @@ void add_bench_train(CLI::App& bench, Action& action) {
   auto a = std::make_shared<TrainBenchArguments>();
   command->add_option("--config", a->config, "S, M, G10, bert-base or llama-small")
       ->capture_default_str();
-  command->add_option("--type", a->type, "of matrix products; all else is fp32 (autocast)")
+  command->add_option("--type", a->step.type, "of matrix products; all else is fp32 (autocast)")
       ->transform(CLI::CheckedTransformer(
                       std::map<std::string, DType>{{"fp32", DType::kF32}, {"bf16", DType::kBF16}})
                       .description(""))
@@ -198,9 +203,16 @@ void add_bench_train(CLI::App& bench, Action& action) {
                    "processes to start on this host; ignored under torchrun, mpirun, srun")
       ->check(CLI::Range(1, 64))
       ->capture_default_str();
-  command->add_option("--stage", a->stage, "ZeRO stage")
+  command->add_option("--stage", a->step.stage, "ZeRO stage")
       ->check(CLI::Range(0, 3))
       ->capture_default_str();
+  command->add_flag("--recompute", a->step.recompute,
+                    "layers keep their inputs only and run again in backward");
+  command
+      ->add_option("--nvme-path", a->step.files,
+                   "folder on a disk: optimizer states, from stage 2 on gradients and at stage 3 "
+                   "parameters lie in files there; deepspeed3-nvme has its own there")
+      ->type_name("DIR");
   command->add_option("--seconds", a->seconds, "of timed steps, roughly; three at least")
       ->check(CLI::Range(0.0, 3600.0))
       ->capture_default_str();
@@ -210,8 +222,9 @@ void add_bench_train(CLI::App& bench, Action& action) {
       ->type_name("VENV");
   command
       ->add_option("--peers", a->peers.engines,
-                   "ddp, compile, fsdp2, deepspeed1, deepspeed2, deepspeed3; without it ddp and "
-                   "compile on one rank, ddp and fsdp2 on several")
+                   "ddp, compile, fsdp2, deepspeed1, deepspeed2, deepspeed3, deepspeed3-cpu, "
+                   "deepspeed3-nvme; without it ddp and compile on one rank, ddp and fsdp2 on "
+                   "several")
       ->delimiter(',');
   command
       ->add_option("--pairs", a->peers.pairs,
@@ -227,7 +240,10 @@ void add_bench_train(CLI::App& bench, Action& action) {
       "Examples:\n"
       "  hydrofoil bench train --config G10 --seconds 5\n"
       "  hydrofoil bench train --config S --type bf16 --ranks 2 --stage 3 --json\n"
-      "  hydrofoil bench train --config S --against ~/venv --peers ddp,compile");
+      "  hydrofoil bench train --config S --against ~/venv --peers ddp,compile\n"
+      "  hydrofoil bench train --config S --ranks 2 --stage 3 --nvme-path /mnt/disk --against "
+      "~/venv "
+      "--peers deepspeed3-nvme");
   command->callback([&action, a] { action = [a] { return bench_train(*a); }; });
 }
 

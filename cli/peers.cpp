@@ -51,41 +51,44 @@ std::vector<std::string> default_engines(int ranks) {
 }
 
 std::vector<std::string> peer_command(const std::string& venv, const std::string& engine,
-                                      const train::BenchShape& shape, DType type, int ranks) {
+                                      const train::BenchShape& shape,
+                                      const train::StepBenchOptions& step, int ranks) {
   const fs::path python = fs::path(venv) / "bin/python";
   if (!fs::exists(python))
     throw Error(ExitCode::kUsage, "there is no bin/python in it", venv,
                 "give a virtual environment with torch and transformers (and deepspeed)");
-  return {python.string(),
-          "-m",
-          "torch.distributed.run",
-          "--nproc_per_node",
-          std::to_string(ranks),
-          script_path().string(),
-          "--engine",
-          engine,
-          "--dtype",
-          type_name(type),
-          "--config",
-          std::string(shape.config),
-          "--length",
-          std::to_string(shape.sequence_length),
-          "--sequences",
-          std::to_string(shape.sequences),
-          "--steps",
-          "0"};
+  std::vector<std::string> words{python.string(),
+                                 "-m",
+                                 "torch.distributed.run",
+                                 "--nproc_per_node",
+                                 std::to_string(ranks),
+                                 script_path().string(),
+                                 "--engine",
+                                 engine,
+                                 "--dtype",
+                                 type_name(step.type),
+                                 "--config",
+                                 std::string(shape.config),
+                                 "--length",
+                                 std::to_string(shape.sequence_length),
+                                 "--sequences",
+                                 std::to_string(shape.sequences),
+                                 "--steps",
+                                 "0"};
+  if (!step.files.empty()) words.insert(words.end(), {"--path", step.files.string()});
+  return words;
 }
 
 void run_peers(const comm::Communicator& world, const PeerOptions& options,
-               const train::BenchShape& shape, DType type, train::StepBench& ours,
-               const std::function<void(const PeerResult&)>& on_result) {
+               const train::BenchShape& shape, const train::StepBenchOptions& step,
+               train::StepBench& ours, const std::function<void(const PeerResult&)>& on_result) {
   for (const auto& engine : options.engines) {
     PeerResult result{.engine = engine};
     std::optional<PeerProcess> peer;
     if (world.rank() == 0) {
       ::setenv("OMP_NUM_THREADS", std::to_string(compute_threads()).c_str(), 1);
       ::setenv("DS_ACCELERATOR", "cpu", 1);
-      peer.emplace(peer_command(options.venv, engine, shape, type, world.size()),
+      peer.emplace(peer_command(options.venv, engine, shape, step, world.size()),
                    (fs::temp_directory_path() /
                     ("hydrofoil-" + engine + "-" + std::to_string(::getpid()) + ".log"))
                        .string());

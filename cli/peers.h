@@ -30,7 +30,8 @@ std::vector<std::string> default_engines(int ranks);
 
 // What to run, on `ranks` ranks of `threads` threads. Error(kUsage) that names what is missing.
 std::vector<std::string> peer_command(const std::string& venv, const std::string& engine,
-                                      const train::BenchShape& shape, DType type, int ranks);
+                                      const train::BenchShape& shape,
+                                      const train::StepBenchOptions& step, int ranks);
 
 struct PeerResult {
   std::string engine;
@@ -40,7 +41,7 @@ struct PeerResult {
 };
 // Collective; results are rank 0's.
 void run_peers(const comm::Communicator& world, const PeerOptions& options,
-               const train::BenchShape& shape, DType type, train::StepBench& ours,
-               const std::function<void(const PeerResult&)>& on_result);
+               const train::BenchShape& shape, const train::StepBenchOptions& step,
+               train::StepBench& ours, const std::function<void(const PeerResult&)>& on_result);
 
 }  // namespace hydrofoil::cli

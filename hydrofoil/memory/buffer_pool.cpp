@@ -53,11 +53,12 @@ void BufferPool::give_back(Bytes buffer, size_t bytes) {
 void BufferPool::trim(size_t idle_bytes) {
   std::lock_guard lock(mutex_);
   while (idle_bytes_ > idle_bytes) {
-    auto largest = std::prev(idle_.end());
-    idle_bytes_ -= largest->first;
-    ledger_.remove(category_, largest->first);
-    largest->second.pop_back();
-    if (largest->second.empty()) idle_.erase(largest);
+    auto victim = idle_.lower_bound(idle_bytes_ - idle_bytes);
+    if (victim == idle_.end()) --victim;
+    idle_bytes_ -= victim->first;
+    ledger_.remove(category_, victim->first);
+    victim->second.pop_back();
+    if (victim->second.empty()) idle_.erase(victim);
   }
 }
 

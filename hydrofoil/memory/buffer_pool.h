@@ -28,7 +28,8 @@ class BufferPool {
   Bytes take(size_t bytes, size_t idle_bytes);
   // Overwritten with NaN in debug builds: a stale read spoils the result instead of passing.
   void give_back(Bytes buffer, size_t bytes);
-  // Unmaps idle buffers, largest first, until at most this many idle bytes remain.
+  // Unmaps idle buffers until at most this many idle bytes remain: the smallest that is enough,
+  // else the largest first.
   void trim(size_t idle_bytes);
   size_t idle_bytes() const;
 

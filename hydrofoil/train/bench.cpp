@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include "hydrofoil/core/error.h"
@@ -44,10 +45,16 @@ constexpr std::array kShapes{
                256, 4},
 };
 
-Model make_bench_model(const comm::Communicator& group, const spec::ModelSpec& spec, DType type,
-                       int stage) {
-  auto model = make_model(group, spec, {.stage = stage, .groups = {{.lr = 1e-4}}},
-                          {.others = DType::kF32, .linear = type});
+Model make_bench_model(const comm::Communicator& group, const spec::ModelSpec& spec,
+                       const StepBenchOptions& options) {
+  EngineOptions engine{.stage = options.stage, .groups = {{.lr = 1e-4}}};
+  if (!options.files.empty()) {
+    const memory::FileTierOptions files{.folder = options.files};
+    engine.state_files = {.tier = files};
+    if (options.stage == 3) engine.parameter_files = files;
+  }
+  auto model =
+      make_model(group, spec, std::move(engine), {.others = DType::kF32, .linear = options.type});
   initialize(model, 1);
   return model;
 }
@@ -80,16 +87,17 @@ const BenchShape& bench_shape(const std::string& name) {
               "there are " + known);
 }
 
-StepBench::StepBench(const comm::Communicator& group, const BenchShape& shape, DType type,
-                     int stage)
+StepBench::StepBench(const comm::Communicator& group, const BenchShape& shape,
+                     const StepBenchOptions& options)
     : group_(group),
       shape_(shape),
+      recompute_(options.recompute),
       spec_(shape.spec()),
-      model_(make_bench_model(group, spec_, type, stage)),
+      model_(make_bench_model(group, spec_, options)),
       batch_(made_up(spec_, shape)) {}
 
 void StepBench::forward_and_backward() {
-  const auto loss = batch_loss(*model_.program, batch_, /*kept=*/false);
+  const auto loss = batch_loss(*model_.program, batch_, recompute_);
   model_.engine->backward(loss.sum, loss.weight);
 }
 

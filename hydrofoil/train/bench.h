@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <span>
 #include <string>
@@ -27,11 +28,19 @@ std::span<const BenchShape> bench_shapes();
 // Error(kUsage) for a name that is none of them.
 const BenchShape& bench_shape(const std::string& name);
 
-// AdamW, gradients clipped at 1, no dropout. bf16: products in bf16, all else in fp32 (autocast).
-// An encoder is told one token in seven.
+struct StepBenchOptions {
+  DType type = DType::kF32;  // of matrix products; all else is fp32 (autocast)
+  int stage = 0;             // ZeRO
+  bool recompute = false;    // of layers
+  // Optimizer states, from stage 2 on gradients, at stage 3 parameters in files there; empty: none.
+  std::filesystem::path files = {};
+};
+
+// AdamW, gradients clipped at 1, no dropout. An encoder is told one token in seven.
 class StepBench {
  public:
-  StepBench(const comm::Communicator& group, const BenchShape& shape, DType type, int stage);
+  StepBench(const comm::Communicator& group, const BenchShape& shape,
+            const StepBenchOptions& options);
 
   double step();  // seconds, of this rank
   // Of one more step, by Work: add up to its time.
@@ -45,6 +54,7 @@ class StepBench {
 
   const comm::Communicator group_;
   const BenchShape shape_;
+  const bool recompute_;
   const spec::ModelSpec spec_;
   Model model_;
   models::Batch batch_;

@@ -21,6 +21,7 @@
 #include "hydrofoil/comm/meter.h"
 #include "hydrofoil/core/log.h"
 #include "hydrofoil/io/file.h"
+#include "hydrofoil/memory/tensor_pool.h"
 #include "hydrofoil/parallel/sequence.h"
 #include "hydrofoil/plan/from_config.h"
 #include "hydrofoil/plan/model.h"
@@ -89,6 +90,7 @@ Trainer::Trainer(comm::Communicator group, config::RunConfig run, TrainerOptions
   comm::require_same(group_, "the resolved configuration", config::resolved_json(run_));
   use_threads(group_, run_.threads);
   ranks_on_host_ = local_ranks(group_);
+  memory::pool_tensors();
   if (run_.deepspeed.zero.offload_param.device == config::Device::kNvme) return_freed_memory();
   watch_comm(group_, run_.deepspeed.comms_logger);
   if (!run_.rates.empty()) rates_ = plan::rates_from_json(io::read_text(run_.rates), run_.rates);

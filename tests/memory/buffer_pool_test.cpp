@@ -57,6 +57,24 @@ TEST(BufferPool, WhatIsTrimmedIsUnmappedAndLeavesTheLedger) {
   EXPECT_EQ(ledger.bytes(Category::kParameters), 0U);
 }
 
+// One of a page for a page that is too much, not the largest.
+TEST(BufferPool, TrimsNoMoreThanItMust) {
+  Ledger ledger;
+  BufferPool pool(ledger, Category::kParameters);
+  std::vector<BufferPool::Bytes> buffers;
+  for (const size_t size : {8, 1, 2}) buffers.push_back(pool.take(size * kBytes, 0));
+  for (const size_t size : {2, 1, 8}) {
+    pool.give_back(std::move(buffers.back()), size * kBytes);
+    buffers.pop_back();
+  }
+  pool.trim(10 * kBytes);
+  EXPECT_EQ(pool.idle_bytes(), 10 * kBytes);
+  pool.trim(9 * kBytes);
+  EXPECT_EQ(pool.idle_bytes(), 8 * kBytes);
+  pool.trim(7 * kBytes);
+  EXPECT_EQ(pool.idle_bytes(), 0U);
+}
+
 // Stage 3: one unit of 1.0 everywhere, used and then released by an update.
 const std::byte* released_copy(ParameterCache& cache) {
   const std::byte* base = cache.begin_edit(0);

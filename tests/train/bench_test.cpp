@@ -65,7 +65,7 @@ TEST(Bench, KindsOfWorkAddUpToAStep) {
                              "num_attention_heads":6,"num_key_value_heads":2})",
                          17, 3};
   test::run_ranks(2, [&](const comm::Communicator& group) {
-    StepBench bench(group, shape, DType::kF32, /*stage=*/2);
+    StepBench bench(group, shape, {.stage = 2});
     EXPECT_EQ(bench.tokens(), 2 * 3 * 17);
     EXPECT_GT(bench.step(), 0);
     const auto start = std::chrono::steady_clock::now();
