@@ -1,7 +1,7 @@
-# hydrofoil_isa_kernels(ROOM kernel .. [VNNI kernel ..])
+# hydrofoil_isa_kernels(ROOM kernel .. [VNNI kernel ..] [BF16 kernel ..])
 #
 # Compiles hydrofoil/ROOM/KERNEL_kernel.inl once per instruction-set tier into the room's library; those
-# after VNNI for the tier that multiplies bytes, too.
+# after VNNI for the tier that multiplies bytes, too, those after BF16 for the one that multiplies bf16.
 # The three-line source of each tier is generated: the tier's vector header, then the kernel. Those
 # files get their own flags, so they must not emit a weak symbol that other files could share
 # (tools/check_isa_symbols.py): no standard library in a .inl or in what it includes.
@@ -9,20 +9,24 @@ set(HYDROFOIL_ISA_TIERS scalar)
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   list(APPEND HYDROFOIL_ISA_TIERS avx2 avx512)
   set(HYDROFOIL_ISA_TIERS_VNNI avx512_vnni)
+  set(HYDROFOIL_ISA_TIERS_BF16 avx512_bf16)
 endif()
 set(HYDROFOIL_ISA_FLAGS_scalar "")
 set(HYDROFOIL_ISA_FLAGS_avx2 -mavx2 -mfma -mf16c)
 set(HYDROFOIL_ISA_FLAGS_avx512
     ${HYDROFOIL_ISA_FLAGS_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512)
 set(HYDROFOIL_ISA_FLAGS_avx512_vnni ${HYDROFOIL_ISA_FLAGS_avx512} -mavx512vnni)
+set(HYDROFOIL_ISA_FLAGS_avx512_bf16 ${HYDROFOIL_ISA_FLAGS_avx512_vnni} -mavx512bf16)
 
 function(hydrofoil_isa_kernels room)
-  cmake_parse_arguments(ARG "" "" "VNNI" ${ARGN})
-  foreach(kernel IN LISTS ARG_UNPARSED_ARGUMENTS ARG_VNNI)
+  cmake_parse_arguments(ARG "" "" "VNNI;BF16" ${ARGN})
+  foreach(kernel IN LISTS ARG_UNPARSED_ARGUMENTS ARG_VNNI ARG_BF16)
     set(tiers ${HYDROFOIL_ISA_TIERS})
-    if(kernel IN_LIST ARG_VNNI)
-      list(APPEND tiers ${HYDROFOIL_ISA_TIERS_VNNI})
-    endif()
+    foreach(more VNNI BF16)
+      if(kernel IN_LIST ARG_${more})
+        list(APPEND tiers ${HYDROFOIL_ISA_TIERS_${more}})
+      endif()
+    endforeach()
     foreach(tier IN LISTS tiers)
       set(source ${CMAKE_CURRENT_BINARY_DIR}/${kernel}_${tier}.cpp)
       file(CONFIGURE OUTPUT ${source} CONTENT

@@ -12,7 +12,7 @@ import re
 import subprocess
 import sys
 
-OBJECT = re.compile(r"_(avx2|avx512|avx512_vnni)\.cpp\.o$")
+OBJECT = re.compile(r"_(avx2|avx512|avx512_vnni|avx512_bf16)\.cpp\.o$")
 WEAK = re.compile(r"^\s*[0-9a-f]*\s+([WwVvu])\s+(.*)$")
 
 

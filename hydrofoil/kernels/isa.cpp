@@ -10,7 +10,7 @@
 namespace hydrofoil::kernels {
 namespace {
 
-constexpr Isa kAll[] = {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni};
+constexpr Isa kAll[] = {Isa::kScalar, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni, Isa::kAvx512Bf16};
 constexpr int kUndecided = -1;
 std::atomic<int> g_override{kUndecided};
 
@@ -37,6 +37,8 @@ std::string_view name_of(Isa isa) {
       return "avx512";
     case Isa::kAvx512Vnni:
       return "avx512_vnni";
+    case Isa::kAvx512Bf16:
+      return "avx512_bf16";
   }
   return "?";
 }
@@ -57,10 +59,13 @@ bool supported(Isa isa) {
              __builtin_cpu_supports("avx512vl");
     case Isa::kAvx512Vnni:
       return supported(Isa::kAvx512) && __builtin_cpu_supports("avx512vnni");
+    case Isa::kAvx512Bf16:
+      return supported(Isa::kAvx512Vnni) && __builtin_cpu_supports("avx512bf16");
 #else
     case Isa::kAvx2:
     case Isa::kAvx512:
     case Isa::kAvx512Vnni:
+    case Isa::kAvx512Bf16:
       return false;
 #endif
   }

@@ -3,7 +3,8 @@
 // hand.
 //
 // Every kernel is one source compiled for each tier (cmake/Isa.cmake) and gives the same bits on
-// all of them. HYDROFOIL_ISA=scalar|avx2|avx512|avx512_vnni forces a tier.
+// all of them, but for what multiplies bf16 (dot2.h).
+// HYDROFOIL_ISA=scalar|avx2|avx512|avx512_vnni|avx512_bf16 forces a tier.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +19,7 @@ enum class Isa : uint8_t {
   kAvx2,        // with fma and f16c
   kAvx512,      // f, bw, dq, vl
   kAvx512Vnni,  // products of bytes, too; other kernels take kAvx512's
+  kAvx512Bf16,  // products of bf16, too; others take those above
 };
 
 std::string_view name_of(Isa isa);

@@ -35,6 +35,13 @@ HYDROFOIL_LANES F32 from_f16(U16 v) {
   return (F32)_mm256_cvtph_ps((__m128i)v);
 }
 
+// Lanes of two packs in turn: those of their lower halves, and of their upper.
+HYDROFOIL_LANES void interleave(U32& a, U32& b) {
+  const U32 lower = __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11);
+  b = __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15);
+  a = lower;
+}
+
 HYDROFOIL_LANES F32 from_bytes(const int8_t* from) {
   return (F32)_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadu_si64(from)));
 }

@@ -37,6 +37,14 @@ HYDROFOIL_LANES F32 from_f16(U16 v) {
   return (F32)_mm512_maskz_cvtph_ps(kAllLanes, (__m256i)v);
 }
 
+// Lanes of two packs in turn: those of their lower halves, and of their upper.
+HYDROFOIL_LANES void interleave(U32& a, U32& b) {
+  const U32 lower =
+      __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  b = __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+  a = lower;
+}
+
 HYDROFOIL_LANES F32 from_bytes(const int8_t* from) {
   const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
   return (F32)_mm512_maskz_cvtepi32_ps(kAllLanes, _mm512_maskz_cvtepi8_epi32(kAllLanes, bytes));

@@ -39,6 +39,13 @@ HYDROFOIL_LANES F32 from_f16(U16 v) {
   return out;
 }
 
+// Lanes of two packs in turn: those of their lower halves, and of their upper.
+HYDROFOIL_LANES void interleave(U32& a, U32& b) {
+  const U32 lower = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+  b = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+  a = lower;
+}
+
 HYDROFOIL_LANES F32 from_bytes(const int8_t* from) {
   F32 out;
   for (size_t i = 0; i < kF32Lanes; ++i) out[i] = from[i];

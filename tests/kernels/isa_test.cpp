@@ -25,7 +25,7 @@ TEST(Isa, RefusesAnUnknownTierAndListsTheChoices) {
 }
 
 TEST(Isa, RefusesATierTheCpuLacks) {
-  for (Isa isa : {Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni})
+  for (Isa isa : {Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni, Isa::kAvx512Bf16})
     if (!supported(isa)) {
       EXPECT_THROW(choose_isa(name_of(isa)), Error);
     }
