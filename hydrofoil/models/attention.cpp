@@ -13,6 +13,8 @@
 #include <limits>
 #include <optional>
 
+#include "hydrofoil/models/flash.h"
+
 namespace hydrofoil::models {
 namespace {
 
@@ -36,14 +38,17 @@ std::array<at::Tensor, 3> queries_keys_values(const at::Tensor& x, const Attenti
   return {parts[0], parts[1], parts[2]};
 }
 
+double scale_of(const Attention& a) {
+  return a.scale != 0 ? a.scale : 1 / std::sqrt(static_cast<double>(a.head_dim));
+}
+
 // q [B, heads, T, D], k and v [B, kv_heads, T, D]. The fused kernels cannot cap scores, so the
 // [T, T] scores of each head exist here.
 at::Tensor capped(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                   const at::Tensor& mask, const Attention& a) {
   const auto group = q.size(1) / k.size(1);
   const auto keys = k.repeat_interleave(group, 1), values = v.repeat_interleave(group, 1);
-  const double scale = a.scale != 0 ? a.scale : 1 / std::sqrt(static_cast<double>(a.head_dim));
-  auto scores = at::matmul(q, keys.transpose(2, 3)) * scale;
+  auto scores = at::matmul(q, keys.transpose(2, 3)) * scale_of(a);
   scores = at::tanh(scores / a.softcap) * a.softcap;
   scores = scores.masked_fill(mask.logical_not(), -std::numeric_limits<double>::infinity());
   return at::matmul(at::softmax(scores, -1), values);
@@ -57,10 +62,9 @@ at::Tensor mix(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, co
     if (!mask.defined()) mask = at::ones({time, time}, q.options().dtype(at::kBool)).tril();
     return capped(q, k, v, mask, a);
   }
-  const auto scale = a.scale != 0 ? std::optional(a.scale) : std::nullopt;
   const auto attn_mask = mask.defined() ? std::optional(mask) : std::nullopt;
   return at::scaled_dot_product_attention(q, k, v, attn_mask, /*dropout_p=*/0.0,
-                                          /*is_causal=*/a.causal && !mask.defined(), scale,
+                                          /*is_causal=*/a.causal && !mask.defined(), scale_of(a),
                                           /*enable_gqa=*/q.size(1) != k.size(1));
 }
 
@@ -71,6 +75,8 @@ at::Tensor mix_heads(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
   auto mask = a.causal && a.visibility ? a.visibility->mask(q.size(1), q) : seen;
   if (mask.defined() && mask.dim() == 4 && mask.size(1) == a.heads)  // ALiBi: one for each head
     mask = mask.narrow(1, first_head, q.size(2));
+  if (!mask.defined() && a.softcap == 0 && flash_takes(q, k, a.causal))
+    return flash_attention(q, k, v, scale_of(a), a.causal);
   return mix(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), a, mask).transpose(1, 2);
 }
 

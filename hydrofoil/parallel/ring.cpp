@@ -2,8 +2,6 @@
 #include "hydrofoil/parallel/ring.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
-#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/logaddexp.h>
@@ -12,6 +10,7 @@
 
 #include <utility>
 
+#include "hydrofoil/models/flash.h"
 #include "hydrofoil/models/kept.h"
 
 namespace hydrofoil::parallel {
@@ -58,17 +57,18 @@ class Stop {
   const int rank_, last_;
 };
 
-// One block's keys and values as the kernel takes them, [B, heads, T, D].
+// One block's keys and values as attention takes them, [B, T, heads, D].
 struct Block {
   at::Tensor keys, values;
 };
 Block for_heads(const at::Tensor& kv, const Ring& ring) {
   const auto all = ring.kv_of_head.defined() ? kv.index_select(2, ring.kv_of_head) : kv;
   const int64_t dim = kv.size(3) / 2;
-  return {all.narrow(3, 0, dim).transpose(1, 2), all.narrow(3, dim, dim).transpose(1, 2)};
+  return {all.narrow(3, 0, dim), all.narrow(3, dim, dim)};
 }
 
-// What attention to some keys gives: a mean of their values, and how much it weighs, [B, heads, T].
+// What attention to some keys gives: a mean of their values [B, T, heads, D], and how much it
+// weighs, [B, heads, T].
 struct Mean {
   at::Tensor values, log_sum;
 
@@ -79,15 +79,16 @@ struct Mean {
       return;
     }
     const auto sum = at::logaddexp(log_sum, more_log_sum);
-    values = values * (log_sum - sum).exp().unsqueeze(3) +
-             more * (more_log_sum - sum).exp().unsqueeze(3);
+    const auto share = [&](const at::Tensor& of) {
+      return (of - sum).exp().transpose(1, 2).unsqueeze(3);
+    };
+    values = values * share(log_sum) + more * share(more_log_sum);
     log_sum = sum;
   }
 };
 
 Mean forward(const Ring& ring, const at::Tensor& q, const at::Tensor& own) {
   const Stop stop(ring);
-  const auto queries = q.transpose(1, 2);
   Mean mean;
   at::Tensor kv = own;
   for (int block = 0; block < stop.blocks(); ++block) {
@@ -101,8 +102,8 @@ Mean forward(const Ring& ring, const at::Tensor& q, const at::Tensor& own) {
     }
     if (q.size(1) > 0) {
       const auto [keys, values] = for_heads(kv, ring);
-      const auto [out, log_sum] = at::_scaled_dot_product_flash_attention_for_cpu(
-          queries, keys, values, /*dropout_p=*/0, /*is_causal=*/block == 0, {}, ring.scale);
+      const auto [out, log_sum] =
+          models::flash_forward(q, keys, values, ring.scale, /*causal=*/block == 0);
       mean.add(out, log_sum);
     }
     sent.wait(), received.wait();
@@ -120,8 +121,7 @@ struct Gradients {
 Gradients backward(const Ring& ring, const at::Tensor& grad, const at::Tensor& q,
                    const at::Tensor& own, const at::Tensor& out, const at::Tensor& log_sum) {
   const Stop stop(ring);
-  const auto queries = q.transpose(1, 2), grad_out = grad.transpose(1, 2);
-  auto grad_q = at::zeros(queries.sizes(), queries.options().dtype(at::kFloat));
+  auto grad_q = at::zeros(q.sizes(), q.options().dtype(at::kFloat));
   at::Tensor kv = own, home;
   std::vector<std::pair<at::Tensor, comm::Work>> leaving;  // until the next rank has them
   for (int block = 0; block < stop.blocks(); ++block) {
@@ -137,11 +137,10 @@ Gradients backward(const Ring& ring, const at::Tensor& grad, const at::Tensor& q
     at::Tensor more;
     if (q.size(1) > 0) {
       const auto [keys, values] = for_heads(kv, ring);
-      const auto [dq, dk, dv] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
-          grad_out, queries, keys, values, out, log_sum, /*dropout_p=*/0,
-          /*is_causal=*/block == 0, {}, ring.scale);
+      const auto [dq, dk, dv] = models::flash_backward(grad, q, keys, values, {out, log_sum},
+                                                       ring.scale, /*causal=*/block == 0);
       grad_q.add_(dq);
-      more = at::cat({dk.transpose(1, 2), dv.transpose(1, 2)}, 3).to(at::kFloat);
+      more = at::cat({dk, dv}, 3).to(at::kFloat);
     }
     followed.wait();
     if (more.defined() && ring.kv_of_head.defined()) {
@@ -164,7 +163,7 @@ Gradients backward(const Ring& ring, const at::Tensor& grad, const at::Tensor& q
     stop.receive(home, stop.last(), kGradients).wait();
   }
   for (const auto& [tensor, sent] : leaving) sent.wait();
-  return {grad_q.transpose(1, 2), home};
+  return {grad_q, home};
 }
 
 struct RingAttention : torch::autograd::Function<RingAttention> {
@@ -173,11 +172,11 @@ struct RingAttention : torch::autograd::Function<RingAttention> {
     const auto kv = given.contiguous();
     auto mean = parallel::forward(ring, q, kv);
     if (!mean.values.defined())  // no token
-      mean = {at::empty_like(q.transpose(1, 2)), {}};
+      mean = {at::empty_like(q), {}};
     const auto out = mean.values.to(q.scalar_type());
     context->save_for_backward({q, kv, out, mean.log_sum});
     models::keep(context, ring);
-    return out.transpose(1, 2);
+    return out;
   }
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const auto saved = context->get_saved_variables();

@@ -50,7 +50,7 @@ Work work_of(std::string_view name, Work inside, bool backward) {
   if (inside != Work::kOther) return inside;
   if (holds_one_of(name, {"linear_cross_entropy"})) return Work::kLoss;
   if (holds_one_of(name, {"AccumulateGrad"})) return Work::kGradients;
-  if (holds_one_of(name, {"attention"})) return Work::kAttention;
+  if (holds_one_of(name, {"attention", "FlashAttention"})) return Work::kAttention;
   if (holds_one_of(name, {"aten::mm", "aten::addmm", "linear_pointwise", "LinearFunction"}))
     return backward ? Work::kBackwardProducts : Work::kForwardProducts;
   if (holds_one_of(name, {"norm", "gelu", "silu", "relu", "RmsNorm", "Gated", "Rotate"}))

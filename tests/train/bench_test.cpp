@@ -37,6 +37,8 @@ TEST(WorkTimer, WhatHasNoKindIsPartOfWhatCalledIt) {
   EXPECT_EQ(work_of("aten::sum", Work::kBackwardProducts, true), Work::kBackwardProducts);
   EXPECT_EQ(work_of("aten::copy_", Work::kOther, false), Work::kOther);
   EXPECT_EQ(work_of("aten::native_layer_norm_backward", Work::kOther, true), Work::kPointwise);
+  EXPECT_EQ(work_of("torch::autograd::CppNode<models::FlashAttention>", Work::kOther, true),
+            Work::kAttention);
   EXPECT_EQ(work_of("torch::autograd::AccumulateGrad", Work::kOther, true), Work::kGradients);
 }
 
