@@ -46,16 +46,15 @@ at::Tensor chunk_loss(const at::Tensor& hidden, const Head& head, const at::Tens
                       at::Tensor& loss, bool want_grad) {
   at::Tensor slope;  // of the cap
   auto logits = capped_logits(hidden, head.weight.whole(), head, want_grad ? &slope : nullptr);
-  const auto most = logits.amax(1, /*keepdim=*/true);
+  const auto most = largest_of_rows(logits);
   if (head.seam) head.seam->largest(most);
-  logits.sub_(most);
   const Picked label(labels, 0, logits.size(1));
-  auto picked = label.of(logits), total = logits.exp_().sum(1, /*keepdim=*/true);
+  auto total = totals_of_rows(logits, most);
+  auto picked = (label.of(logits) - most).masked_fill_(label.inside.logical_not(), 0);
   if (head.seam) add_up_rows(*head.seam, total, picked);
   loss += (total.log() - picked).sum(at::kDouble);
   if (!want_grad) return {};
-  logits.div_(total);
-  logits.scatter_add_(1, label.column, label.inside.to(at::kFloat).neg_());
+  logits = softmax_gradient(logits, most, total, label);
   if (slope.defined()) logits.mul_(slope);
   return logits;
 }

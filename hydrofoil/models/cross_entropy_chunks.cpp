@@ -3,9 +3,13 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
 
 #include <algorithm>
+#include <cmath>
 
+#include "hydrofoil/core/parallel.h"
+#include "hydrofoil/kernels/softmax.h"
 #include "hydrofoil/models/product.h"
 
 namespace hydrofoil::models {
@@ -13,6 +17,29 @@ namespace {
 constexpr int64_t kChunkBytes = 32 << 20;
 constexpr int64_t kSliceBytes = 4 << 20;  // of the weight's gradient: stays in the cache
 constexpr int64_t kLeastChunkRows = 32;   // fewer would starve the matrix products
+
+bool kernels_take(const at::Tensor& logits) {
+  const auto type = logits.scalar_type();
+  return logits.device().is_cpu() && logits.is_contiguous() && logits.numel() > 0 &&
+         (type == at::kFloat || type == at::kBFloat16);
+}
+
+// visit(row, its logits).
+template <class Visit>
+void each_row_of(const at::Tensor& logits, const Visit& visit) {
+  const auto count = static_cast<size_t>(logits.size(1));
+  const auto bytes = static_cast<size_t>(logits.element_size()) * count;
+  const auto type = logits.scalar_type() == at::kFloat ? DType::kF32 : DType::kBF16;
+  auto* data = static_cast<std::byte*>(logits.mutable_data_ptr());
+  parallel_for(static_cast<size_t>(logits.size(0)), 1, [&](size_t begin, size_t end) {
+    for (size_t row = begin; row < end; ++row)
+      visit(row, kernels::LogitRow{data + row * bytes, count, type});
+  });
+}
+
+at::Tensor number_a_row(const at::Tensor& logits) {
+  return at::empty({logits.size(0), 1}, logits.options().dtype(at::kFloat));
+}
 }  // namespace
 
 int64_t chunk_rows(int64_t rows, int64_t vocabulary) {
@@ -25,11 +52,49 @@ int64_t chunk_rows(int64_t rows, int64_t vocabulary) {
 at::Tensor capped_logits(const at::Tensor& hidden, const at::Tensor& weight, const Head& head,
                          at::Tensor* slope, int64_t first) {
   const auto bias = head.bias.defined() ? head.bias.narrow(0, first, weight.size(0)) : head.bias;
-  auto logits = product(hidden, weight, bias).to(at::kFloat);
+  auto logits = product(hidden, weight, bias);
   if (head.softcap == 0) return logits;
+  logits = logits.to(at::kFloat);
   logits.div_(head.softcap).tanh_();
   if (slope) *slope = 1 - logits * logits;
   return logits.mul_(head.softcap);
+}
+
+at::Tensor largest_of_rows(const at::Tensor& logits) {
+  if (!kernels_take(logits)) return logits.amax(1, /*keepdim=*/true).to(at::kFloat);
+  auto out = number_a_row(logits);
+  auto* most = out.mutable_data_ptr<float>();
+  each_row_of(logits, [&](size_t row, const auto& x) { most[row] = kernels::largest(x); });
+  return out;
+}
+
+at::Tensor totals_of_rows(const at::Tensor& logits, const at::Tensor& most) {
+  if (!kernels_take(logits)) return (logits.to(at::kFloat) - most).exp_().sum(1, /*keepdim=*/true);
+  auto out = number_a_row(logits);
+  auto* totals = out.mutable_data_ptr<float>();
+  const auto* shift = most.const_data_ptr<float>();
+  each_row_of(logits, [&](size_t row, const auto& x) {
+    totals[row] = kernels::exponentials(x, shift[row]);
+  });
+  return out;
+}
+
+at::Tensor softmax_gradient(at::Tensor logits, const at::Tensor& most, const at::Tensor& total,
+                            const Picked& label) {
+  if (!kernels_take(logits)) {
+    auto grad = (logits.to(at::kFloat) - most).exp_().div_(total);
+    return grad.scatter_add_(1, label.column, label.inside.to(at::kFloat).neg_());
+  }
+  const auto *shift = most.const_data_ptr<float>(), *totals = total.const_data_ptr<float>();
+  const auto* column = label.column.const_data_ptr<int64_t>();
+  const auto* inside = label.inside.const_data_ptr<bool>();
+  each_row_of(logits, [&](size_t row, const auto& x) {
+    const auto at = static_cast<size_t>(column[row]);
+    const float share = std::exp(x[at] - shift[row]) / totals[row];
+    kernels::softmax(x, shift[row], totals[row]);
+    if (inside[row]) x.set(at, share - 1);  // before it is rounded
+  });
+  return logits;
 }
 
 void add_up_rows(const TensorSeam& seam, at::Tensor& total, at::Tensor& picked) {

@@ -12,8 +12,8 @@ namespace hydrofoil::models {
 // Rows of hidden states at a time: at most 32 MB of logits, in chunks of equal size.
 int64_t chunk_rows(int64_t rows, int64_t vocabulary);
 
-// fp32, of rows [first, first + v) of the head's matrix, which `weight` [v, H] is; `slope`: that of
-// the cap, left undefined where there is none.
+// Of rows [first, first + v) of the head's matrix, which `weight` [v, H] is; fp32 where they are
+// capped, else of the product's type. `slope`: that of the cap, left undefined where there is none.
 at::Tensor capped_logits(const at::Tensor& hidden, const at::Tensor& weight, const Head& head,
                          at::Tensor* slope, int64_t first = 0);
 
@@ -27,6 +27,15 @@ struct Picked {
   }
   at::Tensor column, inside;
 };
+
+// Softmax of logits [n, v] whose rows may go on on other ranks: fp32 [n, 1] the largest of each
+// row; the sum of exponentials below what is `most` of all ranks; in place, what each has of a
+// total, less one at the label. On the CPU by kernels/softmax.h, fp32 and bf16; all else is
+// widened.
+at::Tensor largest_of_rows(const at::Tensor& logits);
+at::Tensor totals_of_rows(const at::Tensor& logits, const at::Tensor& most);
+at::Tensor softmax_gradient(at::Tensor logits, const at::Tensor& most, const at::Tensor& total,
+                            const Picked& label);
 
 // out [v, H] += grad [n, v]^T . hidden [n, H], a slice of the vocabulary at a time: a product of
 // its own size would need a second [v, H].

@@ -55,7 +55,8 @@ at::Tensor total_loss(Job& job) {
     const auto tile = job.head.weight.tiles[t].to(job.head.type);
     job.for_each_chunk(tile.size(0), [&](int64_t begin, int64_t count) {
       const auto part = [&](const at::Tensor& all) { return all.narrow(0, begin, count); };
-      auto logits = capped_logits(part(job.hidden), tile, job.head, nullptr, job.first[t]);
+      auto logits =
+          capped_logits(part(job.hidden), tile, job.head, nullptr, job.first[t]).to(at::kFloat);
       const Picked label(part(job.labels), job.first[t], tile.size(0));
       part(picked).add_(label.of(logits));
       const auto top = at::maximum(part(most), logits.amax(1, /*keepdim=*/true));
@@ -83,7 +84,7 @@ at::Tensor tile_backward(Job& job, size_t t) {
     const auto part = [&](const at::Tensor& all) { return all.narrow(0, begin, count); };
     const auto hidden = part(job.hidden);
     at::Tensor slope;
-    auto grad = capped_logits(hidden, tile, job.head, &slope, job.first[t]);
+    auto grad = capped_logits(hidden, tile, job.head, &slope, job.first[t]).to(at::kFloat);
     grad.sub_(part(job.log_total)).exp_();
     const Picked label(part(job.labels), job.first[t], tile.size(0));
     grad.scatter_add_(1, label.column, label.inside.to(at::kFloat).neg_());

@@ -94,6 +94,19 @@ TEST(LinearCrossEntropy, AddsABiasAndCapsLogits) {
     }
 }
 
+// Products, logits and their gradients are rounded to bf16, nothing else.
+TEST(LinearCrossEntropy, LosesNoMoreThanTheRoundingInBFloat) {
+  const Problem p = problem(334, 17, 30011, 0.9);
+  const Answer want = oracle(p, 1.0);
+  Head head = p.head();
+  head.type = at::kBFloat16;
+  const LossSum got = linear_cross_entropy(p.hidden, head, p.labels);
+  got.sum.backward();
+  EXPECT_LT(test::relative_difference(got.sum.detach(), want.loss), 1e-3);
+  EXPECT_LT(test::relative_difference(p.hidden.grad(), want.hidden_grad), 1e-2);
+  EXPECT_LT(test::relative_difference(p.weight.grad(), want.weight_grad), 1e-2);
+}
+
 // The same matrix in tiles, the last one smaller.
 void expect_tiles_match(const Problem& p, int64_t tile_rows, double scale) {
   const Answer want = oracle(p, scale);
