@@ -72,7 +72,8 @@ at::Tensor totals_of_rows(const at::Tensor& logits, const at::Tensor& most) {
   if (!kernels_take(logits)) return (logits.to(at::kFloat) - most).exp_().sum(1, /*keepdim=*/true);
   auto out = number_a_row(logits);
   auto* totals = out.mutable_data_ptr<float>();
-  const auto* shift = most.const_data_ptr<float>();
+  const auto mosts = most.contiguous();
+  const auto* shift = mosts.const_data_ptr<float>();
   each_row_of(logits, [&](size_t row, const auto& x) {
     totals[row] = kernels::exponentials(x, shift[row]);
   });
@@ -85,7 +86,8 @@ at::Tensor softmax_gradient(at::Tensor logits, const at::Tensor& most, const at:
     auto grad = (logits.to(at::kFloat) - most).exp_().div_(total);
     return grad.scatter_add_(1, label.column, label.inside.to(at::kFloat).neg_());
   }
-  const auto *shift = most.const_data_ptr<float>(), *totals = total.const_data_ptr<float>();
+  const auto mosts = most.contiguous(), sums = total.contiguous();  // a column of what ranks added
+  const auto *shift = mosts.const_data_ptr<float>(), *totals = sums.const_data_ptr<float>();
   const auto* column = label.column.const_data_ptr<int64_t>();
   const auto* inside = label.inside.const_data_ptr<bool>();
   each_row_of(logits, [&](size_t row, const auto& x) {
