@@ -52,9 +52,12 @@ class Chat {
  public:
   explicit Chat(ChatArguments arguments)
       : arguments_(std::move(arguments)),
-        loaded_(load_inference_model(arguments_)),
+        loaded_(open_inference_model(arguments_)),
         template_(template_of(loaded_)),
         people_(isatty(STDIN_FILENO) == 1) {
+    const int64_t positions = inference::Runner::position_limit(loaded_.model.spec);
+    load_weights(loaded_,
+                 engine::session_bytes(loaded_.model, *loaded_.team, loaded_.cache, positions));
     clear();
   }
 

@@ -90,8 +90,8 @@ double share_of(const std::string& percent) {
 }
 
 double perplexity_of(const ModelArguments& model, const std::string& text) {
-  const InferenceModel loaded = load_packed_model(model_source(model), model, {.cache = "f32"});
-  return std::exp(score_file(loaded, text, loaded.model.spec.max_positions).loss);
+  InferenceModel opened = open_packed_model(model_source(model), model, {.cache = "f32"});
+  return std::exp(score_file(opened, text, opened.model.spec.max_positions).loss);
 }
 
 // OUT.gguf is OUT.rejected.gguf until its perplexity is known to be low enough.

@@ -24,9 +24,9 @@ struct DecoderArguments : EvalArguments {
   std::string choices;
 };
 
-int eval_text(const DecoderArguments& arguments, const InferenceModel& loaded) {
-  const int64_t length = window_of(arguments, loaded.model.spec);
-  const auto result = score_file(loaded, arguments.text, length);
+int eval_text(const DecoderArguments& arguments, InferenceModel& opened) {
+  const int64_t length = window_of(arguments, opened.model.spec);
+  const auto result = score_file(opened, arguments.text, length);
   const auto bytes = static_cast<double>(std::filesystem::file_size(arguments.text));
   const double bits = result.loss * static_cast<double>(result.tokens) / std::numbers::ln2 / bytes;
   if (arguments.json)
@@ -44,11 +44,13 @@ int eval_text(const DecoderArguments& arguments, const InferenceModel& loaded) {
   return 0;
 }
 
-int eval_choices(const DecoderArguments& arguments, const InferenceModel& loaded) {
+int eval_choices(const DecoderArguments& arguments, InferenceModel& opened) {
   const auto questions = inference::read_questions(arguments.choices);
-  inference::Scorer scorer(loaded.model, loaded.cache, *loaded.team,
-                           window_of(arguments, loaded.model.spec));
-  const auto result = inference::score_choices(scorer, loaded.tokenizer, questions);
+  const int64_t positions = window_of(arguments, opened.model.spec);
+  load_weights(
+      opened, inference::Scorer::bytes_of(opened.model, opened.cache, opened.threads(), positions));
+  inference::Scorer scorer(opened.model, opened.cache, *opened.team, positions);
+  const auto result = inference::score_choices(scorer, opened.tokenizer, questions);
   if (arguments.json)
     std::cout << nlohmann::ordered_json{{"accuracy", result.accuracy},
                                         {"accuracy_normalized", result.normalized},
@@ -70,8 +72,8 @@ int eval(const DecoderArguments& arguments, const Action& encoder) {
       throw Error(ExitCode::kUsage, "--choices and --type are for decoders", arguments.path);
     return encoder();
   }
-  const InferenceModel loaded = load_packed_model(source, arguments, arguments.packed);
-  return arguments.choices.empty() ? eval_text(arguments, loaded) : eval_choices(arguments, loaded);
+  InferenceModel opened = open_packed_model(source, arguments, arguments.packed);
+  return arguments.choices.empty() ? eval_text(arguments, opened) : eval_choices(arguments, opened);
 }
 
 }  // namespace

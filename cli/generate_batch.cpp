@@ -76,11 +76,27 @@ class PromptFile {
   std::string named_;
 };
 
-// Pages that the cache may have, and no more than all that run at a time could use.
-size_t allowed_pages(const InferenceModel& loaded, const BatchArguments& arguments) {
-  const uint64_t page = inference::KvCache::page_bytes(loaded.model.spec, loaded.cache);
-  const uint64_t bytes =
-      arguments.cache_bytes > 0 ? arguments.cache_bytes : host::memory().usable_bytes() / 4;
+// For keys and values. Many texts at a time are worth more than layers that need not be streamed:
+// of a cap they may have what weights and steps can do without.
+uint64_t allowed_bytes(const InferenceModel& opened, const BatchArguments& arguments) {
+  if (arguments.cache_bytes > 0) return arguments.cache_bytes;
+  if (opened.memory_cap == 0) return host::memory().usable_bytes() / 4;
+  const auto& spec = opened.model.spec;
+  const size_t page = inference::KvCache::page_bytes(spec, opened.cache);
+  const auto positions =
+      std::min(inference::Runner::position_limit(spec),
+               static_cast<int64_t>((opened.memory_cap / page + 1) * engine::kPageTokens));
+  const uint64_t step = engine::engine_bytes(opened.model, opened.team->size(),
+                                             {.sequences = arguments.sequences}, positions)
+                            .total();
+  residency_beside(opened, step + page);
+  return bytes_beside_weights(opened, step + page) - step;
+}
+
+// Pages that the cache may have.
+size_t allowed_pages(const InferenceModel& opened, const BatchArguments& arguments) {
+  const uint64_t page = inference::KvCache::page_bytes(opened.model.spec, opened.cache);
+  const uint64_t bytes = allowed_bytes(opened, arguments);
   if (bytes < page)
     throw Error(ExitCode::kDoesNotFit,
                 "the cache may have " + std::to_string(bytes) + " bytes, but 16 positions take " +
@@ -99,6 +115,12 @@ size_t needed_pages(const std::vector<Prompt>& prompts, int64_t positions, size_
   std::ranges::sort(pages, std::greater());
   pages.resize(std::min(pages.size(), sequences));
   return std::accumulate(pages.begin(), pages.end(), size_t{0});
+}
+
+// Of the longest text that the engine takes.
+int64_t most_positions(const spec::ModelSpec& spec, const engine::EngineOptions& options) {
+  return std::min(inference::Runner::position_limit(spec),
+                  static_cast<int64_t>(options.cache_pages * engine::kPageTokens));
 }
 
 // One line of output, in the making.
@@ -185,26 +207,27 @@ class Batch {
 
 }  // namespace
 
-int generate_batch(const InferenceModel& loaded, const engine::Request& base,
+int generate_batch(InferenceModel& opened, const engine::Request& base,
                    const BatchArguments& arguments) {
-  const auto& spec = loaded.model.spec;
-  const size_t allowed = allowed_pages(loaded, arguments);
-  const int64_t positions = std::min(inference::Runner::position_limit(spec),
-                                     static_cast<int64_t>(allowed * engine::kPageTokens));
+  const spec::ModelSpec spec = opened.model.spec;
+  const size_t allowed = allowed_pages(opened, arguments);
+  const int64_t positions = most_positions(spec, {.cache_pages = allowed});
   auto prompts =
-      PromptFile(base, loaded.tokenizer, {.vocabulary = spec.vocab_size, .positions = positions})
+      PromptFile(base, opened.tokenizer, {.vocabulary = spec.vocab_size, .positions = positions})
           .read(arguments.prompts);
   std::ofstream file;
   if (!arguments.output.empty()) {
     file.open(arguments.output);
     if (!file) throw Error(ExitCode::kError, errno_message("open"), arguments.output);
   }
-  engine::Engine engine(
-      loaded.model, *loaded.team,
-      {.cache = loaded.cache,
-       .cache_pages = std::min(allowed, needed_pages(prompts, positions, arguments.sequences)),
-       .sequences = arguments.sequences},
-      &loaded.tokenizer);
+  const engine::EngineOptions options{
+      .cache = opened.cache,
+      .cache_pages = std::min(allowed, needed_pages(prompts, positions, arguments.sequences)),
+      .sequences = arguments.sequences};
+  load_weights(opened, engine::engine_bytes(opened.model, opened.team->size(), options,
+                                            most_positions(spec, options))
+                           .total());
+  engine::Engine engine(opened.model, *opened.team, options, &opened.tokenizer);
   Batch batch(engine, arguments.output.empty() ? std::cout : file);
   for (auto& prompt : prompts) batch.add(std::move(prompt));
   return static_cast<int>(batch.run() ? ExitCode::kOk : ExitCode::kNumeric);

@@ -39,7 +39,7 @@ nlohmann::ordered_json to_json(const std::vector<int32_t>& prompt, const engine:
 }
 
 int generate(GenerateArguments arguments) {
-  const InferenceModel loaded = load_inference_model(arguments);
+  InferenceModel loaded = open_inference_model(arguments);
   if (!arguments.batch.prompts.empty())
     return generate_batch(loaded, arguments.request, arguments.batch);
   auto request = arguments.request;
@@ -48,9 +48,9 @@ int generate(GenerateArguments arguments) {
   if (request.prompt.empty() && !request.stop_tokens.empty())
     request.prompt.push_back(request.stop_tokens.front());  // the start of a document
   const auto prompt = request.prompt;
-  engine::Session session(loaded.model, *loaded.team, loaded.cache,
-                          static_cast<int64_t>(prompt.size()) + request.max_tokens,
-                          &loaded.tokenizer);
+  const int64_t positions = static_cast<int64_t>(prompt.size()) + request.max_tokens;
+  load_weights(loaded, engine::session_bytes(loaded.model, *loaded.team, loaded.cache, positions));
+  engine::Session session(loaded.model, *loaded.team, loaded.cache, positions, &loaded.tokenizer);
   std::string text;
   if (!arguments.json) std::cout << arguments.prompt << std::flush;
   const auto out = session.generate(std::move(request), [&](const engine::Event& event) {
@@ -88,7 +88,8 @@ void add_generate_command(CLI::App& app, Action& action) {
       ->needs(prompts);
   command
       ->add_option("--cache-bytes", batch.cache_bytes,
-                   "of --prompts: for keys and values; 0: a quarter of the memory there is")
+                   "of --prompts: for keys and values; 0: a quarter of the memory there is, or "
+                   "what --memory-cap leaves")
       ->transform(CLI::AsSizeValue(false))
       ->needs(prompts);
   command
@@ -101,7 +102,8 @@ void add_generate_command(CLI::App& app, Action& action) {
       "Examples:\n  hydrofoil generate runs/first --prompt 'In the beginning' --max-tokens 64\n"
       "  hydrofoil generate models/gpt2 --prompt Hello --greedy --json\n"
       "  hydrofoil generate model.gguf --type q4_0 --prompt 'Once upon a time' --top-p 0.9\n"
-      "  hydrofoil generate model.gguf --prompts questions.jsonl --output answers.jsonl");
+      "  hydrofoil generate model.gguf --prompts questions.jsonl --output answers.jsonl\n"
+      "  hydrofoil generate large.gguf --prompts questions.jsonl --memory-cap 1.5GB");
   command->callback(
       [&action, arguments] { action = [arguments] { return generate(*arguments); }; });
 }

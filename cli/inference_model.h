@@ -3,7 +3,9 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -14,6 +16,7 @@
 #include "hydrofoil/checkpoint/model_source.h"
 #include "hydrofoil/core/dtype.h"
 #include "hydrofoil/engine/request.h"
+#include "hydrofoil/inference/model_reader.h"
 #include "hydrofoil/inference/packed_model.h"
 #include "hydrofoil/inference/scorer.h"
 #include "hydrofoil/inference/team.h"
@@ -32,18 +35,32 @@ void add_inference_options(CLI::App* command, InferenceArguments& arguments);
 
 struct InferenceModel {
   text::Tokenizer tokenizer;
-  inference::PackedModel model;
+  inference::PackedModel model;  // an outline until its weights are loaded
   std::unique_ptr<inference::Team> team;
   DType cache = DType::kBF16;
   std::optional<text::ChatTemplateSpec> chat_template = {};
+  // Of the weights, until they are loaded.
+  std::unique_ptr<inference::ModelReader> reader = {};
+  inference::WeightType type = inference::WeightType::kAsStored;
+  uint64_t memory_cap = 0;
+  std::filesystem::path folder = {};  // that layers are streamed from
+
+  size_t threads() const { return static_cast<size_t>(team->size()); }
 };
+// Everything but the weights: what they take is known, and what stays beside them can be decided.
 // Error(kConfig) without a tokenizer.
-InferenceModel load_packed_model(const checkpoint::ModelSource& source,
+InferenceModel open_packed_model(const checkpoint::ModelSource& source,
                                  const ModelArguments& arguments, const PackedArguments& packed);
 // Also resolves what the arguments leave to the model: stop tokens, greedy.
-InferenceModel load_inference_model(InferenceArguments& arguments);
-// Of a text file, in windows of `length` tokens.
-inference::TextScore score_file(const InferenceModel& loaded, const std::string& text,
-                                int64_t length);
+InferenceModel open_inference_model(InferenceArguments& arguments);
+// With a cap, as many layers as fit beside so many bytes stay in memory. Error(kDoesNotFit), with
+// the smallest cap that does, where there is no room for one at a time.
+inference::Residency residency_beside(const InferenceModel& opened, uint64_t beside_bytes);
+// What a cap can leave beside the weights: where they take the least with which reads go on while a
+// layer computes; or the least of all, where that leaves less than `wanted`.
+uint64_t bytes_beside_weights(const InferenceModel& opened, uint64_t wanted);
+void load_weights(InferenceModel& opened, uint64_t beside_bytes);
+// Of a text file, in windows of `length` tokens. Loads the weights.
+inference::TextScore score_file(InferenceModel& opened, const std::string& text, int64_t length);
 
 }  // namespace hydrofoil::cli

@@ -3,17 +3,24 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <cstdint>
+#include <filesystem>
 #include <string>
 
 namespace hydrofoil::cli {
 
 struct PackedArguments {
-  std::string type = "auto";   // of matrices: inference::kWeightTypes
-  std::string cache = "bf16";  // of keys and values: inference::kCacheTypes
+  std::string type = "auto";       // of matrices: inference::kWeightTypes
+  std::string cache = "bf16";      // of keys and values: inference::kCacheTypes
+  uint64_t memory_cap = 0;         // of the program; layers that do not fit are streamed. 0: none
+  std::string stream_folder = {};  // from there; empty: that of the model
 };
 struct PackedOptions {
-  CLI::Option *type, *cache;
+  CLI::Option *type, *cache, *memory_cap, *stream_folder;
 };
 PackedOptions add_packed_options(CLI::App* command, PackedArguments& arguments);
+// That layers of this model are streamed from.
+std::filesystem::path stream_folder(const PackedArguments& arguments,
+                                    const std::filesystem::path& model);
 
 }  // namespace hydrofoil::cli

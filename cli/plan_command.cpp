@@ -216,9 +216,13 @@ int tune_run(const PlanArguments& a, const Tuner& tune) {
 }
 
 int serving_run(const PlanArguments& a) {
-  return plan_inference(
-      a.inference,
-      {.rates = a.rates, .gflops = a.gflops, .memory_gbps = a.memory_gbps, .tune = a.tune}, a.json);
+  return plan_inference(a.inference,
+                        {.rates = a.rates,
+                         .gflops = a.gflops,
+                         .memory_gbps = a.memory_gbps,
+                         .disk_gbps = a.disk_gbps,
+                         .tune = a.tune},
+                        a.json);
 }
 
 int plan_what(const PlanArguments& a, const Tuner& tuner) {
@@ -240,9 +244,12 @@ constexpr const char* kPlanFooter =
     "  hydrofoil plan run.json --simulate --ranks 64 --hosts 8 --rates cluster.json --slow "
     "17=1.5\n"
     "  hydrofoil plan --inference model.gguf --context 4096 --batch 8 --kv int8 --tune\n"
+    "  hydrofoil plan --inference large.gguf --context 512 --batch 64 --memory-cap 1.5GB --tune\n"
     "--tune probes what the run consists of: its layers, its update, the link between ranks and\n"
     "the disk of its nvme_path, where nothing is left; it prints what to set. With --inference it\n"
-    "measures how fast all cores read memory and multiply, in half a second.";
+    "measures how fast all cores read memory and multiply, in half a second; with --memory-cap "
+    "the\n"
+    "disk that layers would be streamed from, too.";
 
 // What is planned. The options that a model to serve has no use for exclude it.
 std::vector<CLI::Option*> add_run_options(CLI::App* command, PlanArguments& a) {

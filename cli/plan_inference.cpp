@@ -16,6 +16,8 @@
 #include "hydrofoil/core/log.h"
 #include "hydrofoil/inference/probe.h"
 #include "hydrofoil/inference/team.h"
+#include "hydrofoil/io/async_io.h"
+#include "hydrofoil/io/bench.h"
 #include "hydrofoil/io/file.h"
 #include "hydrofoil/plan/rates.h"
 #include "hydrofoil/plan/serving.h"
@@ -57,16 +59,30 @@ Opened open_model(const std::string& path) {
           .runtime_bytes = runtime};
 }
 
-inference::Speed speed_from(const SpeedArguments& a, kernels::Packing packing) {
+// As layers are streamed from there.
+double disk_speed(const std::filesystem::path& folder) {
+  const io::AsyncIoOptions as_streamed;
+  return 1e9 * io::bench({.folder = folder,
+                          .file_bytes = uint64_t{256} << 20,
+                          .block_bytes = {as_streamed.block_bytes},
+                          .queue_depths = {as_streamed.queue_depth}})
+                   .cases.front()
+                   .read_gb_per_s;
+}
+
+inference::Speed speed_from(const SpeedArguments& a, kernels::Packing packing,
+                            const std::filesystem::path& streamed_from) {
   inference::Speed speed;
   if (!a.rates.empty())
     speed = plan::speed_of(plan::rates_from_json(io::read_text(a.rates), a.rates), packing);
   if (a.tune) {
     inference::Team team(host::usable_cores());
     speed = inference::measure_speed(team, packing);
+    if (!streamed_from.empty()) speed.disk_bytes_per_second = disk_speed(streamed_from);
   }
   if (a.gflops > 0) speed.flops_per_second = a.gflops * 1e9;
   if (a.memory_gbps > 0) speed.read_bytes_per_second = a.memory_gbps * 1e9;
+  if (a.disk_gbps > 0) speed.disk_bytes_per_second = a.disk_gbps * 1e9;
   return speed;
 }
 
@@ -78,9 +94,9 @@ CLI::Option* add_inference_plan_options(CLI::App* command, InferencePlanArgument
       "instead of a run: plan serving this model (Hugging Face folder, GGUF file, checkpoint, "
       "output of a run, or a config.json alone)");
   inference->type_name("MODEL");
-  const auto [type, cache] = add_packed_options(command, a.packed);
-  type->needs(inference);
-  cache->needs(inference);
+  const auto packed = add_packed_options(command, a.packed);
+  for (auto* option : {packed.type, packed.cache, packed.memory_cap, packed.stream_folder})
+    option->needs(inference);
   command
       ->add_option("--context", a.context, "with --inference: positions of a text (default: all)")
       ->needs(inference)
@@ -89,12 +105,6 @@ CLI::Option* add_inference_plan_options(CLI::App* command, InferencePlanArgument
       ->needs(inference)
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 16))
       ->capture_default_str();
-  command
-      ->add_option(
-          "--memory-cap", a.memory_cap,
-          "with --inference: bytes that it may have, 24GiB, in place of what is usable here")
-      ->needs(inference)
-      ->transform(CLI::AsSizeValue(false));
   return inference;
 }
 
@@ -104,13 +114,15 @@ int plan_inference(const InferencePlanArguments& a, const SpeedArguments& speed,
                                    return inference::outline_model(model.spec, *model.reader, type);
                                  }};
   const auto packing = plan::packing_of(served.outline(inference::kWeightTypes.at(a.packed.type)));
+  const bool capped = a.packed.memory_cap > 0;
   const auto plan = plan::plan_serving(
       served,
       {.type = a.packed.type, .cache = a.packed.cache, .context = a.context, .batch = a.batch},
-      {.usable_bytes = a.memory_cap > 0 ? a.memory_cap : host::memory().usable_bytes(),
+      {.usable_bytes = capped ? a.packed.memory_cap : host::memory().usable_bytes(),
        .threads = host::usable_cores(),
-       .runtime_bytes = model.runtime_bytes},
-      speed_from(speed, packing));
+       .runtime_bytes = model.runtime_bytes,
+       .streams = capped},
+      speed_from(speed, packing, capped ? stream_folder(a.packed, a.model) : ""));
   std::cout << (json ? plan::to_json(plan) + "\n" : plan::to_text(plan));
   const auto error = plan::refusal(plan);
   if (!error) return static_cast<int>(ExitCode::kOk);

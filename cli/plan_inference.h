@@ -14,7 +14,6 @@ struct InferencePlanArguments {
   std::string model;  // empty: a run is planned
   PackedArguments packed;
   int64_t context = 0, batch = 1;
-  uint64_t memory_cap = 0;  // 0: what is usable here
 };
 // Also `--inference` itself, which it returns.
 CLI::Option* add_inference_plan_options(CLI::App* command, InferencePlanArguments& arguments);
@@ -22,7 +21,7 @@ CLI::Option* add_inference_plan_options(CLI::App* command, InferencePlanArgument
 // How fast this machine is, of plan's other options. 0, empty: not said.
 struct SpeedArguments {
   std::string rates;  // a file of `plan --tune --write`
-  double gflops = 0, memory_gbps = 0;
+  double gflops = 0, memory_gbps = 0, disk_gbps = 0;
   bool tune = false;  // measured, by this process
 };
 int plan_inference(const InferencePlanArguments& arguments, const SpeedArguments& speed, bool json);

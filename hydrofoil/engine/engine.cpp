@@ -45,7 +45,9 @@ Engine::Engine(const inference::PackedModel& model, inference::Team& team,
       step_tokens_(options.step_tokens) {
   const size_t most = most_step_tokens(options);
   runner_ = std::make_unique<Runner>(model, cache_, team, most);
-  if (step_tokens_ == 0) step_tokens_ = measure_steps(most).best_step();
+  // A step that streams weights costs its reads before it costs its tokens.
+  if (step_tokens_ == 0)
+    step_tokens_ = model.residency.streamed > 0 ? most : measure_steps(most).best_step();
   step_tokens_ = std::max(step_tokens_, options.sequences);
   scheduler_ = std::make_unique<Scheduler>(
       SchedulerOptions{

@@ -32,8 +32,9 @@ namespace hydrofoil::engine {
 struct EngineOptions {
   DType cache = DType::kBF16;  // of keys and values; kF32 or kI8, too
   size_t cache_pages = 0;      // of 16 positions; memory is taken as they are used
-  size_t step_tokens = 0;      // of a step at most; 0: measured on this machine
-  size_t sequences = 64;       // that run at a time
+  size_t step_tokens = 0;  // of a step at most; 0: measured on this machine, or all where weights
+                           // are streamed
+  size_t sequences = 64;   // that run at a time
   Policy policy = Policy::kSplitFuse;
 };
 

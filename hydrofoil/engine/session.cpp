@@ -30,6 +30,13 @@ EngineOptions session_options(const spec::ModelSpec& spec, DType cache, int64_t 
           .sequences = 1};
 }
 
+uint64_t session_bytes(const inference::PackedModel& model, const inference::Team& team,
+                       DType cache, int64_t positions) {
+  return engine_bytes(model, team.size(), session_options(model.spec, cache, positions),
+                      std::min(positions, inference::Runner::position_limit(model.spec)))
+      .total();
+}
+
 Session::Session(const inference::PackedModel& model, inference::Team& team, DType cache,
                  int64_t positions, const text::Tokenizer* tokenizer)
     : engine_(model, team, session_options(model.spec, cache, positions), tokenizer) {}

@@ -26,6 +26,10 @@ using OnToken = std::function<bool(const Event& event)>;
 // Of the engine of a session with room for so many positions.
 EngineOptions session_options(const spec::ModelSpec& spec, DType cache, int64_t positions);
 
+// What a session takes beside the weights. Model: an outline suffices.
+uint64_t session_bytes(const inference::PackedModel& model, const inference::Team& team,
+                       DType cache, int64_t positions);
+
 // What has been run stays in the cache: a text that goes on where an earlier one ended begins
 // there.
 class Session {

@@ -3,11 +3,13 @@
 
 #include <algorithm>
 #include <map>
+#include <memory>
 #include <stdexcept>
 #include <utility>
 
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/core/parallel.h"
+#include "hydrofoil/inference/layer_stream.h"
 #include "hydrofoil/kernels/dequantize.h"
 #include "hydrofoil/kernels/quantize.h"
 #include "hydrofoil/kernels/rows.h"
@@ -137,25 +139,33 @@ enum class Fill : uint8_t { kNumbers, kNothing };
 
 class Packer {
  public:
-  Packer(const spec::ModelSpec& spec, const ModelReader& reader, WeightType type, Fill fill)
+  Packer(const spec::ModelSpec& spec, const ModelReader& reader, WeightType type,
+         Fill fill = Fill::kNumbers)
       : spec_(spec), reader_(reader), type_(type), fill_(fill), blocks_(spec::blocks(spec)) {}
 
-  PackedModel pack() {
-    PackedModel model{.spec = spec_};
+  PackedModel pack(const Streaming& streaming = {}) {
+    PackedModel model{.spec = spec_, .residency = streaming.residency};
+    std::unique_ptr<LayerStream> stream;
+    if (model.residency.streamed > 0)
+      stream = std::make_unique<LayerStream>(streaming.folder, model.residency);
     const auto& first = blocks_.front();
     const auto& last = blocks_.back();
     model.tokens = matrix(first, Part::kTokens, /*linear=*/false);
     if (const auto* positions = find(first, Part::kPositions)) model.positions = read(*positions);
     model.embedding_norm = norm(first, Part::kEmbeddingNorm, spec_.norm);
     model.project_in = matrix(first, Part::kProjectIn);
-    for (size_t layer = 0; layer + 2 < blocks_.size(); ++layer)
+    for (size_t layer = 0; layer + 2 < blocks_.size(); ++layer) {
       model.layers.push_back(pack_layer(blocks_[layer + 1]));
+      if (model.residency.streams(layer)) stream->put(layer, model.layers.back());
+    }
     model.final_norm = norm(last, Part::kFinalNorm, spec_.norm);
     model.project_out = matrix(last, Part::kProjectOut);
     model.head = matrix(last, Part::kHead, /*linear=*/false);
     if (const auto* bias = find(last, Part::kHead, true); bias && !model.head)
       model.head_bias = read(*bias);
     model.packing_bytes = packing_bytes_;
+    if (stream) stream->start();
+    model.source = std::move(stream);
     return model;
   }
 
@@ -337,9 +347,10 @@ void NormWeights::apply(std::span<const float> x, double epsilon, float* out) co
                         static_cast<float>(epsilon), out);
 }
 
-PackedModel pack_model(const spec::ModelSpec& spec, const ModelReader& reader, WeightType type) {
+PackedModel pack_model(const spec::ModelSpec& spec, const ModelReader& reader, WeightType type,
+                       const Streaming& streaming) {
   require_decoder(spec);
-  return Packer(spec, reader, type, Fill::kNumbers).pack();
+  return Packer(spec, reader, type).pack(streaming);
 }
 
 PackedModel outline_model(const spec::ModelSpec& spec, const ModelReader& reader, WeightType type) {

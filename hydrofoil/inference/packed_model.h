@@ -3,9 +3,12 @@
 // everything else fp32. Nothing here knows of Hugging Face's layouts any more.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
 #include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -13,6 +16,8 @@
 
 #include "hydrofoil/inference/aligned.h"
 #include "hydrofoil/inference/model_reader.h"
+#include "hydrofoil/inference/residency.h"
+#include "hydrofoil/inference/weight_source.h"
 #include "hydrofoil/kernels/packed_matrix.h"
 #include "hydrofoil/spec/model_spec.h"
 
@@ -21,11 +26,13 @@ namespace hydrofoil::inference {
 // [rows, columns], with zero rows up to whole tiles.
 struct Matrix {
   kernels::PackedShape shape;
-  Aligned<std::byte> packed = {};
-  std::vector<float> bias = {};  // of all tiles' rows, or empty
+  Aligned<std::byte> packed = {};  // nothing in an outline, or where its layer is streamed
+  size_t place = 0;                // then: in what the layer's source has
+  std::vector<float> bias = {};    // of all tiles' rows, or empty
 
   explicit operator bool() const { return shape.rows > 0; }
   size_t padded_rows() const { return shape.tiles() * kernels::kTileRows; }
+  size_t stream_bytes() const;                            // whole pages
   void read_row(size_t row, std::span<float> out) const;  // [columns]
 };
 
@@ -44,6 +51,11 @@ struct LayerWeights {
   Matrix attention_output = {};
   Matrix up = {};  // gated: 32 rows of the gate, the same 32 of up, and so on
   Matrix down = {};
+
+  std::array<Matrix*, 4> matrices() { return {&qkv, &attention_output, &up, &down}; }
+  std::array<const Matrix*, 4> matrices() const { return {&qkv, &attention_output, &up, &down}; }
+  size_t matrix_bytes() const;
+  size_t stream_bytes() const;
 };
 
 // As they lie in memory.
@@ -64,6 +76,10 @@ struct PackedModel {
   std::vector<LayerWeights> layers = {};
   Matrix head = {};                   // empty where it is tied
   std::vector<float> head_bias = {};  // of a tied head
+
+  // Of the layers that are not in memory; null where all are.
+  Residency residency = {};
+  std::unique_ptr<WeightSource> source = {};
 
   size_t packing_bytes = 0;  // that packing took beside it, at most at a time
 
@@ -86,9 +102,16 @@ inline const std::map<std::string, WeightType> kWeightTypes = {
     {"q8_0", WeightType::kQ8},       {"int8", WeightType::kQ8}, {"q4_0", WeightType::kQ4},
     {"q4_1", WeightType::kQ4Min}};
 
+// Where layers that do not fit into memory lie: in a file of this folder's disk, which goes with
+// the model.
+struct Streaming {
+  Residency residency = {};  // of the outline; as it is, everything is resident
+  std::filesystem::path folder = {};
+};
+
 // Error(kConfig) for an encoder.
 PackedModel pack_model(const spec::ModelSpec& spec, const ModelReader& reader,
-                       WeightType type = WeightType::kAsStored);
+                       WeightType type = WeightType::kAsStored, const Streaming& streaming = {});
 // The same model with everything but its numbers: matrices have shapes and no memory, the rest is
 // zeros. Only the types of the reader's rows are asked for.
 PackedModel outline_model(const spec::ModelSpec& spec, const ModelReader& reader,

@@ -11,6 +11,7 @@ namespace hydrofoil::inference {
 struct Speed {
   double read_bytes_per_second = 0;
   double flops_per_second = 0;  // of products with weights in the packing; a multiply-add is two
+  double disk_bytes_per_second = 0;  // of layers that are streamed, past the page cache
 };
 
 // All threads of the team at once; the best of some rounds, since limits are asked for. About half

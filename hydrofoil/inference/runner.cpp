@@ -2,6 +2,7 @@
 #include "hydrofoil/inference/runner.h"
 
 #include <algorithm>
+#include <exception>
 #include <stdexcept>
 #include <string>
 
@@ -109,10 +110,12 @@ void Runner::share_keys() {
 }
 
 void Runner::run(std::span<const SequencePart> parts) {
+  if (buffers_->failure) std::rethrow_exception(buffers_->failure);
   check(parts);
   plan(parts);
   if (buffers_->tokens.empty()) return;
   team_.run([this](int me) { run_step(model_, cache_, team_, *buffers_, me); });
+  if (buffers_->failure) std::rethrow_exception(buffers_->failure);
 }
 
 size_t Runner::logit_rows() const {

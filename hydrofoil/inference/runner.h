@@ -45,7 +45,8 @@ class Runner {
   size_t most_tokens() const { return most_tokens_; }
   // The longest sequence; beyond it positions have no meaning to the model.
   static int64_t position_limit(const spec::ModelSpec& spec);
-  // Error(kData) for tokens outside the vocabulary or positions beyond the limit.
+  // Error(kData) for tokens outside the vocabulary or positions beyond the limit. What streamed
+  // weights fail with is the end of the runner, too.
   void run(std::span<const SequencePart> parts);
   // Of the i-th row that the parts of the last step asked for, in their order, [vocab_size].
   std::span<const float> logits(size_t row) const;

@@ -72,6 +72,15 @@ Scorer::Scorer(const PackedModel& model, DType cache, Team& team, int64_t positi
   std::iota(pages_.begin(), pages_.end(), Page{0});
 }
 
+uint64_t Scorer::bytes_of(const PackedModel& model, DType cache, size_t threads,
+                          int64_t positions) {
+  const int64_t most = checked_positions(model, positions);
+  return KvCache::pages_for(most) * KvCache::page_bytes(model.spec, cache) +
+         Runner::scratch_bytes_of(
+             model,
+             {.tokens = kStepTokens, .rows = kStepTokens, .threads = threads, .positions = most});
+}
+
 std::vector<double> Scorer::score(std::span<const int32_t> tokens, size_t from) {
   if (static_cast<int64_t>(tokens.size()) > positions_ + 1)
     throw Error(ExitCode::kData, "a text of " + std::to_string(tokens.size()) +

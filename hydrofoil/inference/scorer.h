@@ -29,6 +29,10 @@ class Scorer {
   // values.
   Scorer(const PackedModel& model, DType cache, Team& team, int64_t positions);
 
+  // What it takes beside the weights. Model: an outline suffices.
+  static uint64_t bytes_of(const PackedModel& model, DType cache, size_t threads,
+                           int64_t positions);
+
   int64_t positions() const { return positions_; }
   // ln p(token | all before it) of each token from `from` on; from >= 1. What the last text began
   // with, too, is not computed again. Error(kData) for a text that is too long, Error(kNumeric)

@@ -44,6 +44,7 @@ struct Step {
   Room& room = b.rooms[index(me)];
   Rows& normal = alone ? room.normal : b.normal;
   Rows& attended = alone ? room.attended : b.attended;
+  const std::byte* streamed = nullptr;  // the layer's matrices, where they are not in memory
 
   void barrier() { team.barrier(me); }
 
@@ -68,12 +69,13 @@ struct Step {
     const auto [begin, end] = team.share(me, matrix.shape.tiles(), at_a_time);
     alignas(64) std::array<std::array<float, kTokensAtATime * kTileRows>, at_a_time> out;
     const auto input = in.input();
+    const std::byte* packed =
+        matrix.packed.size() > 0 ? matrix.packed.data() : streamed + matrix.place;
     for (size_t tile = begin; tile < end; tile += at_a_time)
       for (size_t first = 0; first < count; first += kTokensAtATime) {
         const size_t here = std::min(kTokensAtATime, count - first);
         for (size_t i = 0; i < at_a_time; ++i) {
-          kernels::multiply(matrix.shape, matrix.packed.data(), tile + i, input, first, here,
-                            out[i].data());
+          kernels::multiply(matrix.shape, packed, tile + i, input, first, here, out[i].data());
           add_bias(matrix, tile + i, here, out[i].data());
         }
         take(tile, first, here, out);
@@ -107,8 +109,25 @@ struct Step {
 
   void run() {
     embed();
-    for (size_t layer = 0; layer < model.layers.size(); ++layer) run_layer(layer);
+    for (size_t layer = 0; layer < model.layers.size(); ++layer) {
+      if (!acquire(layer)) return;
+      run_layer(layer);
+      // The last product of a layer ends with a barrier.
+      if (me == 0 && model.residency.streams(layer)) model.source->release(layer);
+    }
     head();
+  }
+
+  // Fails for all threads or for none.
+  bool acquire(size_t layer) {
+    if (!model.residency.streams(layer)) return true;
+    try {
+      streamed = model.source->acquire(layer);
+    } catch (...) {  // no exception may leave a team's job
+      if (me == 0) b.failure = std::current_exception();
+      return false;
+    }
+    return true;
   }
 
   void embed() {

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <initializer_list>
 #include <optional>
 #include <span>
@@ -100,9 +101,10 @@ struct Buffers {
   Aligned<float> queries;  // [tokens][heads][padded_dim]
   Aligned<float> sums;     // [tokens + parts of keys - 1][heads][partial_size(padded_dim)]
   Rows embedded, normal, attended, inner;
-  std::vector<Room> rooms;    // by thread
-  Rows projected;             // [wanted]
-  std::vector<float> logits;  // [wanted][vocab_size]
+  std::vector<Room> rooms;     // by thread
+  Rows projected;              // [wanted]
+  std::vector<float> logits;   // [wanted][vocab_size]
+  std::exception_ptr failure;  // that ended a step: weights that could not be read
 };
 
 // Whether a product of any of these reads bytes.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Sizes of a packed model, and of the outline of one.
+#include "hydrofoil/core/align.h"
 #include "hydrofoil/inference/packed_model.h"
+#include "hydrofoil/io/file.h"
 
 namespace hydrofoil::inference {
 namespace {
@@ -20,12 +22,25 @@ double products_of(const Matrix& matrix) {
 
 }  // namespace
 
+size_t Matrix::stream_bytes() const {
+  return round_up(shape.bytes(), io::kDirectAlign);
+}
+size_t LayerWeights::matrix_bytes() const {
+  size_t bytes = 0;
+  for (const Matrix* matrix : matrices()) bytes += bytes_of(*matrix);
+  return bytes;
+}
+size_t LayerWeights::stream_bytes() const {
+  size_t bytes = 0;
+  for (const Matrix* matrix : matrices()) bytes += matrix->stream_bytes();
+  return bytes;
+}
+
 size_t PackedModel::bytes() const {
   size_t bytes = tokens.packed.size() + project_in.packed.size() + project_out.packed.size() +
                  head.packed.size();
   for (const auto& layer : layers)
-    for (const Matrix* matrix : {&layer.qkv, &layer.attention_output, &layer.up, &layer.down})
-      bytes += matrix->packed.size();
+    for (const Matrix* matrix : layer.matrices()) bytes += matrix->packed.size();
   return bytes;
 }
 
@@ -39,8 +54,7 @@ WeightBytes PackedModel::weight_bytes() const {
   for (const auto& layer : layers) {
     bytes.attention += bytes_of(layer.qkv) + bytes_of(layer.attention_output);
     bytes.feed_forward += bytes_of(layer.up) + bytes_of(layer.down);
-    for (const Matrix* matrix : {&layer.qkv, &layer.attention_output, &layer.up, &layer.down})
-      bytes.rest += bytes_of(matrix->bias);
+    for (const Matrix* matrix : layer.matrices()) bytes.rest += bytes_of(matrix->bias);
     for (const NormWeights* norm :
          {&layer.attention_norm, &layer.attention_add_norm, &layer.mlp_norm, &layer.mlp_add_norm,
           &layer.query_norm, &layer.key_norm})
@@ -56,8 +70,7 @@ size_t PackedModel::step_bytes() const {
 double PackedModel::body_products() const {
   double count = products_of(project_in);
   for (const auto& layer : layers)
-    for (const Matrix* matrix : {&layer.qkv, &layer.attention_output, &layer.up, &layer.down})
-      count += products_of(*matrix);
+    for (const Matrix* matrix : layer.matrices()) count += products_of(*matrix);
   return count;
 }
 double PackedModel::head_products() const {

@@ -59,11 +59,17 @@ class Sizes {
 
   ServingMemory memory(const Serving& s) {
     const PackedModel& model = outline(s.type);
-    return {.weights = model.weight_bytes(),
-            .packing = model.packing_bytes,
-            .engine = engine::engine_bytes(model, host_.threads, engine_options(model_.spec, s),
-                                           s.context),
-            .runtime = host_.runtime_bytes};
+    ServingMemory memory{.weights = model.weight_bytes(),
+                         .residency = inference::residency_of(model, 0, 0),
+                         .packing = model.packing_bytes,
+                         .engine = engine::engine_bytes(model, host_.threads,
+                                                        engine_options(model_.spec, s), s.context),
+                         .runtime = host_.runtime_bytes};
+    const uint64_t beside = memory.total() - memory.residency.memory_bytes;
+    if (host_.streams && beside < host_.usable_bytes)
+      if (const auto within = inference::residency_within(model, host_.usable_bytes - beside))
+        memory.residency = *within;
+    return memory;
   }
   bool fits(const Serving& s) { return memory(s).total() <= host_.usable_bytes; }
 
@@ -214,8 +220,8 @@ class Ceilings {
                          attention_flops(model_.spec, mean_keys_seen(model_.spec, length));
     const auto head = static_cast<double>(model_.head_matrix().shape.bytes());
     const double reads = (static_cast<double>(model_.step_bytes()) - head) / tokens;
-    return 1 / std::max(seconds_at(reads, plan_.speed.read_bytes_per_second),
-                        seconds_at(flops, plan_.speed.flops_per_second));
+    return 1 / std::max({seconds_at(reads, plan_.speed.read_bytes_per_second),
+                         seconds_at(flops, plan_.speed.flops_per_second), streaming() / tokens});
   }
 
  private:
@@ -229,7 +235,15 @@ class Ceilings {
         seconds_at(texts * (2 * (model_.body_products() + model_.head_products()) +
                             attention_flops(model_.spec, keys)),
                    plan_.speed.flops_per_second);
-    return {texts / std::max(reading, computing), reading >= computing ? "memory" : "arithmetic"};
+    const auto limit = std::max({std::pair(reading, "memory"), std::pair(computing, "arithmetic"),
+                                 std::pair(streaming(), "disk")});
+    return {texts / limit.first, limit.second};
+  }
+
+  // Of all layers that are not in memory, once a step.
+  double streaming() const {
+    return seconds_at(static_cast<double>(plan_.memory.residency.pass_bytes),
+                      plan_.speed.disk_bytes_per_second);
   }
 
   const PackedModel& model_;
@@ -238,7 +252,8 @@ class Ceilings {
 };
 
 void add_ceilings(ServingPlan& plan, const PackedModel& model, size_t step_tokens) {
-  if (plan.speed.read_bytes_per_second <= 0 && plan.speed.flops_per_second <= 0) return;
+  const auto& [read, flops, disk] = plan.speed;
+  if (read <= 0 && flops <= 0 && (disk <= 0 || !plan.streams())) return;
   const Ceilings ceilings(model, plan);
   std::vector<int64_t> batches = {1, 8, 32, plan.serving.batch};
   std::ranges::sort(batches);
@@ -258,7 +273,7 @@ void check_context(const Serving& serving, int64_t limit) {
 }  // namespace
 
 uint64_t ServingMemory::total() const {
-  return weights.total() + runtime + std::max(packing, engine.total());
+  return residency.memory_bytes + runtime + std::max(packing, engine.total());
 }
 
 kernels::Packing packing_of(const inference::PackedModel& outline) {
@@ -270,7 +285,8 @@ inference::Speed speed_of(const Rates& rates, kernels::Packing packing) {
   const double ranks = rates.ranks;
   return {.read_bytes_per_second = ranks * rates.machine.memory_bytes_per_second,
           .flops_per_second =
-              kernels::multiplies_bytes(packing) ? 0 : ranks * rates.machine.flops_per_second};
+              kernels::multiplies_bytes(packing) ? 0 : ranks * rates.machine.flops_per_second,
+          .disk_bytes_per_second = ranks * rates.machine.read_bytes_per_second};
 }
 
 ServingPlan plan_serving(const ServedModel& model, const Serving& serving, const ServingHost& host,
@@ -294,11 +310,15 @@ ServingPlan plan_serving(const ServedModel& model, const Serving& serving, const
   plan.memory = sizes.memory(plan.serving);
   plan.largest_context = sizes.largest_context(plan.serving);
   plan.largest_batch = sizes.largest_batch(plan.serving);
-  if (!plan.fits())
-    if (auto cure = CureSearch(sizes, plan.serving).find())
+  // A cure of what fits only by streaming does without.
+  ServingHost without = host;
+  without.streams = host.streams && !plan.fits();
+  Sizes cured(model, without);
+  if (!plan.fits() || plan.streams())
+    if (auto cure = CureSearch(cured, plan.serving).find())
       plan.cure = ServingCure{.serving = *cure,
                               .options = options_of(plan.serving, *cure),
-                              .total_bytes = sizes.memory(*cure).total()};
+                              .total_bytes = cured.memory(*cure).total()};
   const auto options = engine_options(spec, plan.serving);
   add_ceilings(plan, sizes.outline(serving.type), engine::most_step_tokens(options));
   return plan;

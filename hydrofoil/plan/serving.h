@@ -43,10 +43,12 @@ struct ServingHost {
   uint64_t usable_bytes = 0;
   int threads = 1;
   uint64_t runtime_bytes = 0;  // of the program and the tokenizer
+  bool streams = false;        // layers that do not fit
 };
 
 struct ServingMemory {
   inference::WeightBytes weights = {};
+  inference::Residency residency = {};  // what of them is in memory
   size_t packing = 0;  // beside the weights while they are packed, before there is an engine
   engine::EngineBytes engine = {};
   uint64_t runtime = 0;
@@ -66,7 +68,7 @@ struct DecodeCeiling {
   int64_t batch = 1;
   double first = 0;             // with nothing behind
   double last = 0;              // with a full context behind each
-  std::string_view limit = {};  // of the last: "memory" or "arithmetic"
+  std::string_view limit = {};  // of the last: "memory", "arithmetic" or "disk"
 };
 
 struct ServingPlan {
@@ -79,12 +81,13 @@ struct ServingPlan {
   ServingMemory memory = {};
   uint64_t usable_bytes = 0;
   int64_t largest_context = 0, largest_batch = 0;  // that fit, the other as it is; 0: none
-  std::optional<ServingCure> cure = {};
+  std::optional<ServingCure> cure = {};            // of what does not fit, or streams
   inference::Speed speed = {};
   std::vector<DecodeCeiling> decode = {};
   double prefill = 0;  // tokens a second of prompts as long as the context
 
   bool fits() const { return memory.total() <= usable_bytes; }
+  bool streams() const { return memory.residency.streamed > 0; }
 };
 
 // Of this process on all ranks' cores. Rates measured in training are those of fp32 products:

@@ -24,7 +24,7 @@ std::string serving_heading(const ServingPlan& p) {
 }
 
 std::string serving_memory(const ServingPlan& p) {
-  const auto& [weights, packing, engine, runtime] = p.memory;
+  const auto& [weights, residency, packing, engine, runtime] = p.memory;
   std::string text = "\nmemory\n";
   text += row("embedding", weights.embedding, weights.head == 0 ? "the head, too" : "");
   text += row("attention", weights.attention);
@@ -32,6 +32,10 @@ std::string serving_memory(const ServingPlan& p) {
   if (weights.head > 0) text += row("head", weights.head);
   text += row("other weights", weights.rest, "norms, biases, positions");
   text += row("weights", weights.total());
+  if (p.streams())
+    text += row("of these in memory", residency.memory_bytes,
+                "with " + std::to_string(residency.buffers) + " buffers of " +
+                    human_bytes(residency.buffer_bytes));
   text += row("keys and values", engine.cache,
               human_bytes(p.position_bytes) + " a position (" + std::to_string(p.position_bytes) +
                   " bytes)");
@@ -41,7 +45,14 @@ std::string serving_memory(const ServingPlan& p) {
   if (packing > engine.total())
     text += row("while packing", packing, "in place of keys, values, step and pages");
   text += row("in all", p.memory.total());
-  text += row("usable", p.usable_bytes, p.fits() ? "it fits" : "IT DOES NOT FIT");
+  text += row("usable", p.usable_bytes,
+              !p.fits()     ? "IT DOES NOT FIT"
+              : p.streams() ? "it fits, by streaming"
+                            : "it fits");
+  if (p.streams())
+    text += "  " + std::to_string(residency.streamed) + " of " + std::to_string(residency.layers) +
+            " layers are read from disk for every step: " + human_bytes(residency.pass_bytes) +
+            "\n";
   if (p.window_layers > 0)
     text += "  " + std::to_string(p.window_layers) + " layers look back " +
             std::to_string(p.window) + " positions: fewer are read, all are kept\n";
@@ -60,11 +71,12 @@ std::string limits_text(const ServingPlan& p) {
               "positions, " + texts(p.serving.batch));
   text += row("largest batch", std::to_string(p.largest_batch),
               "texts of " + std::to_string(p.serving.context) + " positions");
-  if (p.fits()) return text;
+  if (p.fits() && !p.streams()) return text;
   if (!p.cure)
-    return text + "\nno type of weights, keys and values, context or batch makes it fit\n";
-  return text + "\nthe smallest change that fits (" + human_bytes(p.cure->total_bytes) + "):\n  " +
-         words_of(*p.cure) + "\n";
+    return text + "\nno type of weights, keys and values, context or batch makes it fit" +
+           (p.streams() ? " without streaming\n" : "\n");
+  return text + "\nthe smallest change that fits " + (p.streams() ? "without streaming (" : "(") +
+         human_bytes(p.cure->total_bytes) + "):\n  " + words_of(*p.cure) + "\n";
 }
 
 std::string ceilings_text(const ServingPlan& p) {
@@ -74,9 +86,10 @@ std::string ceilings_text(const ServingPlan& p) {
   const auto rate = [](const char* what, double value, const char* unit) {
     return value > 0 ? what + monitor::print(" %.4g ", value / 1e9) + unit : std::string();
   };
-  std::string text = "\ntokens/s at most" +
-                     rate(", reading", p.speed.read_bytes_per_second, "GB/s") +
-                     rate(", computing", p.speed.flops_per_second, "GFLOPS") + "\n";
+  std::string text =
+      "\ntokens/s at most" + rate(", reading", p.speed.read_bytes_per_second, "GB/s") +
+      rate(", computing", p.speed.flops_per_second, "GFLOPS") +
+      (p.streams() ? rate(", streaming", p.speed.disk_bytes_per_second, "GB/s") : "") + "\n";
   for (const auto& ceiling : p.decode)
     text += row("decoding, " + texts(ceiling.batch), monitor::print("%.1f", ceiling.first),
                 monitor::print("%.1f with a full context", ceiling.last) + ", limited by " +
@@ -106,7 +119,16 @@ Json json_of(const ServingMemory& m) {
           {"pages", m.engine.pages},
           {"program", m.runtime},
           {"packing", m.packing},
+          {"weights_in_memory", m.residency.memory_bytes},
           {"total", m.total()}};
+}
+
+Json json_of(const inference::Residency& r) {
+  return {{"layers", r.layers},
+          {"streamed_layers", r.streamed},
+          {"buffers", r.buffers},
+          {"buffer_bytes", r.buffer_bytes},
+          {"pass_bytes", r.pass_bytes}};
 }
 
 Json ceilings_json(const ServingPlan& p) {
@@ -116,6 +138,7 @@ Json ceilings_json(const ServingPlan& p) {
         {{"batch", batch}, {"first", first}, {"full_context", last}, {"limit", limit}});
   return {{"read_bytes_per_second", p.speed.read_bytes_per_second},
           {"flops_per_second", p.speed.flops_per_second},
+          {"disk_bytes_per_second", p.speed.disk_bytes_per_second},
           {"decode_tokens_per_second", std::move(decode)},
           {"prompt_tokens_per_second", p.prefill}};
 }
@@ -138,10 +161,12 @@ std::string to_json(const ServingPlan& p) {
             {"memory_bytes", json_of(p.memory)},
             {"usable_bytes", p.usable_bytes},
             {"fits", p.fits()},
+            {"streaming", nullptr},
             {"largest_context", p.largest_context},
             {"largest_batch", p.largest_batch},
             {"cure", nullptr},
             {"ceilings", nullptr}};
+  if (p.streams()) json["streaming"] = json_of(p.memory.residency);
   if (p.window_layers > 0)
     json["sliding_window"] = {{"positions", p.window}, {"layers", p.window_layers}};
   if (p.cure) json["cure"] = json_of(*p.cure);

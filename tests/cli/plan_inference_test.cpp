@@ -96,6 +96,28 @@ TEST_F(PlanInference, MemoryIsThatOfABatch) {
   EXPECT_NEAR(planned["memory_bytes"]["total"].get<double>() / measured, 1, 0.05)
       << planned << measured;
 }
+
+TEST_F(PlanInference, ACapIsKept) {
+  grow();
+  const std::string options = "--context 256 --batch 24 --type f32 --kv f32";
+  const auto whole = json(options)["memory_bytes"]["total"].get<uint64_t>();
+  const uint64_t cap = whole - (uint64_t{60} << 20);  // 4.7 layers
+  const Json planned = json(options + " --memory-cap " + std::to_string(cap));
+  EXPECT_EQ(planned["fits"], true);
+  EXPECT_GE(planned["streaming"]["streamed_layers"], 7);  // two buffers
+  EXPECT_LE(planned["streaming"]["streamed_layers"], 8);
+  EXPECT_LE(planned["memory_bytes"]["total"], cap);
+  std::string prompts;
+  for (int i = 0; i < 24; ++i)
+    prompts += "\"" + std::string(1, static_cast<char>('a' + i)) + std::string(250, 'b') + "\"\n";
+  std::ofstream(folder_ / "prompts.jsonl") << prompts;
+  const double measured =
+      peak_bytes({"generate", folder_.string(), "--type", "f32", "--kv", "f32", "--greedy",
+                  "--sequences", "24", "--prompts", (folder_ / "prompts.jsonl").string(),
+                  "--max-tokens", "5", "--memory-cap", std::to_string(cap)});
+  EXPECT_LE(measured, 1.01 * static_cast<double>(cap));
+  EXPECT_GE(measured, 0.85 * static_cast<double>(cap));
+}
 #endif
 
 TEST_F(PlanInference, SaysWhatFits) {

@@ -155,6 +155,42 @@ TEST(Serving, CeilingsAreBytesOverBandwidthAndProductsOverPeak) {
   EXPECT_TRUE(plan_serving(model(), serving, host).decode.empty());
 }
 
+TEST(Serving, StreamsWhatDoesNotFit) {
+  const Serving serving{.type = "f32", .cache = "bf16", .context = 160, .batch = 2};
+  const auto outline = model().outline(inference::WeightType::kF32);
+  const uint64_t layer = 4 * (320 + 192 + 3 * 320) * 192;
+  const uint64_t whole = needed(serving);
+  const auto plan = [&](uint64_t bytes, const inference::Speed& speed = {}) {
+    return plan_serving(model(), serving, {.usable_bytes = bytes, .streams = true}, speed);
+  };
+  EXPECT_FALSE(plan(whole).streams());
+  EXPECT_FALSE(plan(whole).cure);
+  const auto some = plan(whole - 1, {.disk_bytes_per_second = 1e8});
+  EXPECT_TRUE(some.fits());
+  EXPECT_EQ(some.memory.residency.streamed, 3u);  // of four; two buffers in place of them
+  EXPECT_EQ(some.memory.total(), whole - layer);
+  EXPECT_EQ(some.memory.residency.pass_bytes, 3 * layer);
+  ASSERT_EQ(some.decode.size(), 4u);
+  EXPECT_EQ(some.decode[1].limit, "disk");
+  EXPECT_NEAR(some.decode[1].last, 2 * 1e8 / (3.0 * static_cast<double>(layer)), 1e-6);
+  EXPECT_NEAR(some.prefill, 160 * 1e8 / (3.0 * static_cast<double>(layer)), 1e-6);
+  ASSERT_TRUE(some.cure);  // without streaming
+  EXPECT_THAT(some.cure->options, ElementsAre("--type bf16"));
+  EXPECT_FALSE(refusal(some));
+  const auto json = nlohmann::json::parse(to_json(some));
+  EXPECT_EQ(json["streaming"]["streamed_layers"], 3);
+  EXPECT_EQ(json["streaming"]["pass_bytes"], 3 * layer);
+  EXPECT_THAT(to_text(some), HasSubstr("3 of 4 layers are read from disk for every step"));
+  EXPECT_THAT(to_text(some), HasSubstr("without streaming"));
+
+  const uint64_t least = whole - 3 * layer;  // one buffer
+  EXPECT_EQ(plan(least).memory.residency.buffers, 1u);
+  const auto none = plan(least - 1);
+  EXPECT_FALSE(none.fits());
+  ASSERT_TRUE(refusal(none));
+  EXPECT_THAT(none.cure->options, ElementsAre("--type bf16"));  // streamed, too
+}
+
 TEST(Serving, RatesOfTrainingAreThoseOfFp32) {
   Rates rates;
   rates.machine.flops_per_second = 1e11;
