@@ -12,6 +12,7 @@
 #include "cli/config_command.h"
 #include "cli/convert_command.h"
 #include "cli/doctor_command.h"
+#include "cli/embed_command.h"
 #include "cli/eval_command.h"
 #include "cli/generate_command.h"
 #include "cli/launch_command.h"
@@ -27,6 +28,7 @@ namespace {
 void add_commands(CLI::App& app, Action& action, const Action& torch_command) {
   add_torch_commands(app);
   add_launch_command(app, action);
+  add_embed_command(app, action);
   add_eval_command(app, action, torch_command);
   add_generate_command(app, action);
   add_chat_command(app, action);

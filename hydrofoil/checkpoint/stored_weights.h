@@ -15,7 +15,7 @@ namespace hydrofoil::checkpoint {
 template <class Has>
 std::string stored_name(const std::string& name, const Has& has) {
   if (has(name)) return name;
-  for (const std::string prefix : {"transformer.", "model."})
+  for (const std::string prefix : {"transformer.", "model.", "bert.", "roberta."})
     if (name.starts_with(prefix) && has(name.substr(prefix.size())))
       return name.substr(prefix.size());
   return name;

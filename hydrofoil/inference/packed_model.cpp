@@ -149,20 +149,16 @@ class Packer {
     if (model.residency.streamed > 0)
       stream = std::make_unique<LayerStream>(streaming.folder, model.residency);
     const auto& first = blocks_.front();
-    const auto& last = blocks_.back();
     model.tokens = matrix(first, Part::kTokens, /*linear=*/false);
     if (const auto* positions = find(first, Part::kPositions)) model.positions = read(*positions);
+    if (const auto* types = find(first, Part::kTokenTypes)) add_first_row(*types, model.positions);
     model.embedding_norm = norm(first, Part::kEmbeddingNorm, spec_.norm);
     model.project_in = matrix(first, Part::kProjectIn);
     for (size_t layer = 0; layer + 2 < blocks_.size(); ++layer) {
       model.layers.push_back(pack_layer(blocks_[layer + 1]));
       if (model.residency.streams(layer)) stream->put(layer, model.layers.back());
     }
-    model.final_norm = norm(last, Part::kFinalNorm, spec_.norm);
-    model.project_out = matrix(last, Part::kProjectOut);
-    model.head = matrix(last, Part::kHead, /*linear=*/false);
-    if (const auto* bias = find(last, Part::kHead, true); bias && !model.head)
-      model.head_bias = read(*bias);
+    if (spec_.causal) pack_head(blocks_.back(), model);
     model.packing_bytes = packing_bytes_;
     if (stream) stream->start();
     model.source = std::move(stream);
@@ -182,6 +178,21 @@ class Packer {
     layer.up = up(block);
     layer.down = matrix(block, Part::kDown);
     return layer;
+  }
+
+  void pack_head(const spec::BlockSpec& last, PackedModel& model) {
+    model.final_norm = norm(last, Part::kFinalNorm, spec_.norm);
+    model.project_out = matrix(last, Part::kProjectOut);
+    model.head = matrix(last, Part::kHead, /*linear=*/false);
+    if (const auto* bias = find(last, Part::kHead, true); bias && !model.head)
+      model.head_bias = read(*bias);
+  }
+
+  // Every position's row gets that of token type 0.
+  void add_first_row(const spec::ParameterSpec& types, std::vector<float>& positions) const {
+    const std::vector<float> rows = read(types);
+    const auto width = static_cast<size_t>(types.shape[1]);
+    for (size_t i = 0; i < positions.size(); ++i) positions[i] += rows[i % width];
   }
 
   static const spec::ParameterSpec* find(const spec::BlockSpec& block, Part part,
@@ -351,6 +362,14 @@ PackedModel pack_model(const spec::ModelSpec& spec, const ModelReader& reader, W
                        const Streaming& streaming) {
   require_decoder(spec);
   return Packer(spec, reader, type).pack(streaming);
+}
+
+PackedModel pack_encoder(const spec::ModelSpec& spec, const ModelReader& reader, WeightType type) {
+  if (spec.causal)
+    throw Error(ExitCode::kConfig,
+                "the " + spec.family + " model is a decoder: its hidden states are of what follows",
+                {}, "take an encoder, such as bert or roberta");
+  return Packer(spec, reader, type).pack();
 }
 
 PackedModel outline_model(const spec::ModelSpec& spec, const ModelReader& reader, WeightType type) {

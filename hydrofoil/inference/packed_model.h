@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A decoder's weights as the runner reads them: matrices packed (kernels/packed_matrix.h),
+// A model's weights as the runner reads them: matrices packed (kernels/packed_matrix.h),
 // everything else fp32. Nothing here knows of Hugging Face's layouts any more.
 #pragma once
 
@@ -112,6 +112,10 @@ struct Streaming {
 // Error(kConfig) for an encoder.
 PackedModel pack_model(const spec::ModelSpec& spec, const ModelReader& reader,
                        WeightType type = WeightType::kAsStored, const Streaming& streaming = {});
+// The layers of an encoder, without its head, for texts of token type 0. Error(kConfig) for a
+// decoder.
+PackedModel pack_encoder(const spec::ModelSpec& spec, const ModelReader& reader,
+                         WeightType type = WeightType::kAsStored);
 // The same model with everything but its numbers: matrices have shapes and no memory, the rest is
 // zeros. Only the types of the reader's rows are asked for.
 PackedModel outline_model(const spec::ModelSpec& spec, const ModelReader& reader,

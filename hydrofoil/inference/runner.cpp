@@ -49,6 +49,8 @@ void Runner::check(std::span<const SequencePart> parts) const {
       throw Error(ExitCode::kData, "a sequence of " + std::to_string(end) +
                                        " tokens is longer than the model's " +
                                        std::to_string(position_limit(model_.spec)) + " positions");
+    if (!model_.spec.causal && (part.position != 0 || part.logits != Logits::kNone))
+      throw std::logic_error("Runner: an encoder has whole sequences, and no logits");
     if (part.pages.size() < KvCache::pages_for(end))
       throw std::logic_error("Runner: a sequence has too few pages");
     for (const int32_t token : part.tokens)
@@ -120,6 +122,11 @@ void Runner::run(std::span<const SequencePart> parts) {
 
 size_t Runner::logit_rows() const {
   return buffers_->wanted.size();
+}
+
+std::span<const float> Runner::hidden(size_t token) const {
+  const size_t width = index(model_.spec.hidden_size);
+  return buffers_->x.span().subspan(token * width, width);
 }
 
 std::span<const float> Runner::logits(size_t row) const {

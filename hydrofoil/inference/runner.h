@@ -6,6 +6,8 @@
 //   runner.run({{{.tokens = prompt, .position = 0, .pages = pages, .logits = Logits::kLast}}});
 //   runner.logits(0);                                     // [vocab_size] after the prompt
 //
+// An encoder's sequence is one part, from position 0 on: every token sees all of it.
+//
 // What a token gets depends on its own sequence only: not on how a prompt is cut into steps, on the
 // other sequences of a step, or on the number of threads. A step allocates nothing.
 #pragma once
@@ -51,6 +53,8 @@ class Runner {
   // Of the i-th row that the parts of the last step asked for, in their order, [vocab_size].
   std::span<const float> logits(size_t row) const;
   size_t logit_rows() const;
+  // Of the i-th token of the last step, after all layers, [hidden_size].
+  std::span<const float> hidden(size_t token) const;
 
   // Beside weights and cache: buffers of a step, logits, tables of positions. They grow with the
   // rows of logits that steps have wanted and with the positions they have reached.

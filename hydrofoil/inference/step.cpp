@@ -297,8 +297,12 @@ struct Step {
     const auto sums_of = [&](size_t r) { return sums(token_of(r) + item.chunk, head_of(r)); };
     for (size_t r = 0; r < rows; ++r) std::fill_n(sums_of(r), partial, 0.0f);
     const size_t first_position = index(b.tokens[item.first].position);
+    const auto end_of = [&](size_t position) {
+      return spec.causal ? position + 1 : part.tokens.size();
+    };
     const size_t first_chunk = std::max(begin_of(first_position) / kChunkKeys, item.chunk);
-    const size_t keys = std::min(first_position + item.count, item.end_chunk * kChunkKeys);
+    const size_t keys =
+        std::min(end_of(first_position + item.count - 1), item.end_chunk * kChunkKeys);
     for (size_t chunk = first_chunk * kChunkKeys; chunk < keys; chunk += kChunkKeys) {
       for (size_t r = 0; r < rows; ++r) {
         const size_t position = first_position + r / group;
@@ -308,7 +312,7 @@ struct Step {
         room.rows[r] = {.query = b.queries.data() +
                                  (token_of(r) * index(spec.heads) + head_of(r)) * b.padded_dim,
                         .begin = in_chunk(begin_of(position)),
-                        .end = in_chunk(position + 1),
+                        .end = in_chunk(end_of(position)),
                         .bias = b.key_bias.of_head(head_of(r), chunk)};
       }
       std::array<const void*, kChunkPages> key_pages, value_pages;

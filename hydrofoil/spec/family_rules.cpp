@@ -131,9 +131,9 @@ void read_bert(const Fields& fields, ModelSpec& spec) {
     const std::string name = names->front().is_string() ? names->front().get<std::string>() : "";
     if (name.ends_with("ForSequenceClassification"))
       spec.head = HeadKind::kClasses;
-    else if (!name.ends_with("ForMaskedLM"))
+    else if (!name.ends_with("ForMaskedLM") && name != "BertModel" && name != "RobertaModel")
       refuse(fields.where(), "architectures " + names->dump() + " is not supported",
-             "supported: ..ForMaskedLM, ..ForSequenceClassification");
+             "supported: ..ForMaskedLM, ..ForSequenceClassification, BertModel, RobertaModel");
   }
   if (!spec.tied_head) fields.refuse_key("tie_word_embeddings");
   if (fields.text("position_embedding_type", "absolute") != "absolute")

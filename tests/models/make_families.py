@@ -307,7 +307,16 @@ def encoder_case(name, index):
     logits, stored = run(model, named, labels, input_ids=tokens, attention_mask=mask.long(), token_type_ids=types)
     return {"family": name, "config": saved(config), "tokens": tokens.tolist(), "labels": labels.tolist(),
             "token_types": types.tolist(), "lengths": lengths,
-            "logits": rounded_rows(logits if classes else logits[:, 0]), **stored}
+            "logits": rounded_rows(logits if classes else logits[:, 0]),
+            "embeddings": rounded_rows(embeddings(model, tokens, mask)), **stored}
+
+
+# Means of the last hidden states, of length 1, as sentence-transformers makes them; of token type 0.
+def embeddings(model, tokens, mask):
+    with torch.no_grad(), in_double(model):
+        hidden = model.base_model(input_ids=tokens, attention_mask=mask.long()).last_hidden_state
+        mean = (hidden * mask[:, :, None]).sum(1) / mask.sum(1, keepdim=True)
+        return torch.nn.functional.normalize(mean)
 
 
 def rounded(x):
