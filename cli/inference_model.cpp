@@ -9,6 +9,7 @@
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/core/host.h"
 #include "hydrofoil/core/log.h"
+#include "hydrofoil/io/file.h"
 #include "hydrofoil/monitor/format.h"
 
 namespace hydrofoil::cli {
@@ -139,7 +140,12 @@ uint64_t bytes_beside_weights(const InferenceModel& opened, uint64_t wanted) {
 void load_weights(InferenceModel& m, uint64_t beside_bytes) {
   const inference::Streaming streaming{.residency = residency_beside(m, beside_bytes),
                                        .folder = m.folder};
-  if (streaming.residency.streamed > 0) log::info(words_of(streaming.residency));
+  if (streaming.residency.streamed > 0) {
+    log::info(words_of(streaming.residency));
+    if (const auto kind = io::not_a_local_disk(m.folder); !kind.empty())
+      log::warn(m.folder.string() + " is on " + std::string(kind) +
+                ": --stream-folder names a folder of a disk");
+  }
   m.model = inference::pack_model(m.model.spec, *m.reader, m.type, streaming);
   m.reader.reset();
 }

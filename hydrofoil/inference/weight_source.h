@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where a layer's matrices lie while a step multiplies with them, for layers that are not resident.
+// For one runner's step at a time.
 #pragma once
 
 #include <cstddef>
