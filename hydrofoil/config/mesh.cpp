@@ -72,7 +72,8 @@ void PipelineConfig::visit(Reader& f) {
   f.field(
       {.name = "partition",
        .help = "what each stage has as much of: best (arithmetic), uniform (blocks), parameters, "
-               "or type:REGEX (blocks called embedding, layer or head)"},
+               "measured (time, by the run's rates), or type:REGEX (blocks called embedding, layer "
+               "or head)"},
       partition);
   f.field(
       {.name = "schedule",

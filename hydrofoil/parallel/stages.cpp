@@ -87,7 +87,7 @@ std::vector<Task> tasks_of(const PipelineChoice& choice, int micro_batches, int 
 }
 
 Cuts cut_blocks(const spec::ModelSpec& spec, const PipelineChoice& choice, int64_t sequence_length,
-                const std::string& partition) {
+                const std::string& partition, BlockTimes measured) {
   const auto links = static_cast<size_t>(choice.links());
   if (choice.links() > spec.layers)
     throw Error(ExitCode::kConfig,
@@ -99,11 +99,13 @@ Cuts cut_blocks(const spec::ModelSpec& spec, const PipelineChoice& choice, int64
                     " at most");
   if (partition == "uniform") return cut_uniformly(static_cast<size_t>(spec.layers) + 2, links);
   if (partition == "best") return cut_evenly(arithmetic(spec, sequence_length), links);
+  if (partition == "measured")
+    return cut_evenly(weights_of_blocks(spec, 0, measured.layer, measured.head), links);
   if (partition == "parameters") return cut_evenly(parameters(spec), links);
   if (partition.starts_with(kType))
     return cut_evenly(matches(spec, partition.substr(kType.size())), links);
   throw Error(ExitCode::kConfig, "'" + partition + "' is no partition", "pipeline.partition",
-              "use best, uniform, parameters or type:REGEX");
+              "use best, uniform, parameters, measured or type:REGEX");
 }
 
 spec::HeldBlocks held_blocks(const Cuts& cuts, int stages, int stage) {

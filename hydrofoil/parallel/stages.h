@@ -37,12 +37,17 @@ Schedule schedule_of(const PipelineChoice& choice, int micro_batches);
 // What a stage does in it, in order.
 std::vector<Task> tasks_of(const PipelineChoice& choice, int micro_batches, int stage);
 
+// What blocks of a kind take, in any unit; an embedding takes nothing.
+struct BlockTimes {
+  double layer = 0, head = 0;
+};
+
 // Where the blocks of each link begin. Partition: "best", as much arithmetic on each; "uniform", as
-// many blocks; "parameters", as many parameters; "type:REGEX", as many blocks with such a name
-// ("embedding", "layer", "head", whatever the case). Error(kConfig) for more links than layers, or
-// another partition.
+// many blocks; "parameters", as many parameters; "measured", as much of these times; "type:REGEX",
+// as many blocks with such a name ("embedding", "layer", "head", whatever the case). Error(kConfig)
+// for more links than layers, or another partition.
 Cuts cut_blocks(const spec::ModelSpec& spec, const PipelineChoice& choice, int64_t sequence_length,
-                const std::string& partition = "best");
+                const std::string& partition = "best", BlockTimes measured = {});
 // What a stage holds of them; one stage: everything.
 spec::HeldBlocks held_blocks(const Cuts& cuts, int stages, int stage);
 

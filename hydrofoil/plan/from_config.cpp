@@ -9,6 +9,8 @@
 #include "hydrofoil/core/host.h"
 #include "hydrofoil/io/file.h"
 #include "hydrofoil/optim/update_rule.h"
+#include "hydrofoil/plan/rates.h"
+#include "hydrofoil/plan/stage_time.h"
 
 namespace hydrofoil::plan {
 
@@ -109,11 +111,41 @@ parallel::PipelineChoice pipeline_of(const config::RunConfig& run) {
   return choice;
 }
 
-parallel::Cuts cuts_of(const config::RunConfig& run, const spec::ModelSpec& spec) {
-  const auto choice = pipeline_of(run);
+namespace {
+
+// What a token takes of a layer and of the head, forward and backward, at the rates of the run.
+parallel::BlockTimes block_times(const config::RunConfig& run, const spec::ModelSpec& spec,
+                                 bool recompute) {
+  if (run.rates.empty())
+    throw Error(ExitCode::kConfig, "what stages take here was not measured", "pipeline.partition",
+                "make rates with 'hydrofoil plan --tune --write FILE' and partition best, and name "
+                "them: \"rates\": \"FILE\"");
+  const Machine machine = rates_from_json(io::read_text(run.rates), run.rates).machine;
+  const Flops flops = flops_per_step(
+      model_of(spec),
+      {.micro_batch = 1, .sequence_length = run.data.sequence_length, .recompute = recompute});
+  const double ends_rate =
+      machine.ends_flops_per_second > 0 ? machine.ends_flops_per_second : machine.flops_per_second;
+  if (machine.flops_per_second <= 0)
+    throw Error(ExitCode::kConfig, "these rates do not say how fast layers are", run.rates);
+  return {.layer = flops.layers / static_cast<double>(spec.layers) / machine.flops_per_second,
+          .head = flops.ends / ends_rate};
+}
+
+}  // namespace
+
+parallel::Cuts cuts_of(const config::RunConfig& run, const spec::ModelSpec& spec,
+                       const parallel::PipelineChoice& choice, bool recompute) {
   if (choice.stages == 1) return {0, static_cast<size_t>(spec.layers) + 2};
-  return parallel::cut_blocks(spec, choice, run.data.sequence_length,
-                              run.deepspeed.pipeline.partition);
+  const std::string& partition = run.deepspeed.pipeline.partition;
+  const bool measured = partition == "measured";
+  return parallel::cut_blocks(
+      spec, choice, run.data.sequence_length, partition,
+      measured ? block_times(run, spec, recompute) : parallel::BlockTimes{});
+}
+
+parallel::Cuts cuts_of(const config::RunConfig& run, const spec::ModelSpec& spec) {
+  return cuts_of(run, spec, pipeline_of(run), run.recompute);
 }
 
 namespace {

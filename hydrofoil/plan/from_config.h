@@ -27,7 +27,11 @@ RunShape shape_of(const config::RunConfig& run, const config::BatchSizes& batch,
                   const spec::ModelSpec& spec);
 // Stages of its pipeline, and where the blocks of each begin; of one stage: all blocks.
 parallel::PipelineChoice pipeline_of(const config::RunConfig& run);
+// Partition "measured" needs, and reads, the run's rates: Error(kConfig) where there are none.
 parallel::Cuts cuts_of(const config::RunConfig& run, const spec::ModelSpec& spec);
+// The same of another pipeline, where layers are recomputed or not.
+parallel::Cuts cuts_of(const config::RunConfig& run, const spec::ModelSpec& spec,
+                       const parallel::PipelineChoice& choice, bool recompute);
 // Where it writes on this host. Error(kError) for an nvme_path that is not there.
 Disks disks_of(const config::RunConfig& run);
 

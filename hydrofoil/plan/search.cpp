@@ -2,6 +2,7 @@
 #include "hydrofoil/plan/search.h"
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <optional>
 #include <tuple>
@@ -114,15 +115,16 @@ class Space {
     for (const auto& choice : choices(mesh.pp)) {
       if (choice.stages > 1 && choice.links() > request_.spec.layers) continue;
       run.pipeline = choice;
-      if (choice.stages > 1)
-        run.cuts = parallel::cut_blocks(request_.spec, choice, run.sequence_length,
-                                        run_.deepspeed.pipeline.partition);
-      add_batches(result, run, batch_ / mesh.dp);
+      add_batches(result, run, batch_ / mesh.dp,
+                  {cuts_of(run_, request_.spec, choice, false),
+                   cuts_of(run_, request_.spec, choice, true)});
     }
   }
 
-  // `share`: sequences of a data-parallel rank. A rank without others keeps everything.
-  static void add_batches(std::vector<RunShape>& result, RunShape run, int64_t share) {
+  // `share`: sequences of a data-parallel rank. A rank without others keeps everything. `cuts`: as
+  // layers are kept, and as they are recomputed.
+  static void add_batches(std::vector<RunShape>& result, RunShape run, int64_t share,
+                          const std::array<parallel::Cuts, 2>& cuts) {
     const int64_t chunks = run.pipeline.chunks, stages = run.pipeline.stages;
     for (run.micro_batch = 1; run.micro_batch <= share; ++run.micro_batch) {
       run.accumulation = share / run.micro_batch;
@@ -131,6 +133,7 @@ class Space {
       for (run.stage = 0; run.stage <= (run.ranks > 1 ? 3 : 0); ++run.stage)
         for (const bool recompute : {false, true}) {
           run.recompute = recompute;
+          run.cuts = cuts[recompute];
           result.push_back(run);
         }
     }

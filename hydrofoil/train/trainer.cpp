@@ -94,6 +94,8 @@ Trainer::Trainer(comm::Communicator group, config::RunConfig run, TrainerOptions
   if (run_.deepspeed.zero.offload_param.device == config::Device::kNvme) return_freed_memory();
   watch_comm(group_, run_.deepspeed.comms_logger);
   if (!run_.rates.empty()) rates_ = plan::rates_from_json(io::read_text(run_.rates), run_.rates);
+  if (run_.deepspeed.pipeline.partition == "measured")  // they say which blocks a stage holds
+    comm::require_same(group_, run_.rates, plan::to_json(rates_));
   open_output();
   spec_ = load_spec();
   plan::check_positions(run_, spec_);

@@ -6,7 +6,9 @@
 #include <array>
 
 #include "hydrofoil/core/error.h"
+#include "hydrofoil/plan/rates.h"
 #include "specs.h"
+#include "tests/support/scratch.h"
 
 namespace hydrofoil::plan::from_config_test {
 namespace {
@@ -90,6 +92,34 @@ TEST(FromConfig, RefusesSequencesLongerThanTheModel) {
   EXPECT_NO_THROW(shape_of(run, {.ranks = 1}, gpt2_small()));
   run.data.sequence_length = 1025;
   EXPECT_THROW(shape_of(run, {.ranks = 1}, gpt2_small()), Error);
+}
+
+// A head that takes as long as ten layers: two stages of 12 layers have 11 and 1 of them, or the
+// arithmetic (38.6 M of 85.0 M weights: 5.4 layers) says 9 and 3.
+TEST(FromConfig, StagesTakeAsLongWhereRatesAreMeasured) {
+  const hydrofoil::test::Scratch scratch;
+  const spec::ModelSpec spec = gpt2_small();
+  config::RunConfig run;
+  run.data.sequence_length = 1;  // no products of attention to speak of
+  run.mesh.pp = 2;
+  run.deepspeed.pipeline.partition = "best";
+  EXPECT_EQ(cuts_of(run, spec), (parallel::Cuts{0, 10, 14}));
+  run.deepspeed.pipeline.partition = "measured";
+  EXPECT_THROW(cuts_of(run, spec), Error);  // by what?
+
+  const double layers_per_head = 38.6 / (85.0 / 12);
+  Rates rates{.machine = {.flops_per_second = 1e11}, .processor = {}, .program = {}};
+  const auto cuts = [&](double head_takes_layers, bool recompute) {
+    rates.machine.ends_flops_per_second = 1e11 * layers_per_head / head_takes_layers;
+    run.rates = scratch.write("rates.json", to_json(rates));
+    run.recompute = recompute;
+    return cuts_of(run, spec);
+  };
+  EXPECT_EQ(cuts(10, false), (parallel::Cuts{0, 12, 14}));
+  EXPECT_EQ(cuts(2, false), (parallel::Cuts{0, 8, 14}));
+  EXPECT_EQ(cuts(0.01, false), (parallel::Cuts{0, 7, 14}));
+  // Recomputed layers take four thirds: the head is 7.5 of them.
+  EXPECT_EQ(cuts(10, true), (parallel::Cuts{0, 11, 14}));
 }
 
 }  // namespace
