@@ -77,11 +77,9 @@ void require_sizes(const CommArguments& a, int ranks) {
 void print_head(const CommArguments& a, const comm::Communicator& world) {
   const int ranks = world.size();
   if (a.json) {
-    std::cout << Json{{"event", "start"},
-                      {"ranks", ranks},
-                      {"comm", world.carrier()},
-                      {"cpu", host::cpu_model()},
-                      {"usable_cores", host::usable_cores()},
+    std::cout << Json{{"event", "start"},         {"ranks", ranks},
+                      {"comm", world.carrier()},  {"choices", world.choices()},
+                      {"cpu", host::cpu_model()}, {"usable_cores", host::usable_cores()},
                       {"program", version_line()}}
               << std::endl;
     return;
@@ -89,7 +87,7 @@ void print_head(const CommArguments& a, const comm::Communicator& world) {
   std::cout << ranks << (ranks == 1 ? " rank over " : " ranks over ") << world.carrier() << " on "
             << host::cpu_model() << ", usable cores of rank 0: " << host::usable_cores()
             << "; GB/s = 1e9 bytes\n"
-            << comm::bench_table_head() << std::endl;
+            << world.choices() << comm::bench_table_head() << std::endl;
 }
 
 int bench_rank(const CommArguments& a, const comm::Communicator& world) {
@@ -147,6 +145,8 @@ void add_comm(CLI::App& bench, Action& action) {
       "  hydrofoil bench comm --ranks 4 --smallest 1MiB --largest 64MiB\n"
       "  hydrofoil bench comm --json | jq -c 'select(.event == \"case\")'\n"
       "  hydrofoil bench comm --ranks 2 --comm gloo\n"
+      "  hydrofoil bench comm --comm tuned    chooses by operation and size, and prints that "
+      "first\n"
       "  mpirun -n 2 hydrofoil bench comm --comm mpi");
   command->callback([&action, a] { action = [a] { return bench_comm(*a); }; });
 }

@@ -21,7 +21,7 @@ int run_on_ranks(int asked, const std::string& backend,
 
 // For the options that name a backend.
 constexpr const char* kBackendHelp =
-    "what ranks talk over: auto, shm, mpi, gloo, nccl, shm+mpi, shm+gloo "
+    "what ranks talk over: auto, tuned, shm, mpi, gloo, nccl, shm+mpi, shm+gloo "
     "(HYDROFOIL_COMM_BACKEND)";
 
 }  // namespace hydrofoil::cli

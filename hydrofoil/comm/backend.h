@@ -75,6 +75,7 @@ class Backend {
 
   virtual FlightRing& calls() = 0;  // where this rank records
   virtual std::vector<CallRecord> recent_calls(int rank) const = 0;
+  virtual std::string choices() const { return {}; }  // as Communicator's
 
  private:
   std::string name_;

@@ -148,6 +148,10 @@ const std::string& Communicator::name() const {
 const std::string& Communicator::carrier() const {
   return group().carrier();
 }
+
+std::string Communicator::choices() const {
+  return group().backend().choices();
+}
 Meter& Communicator::meter() const {
   return *group().meter();
 }

@@ -146,6 +146,9 @@ class Communicator {
   int size() const;
   const std::string& name() const;     // "world", or as given to split
   const std::string& carrier() const;  // what the data goes over: "thread", "shm", "shm+gloo" ..
+  // Where ways are chosen by operation and size: one a line, "all_reduce 2048 gloo" for messages of
+  // up to so many bytes; "home" is where the ranks meet. Else empty.
+  std::string choices() const;
 
   // Ranks of equal color form a group, ordered by (key, rank). Collective.
   Communicator split(int color, int key, std::string_view name) const;

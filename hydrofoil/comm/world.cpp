@@ -2,8 +2,11 @@
 #include "hydrofoil/comm/world.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cmath>
+#include <filesystem>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -13,6 +16,7 @@
 #include "hydrofoil/comm/group.h"
 #include "hydrofoil/comm/module.h"
 #include "hydrofoil/core/error.h"
+#include "hydrofoil/core/host.h"
 
 namespace hydrofoil::comm {
 namespace {
@@ -90,24 +94,94 @@ std::vector<int> hosts_of(const std::vector<Place>& places) {
   return hosts;
 }
 
-Communicator connect_hosts(MessageJob job, const LaunchEnvironment& e, const std::string& backend,
-                           const Times& times) {
-  const auto hosts = hosts_of(job.places);
-  if (hosts.empty()) return make(std::move(job.backend), network_of(backend));
+struct NamedJob {
+  std::string network;
+  MessageJob job;
+};
+
+NamedJob join_network(const std::string& network, const LaunchEnvironment& e, const Times& times) {
+  return {network,
+          join_by_messages(open_transport(network, request_of(e, network, times.rendezvous)),
+                           {.timeout = times.timeout})};
+}
+
+// Shared memory inside hosts, and the jobs (the same ranks over several networks).
+Communicator connect_hosts(std::vector<NamedJob> jobs, const LaunchEnvironment& e,
+                           std::string carrier, const Times& times,
+                           std::optional<Tuning> tuning = {}) {
+  const auto hosts = hosts_of(jobs.front().job.places);
+  if (hosts.empty()) return make(std::move(jobs.front().job.backend), jobs.front().network);
   const int first = hosts[static_cast<size_t>(e.rank)];
   const auto here = static_cast<int>(std::count(hosts.begin(), hosts.end(), first));
-  const auto world = job.backend->world();
+  const auto world = jobs.front().job.backend->world();
   try {
     auto local = join_shm_backend(
         e.job + "-host-" + std::to_string(first), e.rank - first, here,
         {.rendezvous_timeout = times.rendezvous, .timeout = times.timeout, .first_rank = first});
-    return make(
-        std::make_unique<HierarchicalBackend>(std::move(job.backend), std::move(local), hosts),
-        backend);
+    std::vector<Network> networks;
+    for (auto& [network, job] : jobs) networks.push_back({network, std::move(job.backend)});
+    return make(std::make_unique<HierarchicalBackend>(std::move(networks), std::move(local), hosts,
+                                                      std::move(tuning)),
+                std::move(carrier));
   } catch (const Error& error) {
     world->record_failure(error);
     throw;
   }
+}
+
+std::filesystem::path cache_folder(const Lookup& lookup) {
+  const auto set = lookup("XDG_CACHE_HOME"), home = lookup("HOME");
+  if (set && set->starts_with('/')) return std::filesystem::path(*set) / "hydrofoil";
+  if (home && home->starts_with('/')) return std::filesystem::path(*home) / ".cache" / "hydrofoil";
+  return {};
+}
+
+// Every network that reaches all ranks, and what is measured depends on.
+std::vector<std::string> networks_to_try(const LaunchEnvironment& e, std::string& machine) {
+  std::vector<std::string> names;
+  for (const BackendFact& fact : backends()) {
+    const bool gloo = fact.name == "gloo" && (on_one_host(e) || !e.address.empty());
+    const bool mpi = fact.name == "mpi" && e.launcher == "Open MPI";
+    if (!fact.available || !(gloo || mpi)) continue;
+    names.push_back(fact.name);
+    machine += "; " + fact.detail;
+  }
+  if (names.empty() && !on_one_host(e)) names.emplace_back("gloo");  // which says what is missing
+  return names;
+}
+
+bool takes_only_shm(const std::string& choices) {
+  const std::array<std::string, 1> shm{"shm"};
+  return Choices::parse(choices, shm).has_value();
+}
+
+// On one host shared memory alone, once it is known to be the quickest for everything: networks
+// that are open take time though nobody uses them.
+Communicator connect_tuned(const LaunchEnvironment& e, const Times& times, const Lookup& lookup) {
+  Tuning tuning{.machine = "hydrofoil choices 1; " + host::cpu_model() + "; cores " +
+                           std::to_string(host::usable_cores()),
+                .store = std::make_shared<ChoiceStore>(cache_folder(lookup))};
+  const auto networks = networks_to_try(e, tuning.machine);
+  Communicator shm;
+  if (on_one_host(e)) {
+    shm = join_shm(e.job, e.rank, e.size,
+                   {.rendezvous_timeout = times.rendezvous, .timeout = times.timeout});
+    std::vector<std::string> ways{"shm"};
+    ways.insert(ways.end(), networks.begin(), networks.end());
+    const std::array<int, 1> ranks{e.size};
+    const auto known = tuning.store->find(choices_key(tuning.machine, ranks, ways));
+    uint8_t enough = networks.empty() || takes_only_shm(known.value_or("")) ? 1 : 0;
+    shm.broadcast({&enough, 1, DType::kU8}, 0, {Purpose::kControl, "choosing backends"});
+    if (enough) return shm;
+  }
+  std::vector<NamedJob> jobs;
+  std::string carrier = "tuned shm";
+  for (const std::string& network : networks) {
+    jobs.push_back(join_network(network, e, times));
+    carrier += ", " + network;
+  }
+  auto all = connect_hosts(std::move(jobs), e, std::move(carrier), times, std::move(tuning));
+  return shm && takes_only_shm(all.choices()) ? shm : all;
 }
 
 }  // namespace
@@ -140,12 +214,13 @@ Communicator connect(const LaunchEnvironment& environment, const ConnectOptions&
   if (backend == "shm")
     return join_shm(environment.job, environment.rank, environment.size,
                     {.rendezvous_timeout = times.rendezvous, .timeout = times.timeout});
+  if (backend == "tuned") return connect_tuned(environment, times, lookup);
   const std::string network = network_of(backend);
-  MessageJob job =
-      join_by_messages(open_transport(network, request_of(environment, network, times.rendezvous)),
-                       {.timeout = times.timeout});
-  if (backend == network) return make(std::move(job.backend), backend);
-  return connect_hosts(std::move(job), environment, backend, times);
+  auto joined = join_network(network, environment, times);
+  if (backend == network) return make(std::move(joined.job.backend), backend);
+  std::vector<NamedJob> jobs;
+  jobs.push_back(std::move(joined));
+  return connect_hosts(std::move(jobs), environment, backend, times);
 }
 
 }  // namespace hydrofoil::comm

@@ -118,11 +118,15 @@ void DataConfig::visit(Reader& f) {
 }
 
 void CommConfig::visit(Reader& f) {
-  f.field({.name = "backend",
-           .help = "what ranks talk over; auto: shm on one host, on several shm inside each and "
-                   "mpi (under mpirun) or gloo between them",
-           .choices = {{"auto"}, {"shm"}, {"mpi"}, {"gloo"}, {"nccl"}, {"shm+mpi"}, {"shm+gloo"}}},
-          backend);
+  f.field(
+      {.name = "backend",
+       .help =
+           "what ranks talk over; auto: shm on one host, on several shm inside each and "
+           "mpi (under mpirun) or gloo between them; tuned: whichever of them was measured to be "
+           "quickest, by operation and size",
+       .choices =
+           {{"auto"}, {"tuned"}, {"shm"}, {"mpi"}, {"gloo"}, {"nccl"}, {"shm+mpi"}, {"shm+gloo"}}},
+      backend);
 }
 
 void TraceConfig::visit(Reader& f) {

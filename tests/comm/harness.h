@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <ostream>
 #include <string>
 #include <vector>
@@ -30,15 +31,17 @@
 namespace hydrofoil::comm::test {
 
 // What carries the data: memory of threads, memory of processes, messages between threads, threads
-// as ranks of two hosts, a stand-in for NCCL between threads, processes over Gloo, whatever the
-// ranks of a launcher talk over.
-enum class Over { kThread, kShm, kMessages, kHosts, kNccl, kGloo, kLaunched };
+// as ranks of two hosts, the same with two networks and a way for each operation and size, a
+// stand-in for NCCL between threads, processes over Gloo, whatever the ranks of a launcher talk
+// over.
+enum class Over { kThread, kShm, kMessages, kHosts, kTuned, kNccl, kGloo, kLaunched };
 
 struct World {
   Over over;
   int ranks;
   friend std::ostream& operator<<(std::ostream& out, const World& w) {
-    constexpr std::array kNames{"Thread", "Shm", "Messages", "Hosts", "Nccl", "Gloo", "Launched"};
+    constexpr std::array kNames{"Thread", "Shm",  "Messages", "Hosts",
+                                "Tuned",  "Nccl", "Gloo",     "Launched"};
     return out << kNames[static_cast<size_t>(w.over)] << w.ranks;
   }
 };
@@ -71,9 +74,12 @@ inline void run_over_messages(int ranks, const Body& body, std::chrono::millisec
       ranks, [&](int rank) { return over_messages(boxes->join(rank), timeout); }, body);
 }
 
-// The first half of the ranks, rounded up, is one host, the others another.
-inline void run_on_two_hosts(int ranks, const Body& body, std::chrono::milliseconds timeout) {
-  const auto boxes = std::make_shared<Mailboxes>(ranks);
+// Ranks on two hosts, over these networks: the first half of the ranks, rounded up, is one host.
+inline void run_on_two_hosts(int ranks, const std::vector<std::string>& networks,
+                             const std::optional<Tuning>& tuning, const Body& body,
+                             std::chrono::milliseconds timeout) {
+  std::vector<std::shared_ptr<Mailboxes>> boxes;
+  for (size_t n = 0; n < networks.size(); ++n) boxes.push_back(std::make_shared<Mailboxes>(ranks));
   const int first = (ranks + 1) / 2;
   const std::array hosts{ThreadWorld(first, timeout), ThreadWorld(ranks - first, timeout, first)};
   std::vector<int> host_of;
@@ -81,15 +87,37 @@ inline void run_on_two_hosts(int ranks, const Body& body, std::chrono::milliseco
   hydrofoil::test::run_as_threads(
       ranks,
       [&](int rank) {
-        auto job = join_by_messages(boxes->join(rank), {.timeout = timeout});
+        std::vector<Network> joined;
+        for (size_t n = 0; n < networks.size(); ++n)
+          joined.push_back(
+              {networks[n], join_by_messages(boxes[n]->join(rank), {.timeout = timeout}).backend});
         const bool second = rank >= first;
         auto local = hosts[second].backend(rank - (second ? first : 0));
         return Communicator(
             std::make_shared<Group>(std::make_unique<HierarchicalBackend>(
-                                        std::move(job.backend), std::move(local), host_of),
+                                        std::move(joined), std::move(local), host_of, tuning),
                                     std::make_shared<Meter>(), "hosts"));
       },
       body);
+}
+
+// Every way is taken by something, also between the sizes that one program uses.
+constexpr const char* kScript =
+    "home shm+b\n"
+    "all_reduce 64 a\nall_reduce 4096 shm+b\nall_reduce 500000 b\nall_reduce more shm+a\n"
+    "reduce_scatter 1000 b\nreduce_scatter more a\n"
+    "all_gather 1000 shm+a\nall_gather more b\n"
+    "broadcast 1000 a\nbroadcast more shm+b\n"
+    "all_to_all more b\n";
+
+// The groups of a script are those of two hosts of `ranks`; others measure.
+inline Tuning scripted(int ranks, const std::string& script = kScript) {
+  Tuning tuning{"test", std::make_shared<ChoiceStore>("")};
+  const int first = (ranks + 1) / 2;
+  tuning.store->keep("test; ranks " + std::to_string(first) + " " + std::to_string(ranks - first) +
+                         "; ways shm+a a shm+b b",
+                     script, false);
+  return tuning;
 }
 
 // As one rank of several on this host, started by hand.
@@ -118,7 +146,9 @@ inline void run(const World& world, const Body& body,
                 std::chrono::milliseconds timeout = std::chrono::minutes(2)) {
   if (world.over == Over::kThread) return hydrofoil::test::run_ranks(world.ranks, body, timeout);
   if (world.over == Over::kMessages) return run_over_messages(world.ranks, body, timeout);
-  if (world.over == Over::kHosts) return run_on_two_hosts(world.ranks, body, timeout);
+  if (world.over == Over::kHosts) return run_on_two_hosts(world.ranks, {"net"}, {}, body, timeout);
+  if (world.over == Over::kTuned)
+    return run_on_two_hosts(world.ranks, {"a", "b"}, scripted(world.ranks), body, timeout);
   if (world.over == Over::kNccl) return run_over_nccl(world.ranks, body, timeout);
   if (world.over == Over::kLaunched) return run_launched(body);
   if (world.over == Over::kGloo) backends();  // loads libtorch once, for all children
@@ -136,6 +166,8 @@ inline std::vector<World> worlds(const std::vector<int>& sizes) {
     if (n == 1 || n == 3) all.push_back({Over::kMessages, n});
   for (const int n : sizes)
     if (n > 2) all.push_back({Over::kHosts, n});
+  for (const int n : sizes)
+    if (n > 2) all.push_back({Over::kTuned, n});
   for (const int n : sizes)
     if (n == 2 || n == 3) all.push_back({Over::kNccl, n});
 #ifndef __SANITIZE_THREAD__  // it cannot follow memory that processes share

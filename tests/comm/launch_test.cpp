@@ -200,7 +200,7 @@ TEST(Connect, ABackendThatCannotWorkIsRefused) {
     }
   };
   expect(kTorchrun, "shm", "shared memory does not reach the others");
-  expect(kTorchrun, "ucx", "there is no comm backend 'ucx' (use auto, shm, mpi, gloo,");
+  expect(kTorchrun, "ucx", "there is no comm backend 'ucx' (use auto, tuned, shm, mpi, gloo,");
   expect(with(kTorchrun, "HYDROFOIL_COMM_BACKEND", "x"), "auto",
          "HYDROFOIL_COMM_BACKEND: there is");
   expect(with(with(kOpenMpi, "OMPI_COMM_WORLD_SIZE", "9"), "OMPI_COMM_WORLD_LOCAL_SIZE", "2"),

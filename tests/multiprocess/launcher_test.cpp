@@ -114,7 +114,8 @@ TEST_F(Launchers, ABackendThatIsNotThereIsRefused) {
   words.insert(words.end(), {"--ranks", "2", "--comm", "ucx"});
   const Ended run = hydrofoil(words);
   EXPECT_EQ(run.code, 3);
-  EXPECT_THAT(run.err, HasSubstr("there is no comm backend 'ucx' (use auto, shm, mpi, gloo"));
+  EXPECT_THAT(run.err,
+              HasSubstr("there is no comm backend 'ucx' (use auto, tuned, shm, mpi, gloo"));
   EXPECT_EQ(std::count(run.err.begin(), run.err.end(), '\n'), 1) << run.err;
 }
 

@@ -53,9 +53,9 @@ void HierarchicalBackend::sum_towards_last(Call& call, ConstBuffer in, Reduce op
   if (mine == 0) return;
   const size_t bytes = mine * size_of(sum_type(in.type));
   std::byte* total = sized(total_, bytes);
-  if (here_ > 0) network_->take(call, carrier(here_ - 1), total, bytes);
+  if (here_ > 0) between_->take(call, carrier(here_ - 1), total, bytes);
   add_own_host(pieces, op, here_ > 0);
-  if (here_ + 1 < hosts_.size()) network_->give(call, carrier(here_ + 1), total, bytes);
+  if (here_ + 1 < hosts_.size()) between_->give(call, carrier(here_ + 1), total, bytes);
 }
 
 // total_ = (total_ op) pieces of the ranks of this host, in their order.
@@ -90,10 +90,10 @@ void HierarchicalBackend::spread(Call& call, size_t from_host, Buffer data, bool
   std::byte* own = offset(data, mine.begin);
   const size_t bytes = mine.count * size_of(data.type);
   if (here_ != from_host)
-    network_->take(call, carrier(from_host), own, bytes);
+    between_->take(call, carrier(from_host), own, bytes);
   else
     for (size_t h = 0; h < hosts_.size(); ++h)
-      if (h != here_) network_->give(call, carrier(h), own, bytes);
+      if (h != here_) between_->give(call, carrier(h), own, bytes);
   if (here_ == from_host && !here_too) return;
   for (int lane = 0; lane < lanes_; ++lane) {
     const Stripe s = stripe(data.count, lane);
@@ -107,11 +107,11 @@ void HierarchicalBackend::deliver(Call& call, int to, Buffer out) {
   const size_t bytes = mine * size_of(out.type);
   const std::byte* own = nullptr;
   if (here_ == last && mine) own = total_as(out.type, mine);
-  if (here_ == last && host != last && mine) network_->give(call, carrier(host), own, bytes);
+  if (here_ == last && host != last && mine) between_->give(call, carrier(host), own, bytes);
   if (here_ != host) return;
   if (host != last && mine) {
     std::byte* received = sized(result_, bytes);
-    network_->take(call, carrier(last), received, bytes);
+    between_->take(call, carrier(last), received, bytes);
     own = received;
   }
   const auto ranks = static_cast<size_t>(local_->size()),
@@ -126,9 +126,8 @@ void HierarchicalBackend::deliver(Call& call, int to, Buffer out) {
 }
 
 void HierarchicalBackend::do_all_reduce(Call& call, Buffer data, Reduce op) {
-  if (alone_) return guarded([&] { alone_->do_all_reduce(call, data, op); });
-  guarded([&] {
-    enter(call);
+  const auto alone = [&](Backend& backend) { backend.do_all_reduce(call, data, op); };
+  run(call, data.bytes(), alone, [&] {
     const size_t last = hosts_.size() - 1, element = size_of(data.type);
     const size_t chunk = kStripeBytes / element * static_cast<size_t>(lanes_);
     const auto for_chunks = [&](auto body) {
@@ -147,9 +146,8 @@ void HierarchicalBackend::do_all_reduce(Call& call, Buffer data, Reduce op) {
 }
 
 void HierarchicalBackend::do_reduce_scatter(Call& call, ConstBuffer in, Buffer out, Reduce op) {
-  if (alone_) return guarded([&] { alone_->do_reduce_scatter(call, in, out, op); });
-  guarded([&] {
-    enter(call);
+  const auto alone = [&](Backend& backend) { backend.do_reduce_scatter(call, in, out, op); };
+  run(call, in.bytes(), alone, [&] {
     const size_t chunk = kStripeBytes / size_of(in.type) * static_cast<size_t>(lanes_);
     for (int to = 0; to < size(); ++to)
       for (size_t at = 0; at < out.count; at += chunk) {
@@ -162,9 +160,8 @@ void HierarchicalBackend::do_reduce_scatter(Call& call, ConstBuffer in, Buffer o
 }
 
 void HierarchicalBackend::do_all_gather(Call& call, ConstBuffer in, Buffer out) {
-  if (alone_) return guarded([&] { alone_->do_all_gather(call, in, out); });
-  guarded([&] {
-    enter(call);
+  const auto alone = [&](Backend& backend) { backend.do_all_gather(call, in, out); };
+  run(call, out.bytes(), alone, [&] {
     const auto block = [&](const Host& host) {
       return Buffer{offset(out, static_cast<size_t>(host.first) * in.count),
                     static_cast<size_t>(host.size) * in.count, out.type};
@@ -175,9 +172,8 @@ void HierarchicalBackend::do_all_gather(Call& call, ConstBuffer in, Buffer out) 
 }
 
 void HierarchicalBackend::do_broadcast(Call& call, Buffer data, int root) {
-  if (alone_) return guarded([&] { alone_->do_broadcast(call, data, root); });
-  guarded([&] {
-    enter(call);
+  const auto alone = [&](Backend& backend) { backend.do_broadcast(call, data, root); };
+  run(call, data.bytes(), alone, [&] {
     const size_t host = host_of(root);
     if (here_ == host) local_->do_broadcast(call, data, local_rank(root));
     spread(call, host, data, false);

@@ -8,43 +8,56 @@ namespace hydrofoil::comm {
 
 class HierarchicalBackend::Link {
  public:
-  Link(std::shared_ptr<MessageWorld> world, std::shared_ptr<Fabric> fabric)
-      : world_(std::move(world)), fabric_(std::move(fabric)) {
-    fabric_->set_account_of_others([this](int rank) { return world_->account_of(rank); });
-    world_->link({&fabric_->state(fabric_->rank()).calls, [this](const Error& error) {
-                    fabric_->failure().record(error.code(), error.what(), error.where());
-                  }});
+  Link(std::vector<std::shared_ptr<MessageWorld>> worlds, std::shared_ptr<Fabric> fabric)
+      : worlds_(std::move(worlds)), fabric_(std::move(fabric)) {
+    fabric_->set_account_of_others([this](int rank) { return worlds_[0]->account_of(rank); });
+    for (const auto& world : worlds_)
+      world->link(
+          {&fabric_->state(fabric_->rank()).calls, [this](const Error& error) { spread(error); }});
   }
   Link(const Link&) = delete;
   Link& operator=(const Link&) = delete;
   // Leaves the host before the job, which waits until all have left; windows that others still
   // read keep the fabric until then.
   ~Link() {
-    world_->link({});
+    for (const auto& world : worlds_) world->link({});
     fabric_->leave();
   }
 
  private:
-  std::shared_ptr<MessageWorld> world_;
+  void spread(const Error& error) {
+    fabric_->failure().record(error.code(), error.what(), error.where());
+    for (const auto& world : worlds_) world->record_failure(error);  // once each
+  }
+
+  std::vector<std::shared_ptr<MessageWorld>> worlds_;
   std::shared_ptr<Fabric> fabric_;
 };
 
-HierarchicalBackend::HierarchicalBackend(std::unique_ptr<MessageBackend> network,
+HierarchicalBackend::HierarchicalBackend(std::vector<Network> networks,
                                          std::unique_ptr<SharedBackend> local,
-                                         std::vector<int> hosts)
-    : HierarchicalBackend(std::move(network), std::move(local), std::move(hosts), nullptr) {
-  link_ = std::make_shared<Link>(network_->world(), local_->fabric());
-}
+                                         std::vector<int> hosts, std::optional<Tuning> tuning)
+    : HierarchicalBackend(std::move(networks), std::move(local), std::move(hosts),
+                          std::move(tuning), nullptr) {}
 
-HierarchicalBackend::HierarchicalBackend(std::unique_ptr<MessageBackend> network,
+HierarchicalBackend::HierarchicalBackend(std::vector<Network> networks,
                                          std::unique_ptr<SharedBackend> local,
-                                         std::vector<int> hosts, std::shared_ptr<Link> link)
-    : Backend(network->name(), network->rank(), network->size()),
-      network_(std::move(network)),
+                                         std::vector<int> hosts, std::optional<Tuning> tuning,
+                                         std::shared_ptr<Link> link)
+    : Backend(networks.front().ranks->name(), networks.front().ranks->rank(),
+              networks.front().ranks->size()),
+      networks_(std::move(networks)),
+      tuning_(std::move(tuning)),
       link_(std::move(link)),
       local_(std::move(local)),
       host_ids_(std::move(hosts)) {
+  if (!link_) {
+    std::vector<std::shared_ptr<MessageWorld>> worlds;
+    for (const Network& one : networks_) worlds.push_back(one.ranks->world());
+    link_ = std::make_shared<Link>(std::move(worlds), local_->fabric());
+  }
   find_hosts();
+  if (ways_.size() > 1 && size() > 1) guarded([&] { choose(); });
 }
 
 // Ranks that share a host but are not neighbours, or hosts of one rank each: nothing to gain.
@@ -64,14 +77,27 @@ void HierarchicalBackend::find_hosts() {
   const auto by_size = [](const Host& a, const Host& b) { return a.size < b.size; };
   lanes_ = std::min_element(hosts_.begin(), hosts_.end(), by_size)->size;
   const int largest = std::max_element(hosts_.begin(), hosts_.end(), by_size)->size;
-  if (hosts_.size() == 1)
-    alone_ = local_.get();
-  else if (!consecutive || largest == 1)
-    alone_ = network_.get();
+  list_ways(consecutive && largest > 1);
+}
+
+void HierarchicalBackend::list_ways(bool together) {
+  if (hosts_.size() == 1) ways_.push_back({"shm", local_.get(), nullptr});
+  for (const Network& one : networks_) {
+    if (!tuning_ && !ways_.empty()) break;
+    if (together && hosts_.size() > 1)
+      ways_.push_back({"shm+" + one.name, nullptr, one.ranks.get()});
+    if (tuning_ || ways_.empty()) ways_.push_back({one.name, one.ranks.get(), nullptr});
+  }
+}
+
+std::vector<std::string> HierarchicalBackend::way_names() const {
+  std::vector<std::string> names;
+  for (const Way& way : ways_) names.push_back(way.name);
+  return names;
 }
 
 int HierarchicalBackend::host_id(int rank) const {
-  return host_ids_[static_cast<size_t>(network_->world_rank(rank))];
+  return host_ids_[static_cast<size_t>(network().world_rank(rank))];
 }
 
 size_t HierarchicalBackend::host_of(int rank) const {
@@ -88,12 +114,12 @@ int HierarchicalBackend::local_rank(int rank) const {
 }
 
 void HierarchicalBackend::check() {
-  network_->check();
+  for (const Network& one : networks_) one.ranks->check();
   local_->check();
 }
 
 std::vector<CallRecord> HierarchicalBackend::recent_calls(int rank) const {
-  return is_here(rank) ? local_->recent_calls(local_rank(rank)) : network_->recent_calls(rank);
+  return is_here(rank) ? local_->recent_calls(local_rank(rank)) : network().recent_calls(rank);
 }
 
 // First the ranks of each host agree, then the hosts, before any data moves.
@@ -102,29 +128,44 @@ void HierarchicalBackend::enter(Call& call) {
   if (local_->rank() == 0) {
     std::vector<int> leaders;
     for (const Host& host : hosts_) leaders.push_back(host.first);
-    network_->agree(call, leaders);
+    between_->agree(call, leaders);
   }
   local_->do_barrier(call);
 }
 
+void HierarchicalBackend::meet(Call& call, const Way& way) {
+  if (way.alone) return way.alone->do_barrier(call);
+  between_ = way.between;
+  enter(call);
+}
+
+const HierarchicalBackend::Way& HierarchicalBackend::begin(Call& call, size_t bytes) {
+  const size_t way = choices_.way_of(call.record.op, bytes);
+  if (way != choices_.home()) meet(call, ways_[choices_.home()]);
+  return ways_[way];
+}
+
 void HierarchicalBackend::do_barrier(Call& call) {
-  guarded([&] { alone_ ? alone_->do_barrier(call) : enter(call); });
+  guarded([&] { meet(call, ways_[choices_.home()]); });
 }
 
 void HierarchicalBackend::do_all_to_all(Call& call, const AllToAll& data) {
-  guarded([&] { (alone_ ? alone_ : network_.get())->do_all_to_all(call, data); });
+  guarded([&] {
+    const Way& way = begin(call, data.in.bytes());
+    (way.alone ? way.alone : way.between)->do_all_to_all(call, data);
+  });
 }
 
 void HierarchicalBackend::do_send(Call& call, ConstBuffer data, int to) {
   guarded([&] {
-    is_here(to) ? local_->do_send(call, data, local_rank(to)) : network_->do_send(call, data, to);
+    is_here(to) ? local_->do_send(call, data, local_rank(to)) : network().do_send(call, data, to);
   });
 }
 
 void HierarchicalBackend::do_recv(Call& call, Buffer data, int from) {
   guarded([&] {
     is_here(from) ? local_->do_recv(call, data, local_rank(from))
-                  : network_->do_recv(call, data, from);
+                  : network().do_recv(call, data, from);
   });
 }
 
@@ -132,11 +173,16 @@ std::unique_ptr<Backend> HierarchicalBackend::do_split(Call& call, int color, in
                                                        std::string name) {
   return guarded([&]() -> std::unique_ptr<Backend> {
     auto local = local_->do_split(call, color, key, name);
-    auto network = network_->do_split(call, color, key, std::move(name));
+    std::vector<Network> networks;
+    for (const Network& one : networks_) {
+      auto ranks = one.ranks->do_split(call, color, key, name);
+      networks.push_back({one.name, std::unique_ptr<MessageBackend>(
+                                        static_cast<MessageBackend*>(ranks.release()))});
+    }
     return std::unique_ptr<Backend>(new HierarchicalBackend(
-        std::unique_ptr<MessageBackend>(static_cast<MessageBackend*>(network.release())),
+        std::move(networks),
         std::unique_ptr<SharedBackend>(static_cast<SharedBackend*>(local.release())), host_ids_,
-        link_));
+        tuning_, link_));
   });
 }
 
@@ -186,8 +232,8 @@ std::unique_ptr<WindowPart> HierarchicalBackend::do_window(Call& call, size_t by
       peers.push_back(is_here(r) ? local_rank(r) : -1);
       if (!is_here(r)) readers.push_back(r);
     }
-    auto network = network_->window_over(call, SharedBytes(local, local->local()), readers);
-    return std::make_unique<HierarchicalWindow>(std::move(local), std::move(network),
+    auto others = network().window_over(call, SharedBytes(local, local->local()), readers);
+    return std::make_unique<HierarchicalWindow>(std::move(local), std::move(others),
                                                 std::move(peers));
   });
 }

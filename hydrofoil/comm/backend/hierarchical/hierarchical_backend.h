@@ -10,24 +10,43 @@
 // For that the ranks of a host must be consecutive; a group where they are not goes by messages
 // alone, with the same results. A window is read in shared memory on the own host and by messages
 // elsewhere.
+//
+// With a Tuning there are several ways beside that one: over each network, with hosts as one or
+// every rank by itself. A group measures them once, and each collective takes the quickest for its
+// size (comm/choices.h). The bits are the same. Pairs and windows go by the first network.
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "hydrofoil/comm/backend.h"
 #include "hydrofoil/comm/backend/message/message_backend.h"
 #include "hydrofoil/comm/backend/shared/shared_backend.h"
+#include "hydrofoil/comm/choices.h"
 
 namespace hydrofoil::comm {
 
+// All ranks of a group over one messaging library.
+struct Network {
+  std::string name;  // "gloo"
+  std::unique_ptr<MessageBackend> ranks;
+};
+
+// Choose by measurement; what was found is kept under a key that begins with `machine`.
+struct Tuning {
+  std::string machine;  // one line: what the times depend on beside the ranks and their hosts
+  std::shared_ptr<ChoiceStore> store;
+};
+
 class HierarchicalBackend final : public Backend {
  public:
-  // network: all ranks. local: those of this host, in the same order. hosts: a number for each
-  // host, by world rank.
-  HierarchicalBackend(std::unique_ptr<MessageBackend> network, std::unique_ptr<SharedBackend> local,
-                      std::vector<int> hosts);
+  // networks: at least one; without a tuning the first carries everything. local: the ranks of this
+  // host, in the same order. hosts: a number for each host, by world rank. Collective with a
+  // tuning.
+  HierarchicalBackend(std::vector<Network> networks, std::unique_ptr<SharedBackend> local,
+                      std::vector<int> hosts, std::optional<Tuning> tuning = {});
 
   void do_all_reduce(Call& call, Buffer data, Reduce op) override;
   void do_reduce_scatter(Call& call, ConstBuffer in, Buffer out, Reduce op) override;
@@ -42,34 +61,60 @@ class HierarchicalBackend final : public Backend {
 
   SharedBytes alloc(size_t bytes) override { return local_->alloc(bytes); }
   void check() override;
-  void abort(std::string_view reason) override { network_->abort(reason); }
+  void abort(std::string_view reason) override { network().abort(reason); }
   FlightRing& calls() override { return local_->calls(); }
   std::vector<CallRecord> recent_calls(int rank) const override;
+  std::string choices() const override;
 
  private:
   struct Host {
     int id, first, size;  // ranks [first, first + size) of the group
   };
+  struct Way {
+    std::string name;
+    Backend* alone;           // does everything by itself, or
+    MessageBackend* between;  // hosts as one, this between them
+  };
   struct Stripe {  // of a piece of data, in elements
     size_t begin, count;
   };
-  // Makes the two worlds of a rank share its record and their failure, as long as it lives.
+  // Makes the worlds of a rank share its record and their failure, as long as it lives.
   class Link;
+  class Probe;  // of its ways; collective
 
-  HierarchicalBackend(std::unique_ptr<MessageBackend> network, std::unique_ptr<SharedBackend> local,
-                      std::vector<int> hosts, std::shared_ptr<Link> link);
+  HierarchicalBackend(std::vector<Network> networks, std::unique_ptr<SharedBackend> local,
+                      std::vector<int> hosts, std::optional<Tuning> tuning,
+                      std::shared_ptr<Link> link);
+  MessageBackend& network() const { return *networks_.front().ranks; }
   void find_hosts();
+  void list_ways(bool together);  // whether ranks of a host can act as one
+  void choose();                  // from the store, or by a probe
+  std::vector<std::string> way_names() const;
   // Runs body; what goes wrong inside this host ends the ranks of the others too.
   template <class Body>
   auto guarded(Body body) {
     try {
       return body();
     } catch (const Error& error) {
-      network_->world()->record_failure(error);
+      network().world()->record_failure(error);
       throw;
     }
   }
   void enter(Call& call);
+  void meet(Call& call, const Way& way);  // a barrier
+  // The way for a call of `bytes`, after what brings the ranks together where that is another one.
+  const Way& begin(Call& call, size_t bytes);
+  // Runs alone(backend), or together() between hosts.
+  template <class Alone, class Together>
+  void run(Call& call, size_t bytes, Alone alone, Together together) {
+    guarded([&] {
+      const Way& way = begin(call, bytes);
+      if (way.alone) return alone(*way.alone);
+      between_ = way.between;
+      enter(call);
+      together();
+    });
+  }
 
   bool carries() const { return local_->rank() < lanes_; }
   Stripe stripe(size_t count, int lane) const;
@@ -89,13 +134,16 @@ class HierarchicalBackend final : public Backend {
   // too, where here_too.
   void spread(Call& call, size_t from_host, Buffer data, bool here_too);
 
-  std::unique_ptr<MessageBackend> network_;
+  std::vector<Network> networks_;
+  std::optional<Tuning> tuning_;
   std::shared_ptr<Link> link_;
   std::unique_ptr<SharedBackend> local_;
   std::vector<int> host_ids_;  // by world rank
-  Backend* alone_ = nullptr;   // does everything: one host, or ranks in another order
-  std::vector<Host> hosts_;    // in the order of the ranks
-  size_t here_ = 0;            // this rank's
+  std::vector<Way> ways_;      // at least one
+  Choices choices_;
+  MessageBackend* between_ = nullptr;  // hosts, in the call under way
+  std::vector<Host> hosts_;            // in the order of the ranks
+  size_t here_ = 0;                    // this rank's
   int lanes_ = 1;
   std::vector<std::byte> pieces_, total_, result_;
   std::vector<float> wide_;
