@@ -30,7 +30,7 @@ at::Tensor logits(const at::Tensor& hidden, const Head& head);
 
 // -sum over labelled tokens of log softmax(hidden . weight^T + bias)[label].
 // hidden [.., H], labels [..] int64 (kIgnoreLabel: no loss). The loss is fp32.
-// Works through rows in chunks of at most 32 MB of logits. When a gradient is wanted, the
+// Works through rows in chunks of at most 24 MB of logits. When a gradient is wanted, the
 // gradients are made on the way (one extra [.., H] and [V, H]); weight is used by operators only,
 // never saved. Error(kData) for a label outside [0, V).
 //
