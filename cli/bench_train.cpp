@@ -16,6 +16,7 @@
 
 #include "cli/local_ranks.h"
 #include "cli/peers.h"
+#include "hydrofoil/core/error.h"
 #include "hydrofoil/core/host.h"
 #include "hydrofoil/core/parallel.h"
 #include "hydrofoil/memory/tensor_pool.h"
@@ -179,6 +180,11 @@ int bench_train(TrainBenchArguments a) {
   a.ranks = ranks_of_job(a.ranks);
   const auto& shape = train::bench_shape(a.config);
   if (a.peers.engines.empty()) a.peers.engines = default_engines(a.ranks);
+  if (!a.peers.venv.empty() && a.step.recompute)
+    throw Error(ExitCode::kUsage, "peers do not recompute", "--recompute", "leave out --against");
+  if (a.step.files.empty() && std::ranges::count(a.peers.engines, "deepspeed3-nvme") > 0)
+    throw Error(ExitCode::kUsage, "deepspeed3-nvme needs a folder on a disk", "--peers",
+                "give --nvme-path: our state lies there, too");
   if (!a.peers.venv.empty())
     peer_command(a.peers.venv, a.peers.engines.front(), shape, a.step, a.ranks);
   return run_on_ranks(a.ranks, "auto",

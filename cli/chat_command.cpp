@@ -48,6 +48,8 @@ class AnswerInterrupt {
   void (*before_)(int);
 };
 
+constexpr int64_t kLeastPositions = 512;  // fewer are no conversation
+
 class Chat {
  public:
   explicit Chat(ChatArguments arguments)
@@ -55,9 +57,8 @@ class Chat {
         loaded_(open_inference_model(arguments_)),
         template_(template_of(loaded_)),
         people_(isatty(STDIN_FILENO) == 1) {
-    const int64_t positions = inference::Runner::position_limit(loaded_.model.spec);
-    load_weights(loaded_,
-                 engine::session_bytes(loaded_.model, *loaded_.team, loaded_.cache, positions));
+    while (positions_ > kLeastPositions && !has_room(positions_)) positions_ /= 2;
+    load_weights(loaded_, session_bytes(positions_));
     clear();
   }
 
@@ -79,14 +80,22 @@ class Chat {
   }
 
  private:
+  uint64_t session_bytes(int64_t positions) const {
+    return engine::session_bytes(loaded_.model, *loaded_.team, loaded_.cache, positions);
+  }
+  // Under a cap a conversation is as long as fits beside layers that are all streamed.
+  bool has_room(int64_t positions) const {
+    const uint64_t bytes = session_bytes(positions);
+    return loaded_.memory_cap == 0 || bytes <= bytes_beside_weights(loaded_, bytes);
+  }
+
   bool read(std::string& line) const {
     if (people_) std::cerr << "> ";
     return static_cast<bool>(std::getline(std::cin, line));
   }
 
   void clear() {
-    session_.emplace(loaded_.model, *loaded_.team, loaded_.cache,
-                     inference::Runner::position_limit(loaded_.model.spec), &loaded_.tokenizer);
+    session_.emplace(loaded_.model, *loaded_.team, loaded_.cache, positions_, &loaded_.tokenizer);
     messages_ = nlohmann::ordered_json::array();
     if (!arguments_.system.empty()) add("system", arguments_.system);
   }
@@ -100,7 +109,8 @@ class Chat {
     auto request = arguments_.request;
     request.prompt = loaded_.tokenizer.encode(template_.render(messages_));
     if (session_->positions() <= static_cast<int64_t>(request.prompt.size())) {
-      std::cerr << "the conversation has reached the model's positions: /clear begins a new one\n";
+      std::cerr << "the conversation has reached its " << session_->positions()
+                << " positions: /clear begins a new one\n";
       messages_.erase(messages_.size() - 1);
       return;
     }
@@ -124,6 +134,7 @@ class Chat {
   InferenceModel loaded_;
   const text::ChatTemplate template_;
   const bool people_;
+  int64_t positions_ = inference::Runner::position_limit(loaded_.model.spec);
   std::optional<engine::Session> session_;
   nlohmann::ordered_json messages_;
 };

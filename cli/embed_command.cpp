@@ -63,6 +63,7 @@ class TextFile {
     if (!json.is_string()) throw bad(R"(expected a text, or {"text": ".."})");
     const auto text = json.get<std::string>();
     auto tokens = tokenizer_.encode(text, {.add_template = true, .parse_special = false});
+    if (tokens.empty()) throw bad("a text without tokens has no vector");
     const auto most = static_cast<size_t>(length_);
     if (tokens.size() <= most) return tokens;
     if (!truncate_)

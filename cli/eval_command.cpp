@@ -68,8 +68,11 @@ int eval(const DecoderArguments& arguments, const Action& encoder) {
     throw Error(ExitCode::kUsage, "takes either --text or --choices", "eval");
   const auto source = model_source(arguments);
   if (!source.spec().causal) {
-    if (!arguments.choices.empty() || arguments.packed.type != "auto")
-      throw Error(ExitCode::kUsage, "--choices and --type are for decoders", arguments.path);
+    if (!arguments.choices.empty() || arguments.packed.type != "auto" ||
+        arguments.packed.memory_cap > 0 || !arguments.packed.stream_folder.empty())
+      throw Error(ExitCode::kUsage,
+                  "--choices, --type, --memory-cap and --stream-folder are for decoders",
+                  arguments.path);
     return encoder();
   }
   InferenceModel opened = open_packed_model(source, arguments, arguments.packed);

@@ -90,12 +90,14 @@ uint64_t allowed_bytes(const InferenceModel& opened, const BatchArguments& argum
                                              {.sequences = arguments.sequences}, positions)
                             .total();
   residency_beside(opened, step + page);
-  return bytes_beside_weights(opened, step + page) - step;
+  const uint64_t left = bytes_beside_weights(opened, step + page);
+  return left - std::min(left, step);
 }
 
 // Pages that the cache may have.
 size_t allowed_pages(const InferenceModel& opened, const BatchArguments& arguments) {
-  const uint64_t page = inference::KvCache::page_bytes(opened.model.spec, opened.cache);
+  const uint64_t page = inference::KvCache::page_bytes(opened.model.spec, opened.cache) +
+                        engine::PagePool::bytes_of(1);
   const uint64_t bytes = allowed_bytes(opened, arguments);
   if (bytes < page)
     throw Error(ExitCode::kDoesNotFit,
@@ -210,11 +212,12 @@ class Batch {
 int generate_batch(InferenceModel& opened, const engine::Request& base,
                    const BatchArguments& arguments) {
   const spec::ModelSpec spec = opened.model.spec;
-  const size_t allowed = allowed_pages(opened, arguments);
+  size_t allowed = allowed_pages(opened, arguments);
   const int64_t positions = most_positions(spec, {.cache_pages = allowed});
   auto prompts =
       PromptFile(base, opened.tokenizer, {.vocabulary = spec.vocab_size, .positions = positions})
           .read(arguments.prompts);
+  allowed = std::min(allowed, allowed_pages(opened, arguments));  // beside the prompts
   std::ofstream file;
   if (!arguments.output.empty()) {
     file.open(arguments.output);

@@ -45,8 +45,12 @@ config::RunConfig load(const PlanArguments& a, const std::vector<std::string>& m
   if (a.run_file.empty() == a.model.empty())
     throw Error(ExitCode::kUsage, "give a run file, --model or --inference", {},
                 "see hydrofoil plan --help");
-  if (!a.run_file.empty()) return config::load_run(a.run_file, set);
-  return config::run_from_flags({.model = a.model, .data = a.data, .deepspeed = a.deepspeed}, set);
+  auto run = a.run_file.empty()
+                 ? config::run_from_flags(
+                       {.model = a.model, .data = a.data, .deepspeed = a.deepspeed}, set)
+                 : config::load_run(a.run_file, set);
+  if (!a.rates.empty()) run.rates = a.rates;
+  return run;
 }
 
 spec::ModelSpec load_spec(const config::ModelConfig& model) {
@@ -80,7 +84,7 @@ int ranks_on_host(const PlanArguments& a) {
 
 // Measured rates of a file, where one is named; what flags say wins.
 plan::Rates rates_of(const PlanArguments& a, const config::RunConfig& run) {
-  const std::string file = a.rates.empty() ? run.rates : a.rates;
+  const std::string& file = run.rates;
   plan::Rates rates{.machine = {}, .ranks = ranks_on_host(a), .processor = {}, .program = {}};
   if (!file.empty()) {
     rates = plan::rates_from_json(io::read_text(file), file);

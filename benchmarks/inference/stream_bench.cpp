@@ -115,7 +115,8 @@ class Bench {
                                            .positions = kPositions});
     const bool mapped = a_.mode == "mapped";
     const auto residency =
-        mapped ? least_residency(outline, 2) : residency_within(outline, a_.cap_bytes - beside);
+        mapped ? least_residency(outline, 2)
+               : residency_within(outline, a_.cap_bytes - std::min(a_.cap_bytes, beside));
     if (!residency) throw Error(ExitCode::kDoesNotFit, "one layer at a time is too much");
     PackedModel model = pack_model(spec_, reader, WeightType::kAsStored,
                                    {.residency = *residency, .folder = a_.folder});

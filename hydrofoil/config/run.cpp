@@ -60,6 +60,12 @@ void check_run(const RunConfig& run, Report& report, const Place& place) {
     report.add("average_decay: ZenFlow updates the weights in parts, of which no average is kept",
                report.find("average_decay")->place, "remove one of them");
   }
+  if (run.comm.backend == "tuned" && run.deepspeed.zero.offload_param.device == Device::kNvme) {
+    report.add(
+        "comm.backend: ranks of one host read each other's parameters from files, which "
+        "\"tuned\" does not promise",
+        report.find("comm.backend")->place, "take \"auto\"");
+  }
 }
 
 // Keys of DeepSpeed that stand beside "deepspeed" are a frequent slip; say where they belong.

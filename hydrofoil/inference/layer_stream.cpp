@@ -2,6 +2,7 @@
 #include "hydrofoil/inference/layer_stream.h"
 
 #include <algorithm>
+#include <exception>
 #include <stdexcept>
 
 #include "hydrofoil/inference/packed_model.h"
@@ -58,12 +59,20 @@ const std::byte* LayerStream::acquire(size_t layer) {
     auto slot = slots_.end();
     begun_.wait(lock, [&] {
       slot = std::ranges::find(slots_, layer, &Slot::layer);
-      return slot != slots_.end();
+      return slot != slots_.end() || failure_;
     });
+    if (slot == slots_.end()) std::rethrow_exception(failure_);
     transfer = slot->transfer;
     memory = slot->memory.data();
   }
-  transfer.wait();
+  try {
+    transfer.wait();
+  } catch (...) {
+    const std::scoped_lock lock(mutex_);
+    failure_ = std::current_exception();
+    begun_.notify_all();
+    throw;
+  }
   return memory;
 }
 

@@ -60,8 +60,9 @@ class LayerStream final : public WeightSource {
   std::mutex mutex_;  // of what is below
   std::condition_variable begun_;
   std::vector<Slot> slots_;
-  size_t next_ = 0;  // piece to be read
-  io::AsyncIo io_;   // goes first: it writes into slots until it has ended
+  size_t next_ = 0;             // piece to be read
+  std::exception_ptr failure_;  // of a read: no layer comes after it
+  io::AsyncIo io_;              // goes first: it writes into slots until it has ended
 };
 
 }  // namespace hydrofoil::inference

@@ -255,7 +255,8 @@ HYDROFOIL_LANES void weigh(const KeyBlock& keys, size_t first, float factor, siz
       F32 weights[U::kFold];
       for (size_t i = 0; i < U::kFold; ++i) {
         const bool exists = key + i < keys.count;
-        weights[i] = exists ? power_of_two(fma(score(key + i), splat(factor), -largest)) : F32{};
+        // Rounded as `largest` was: the largest score weighs exactly 1, however large it is.
+        weights[i] = exists ? power_of_two(score(key + i) * splat(factor) - largest) : F32{};
         if constexpr (kMasked) weights[i] = sees(keys, key + i, first, lane) ? weights[i] : F32{};
         divisor = divisor + weights[i];
       }
@@ -360,8 +361,9 @@ HYDROFOIL_LANES void weigh_again(const KeyBlock& keys, size_t first, float facto
       for (size_t i = 0; i < kFold; ++i)
         for (size_t p = 0; p < kFold; ++p) {
           const size_t at_lane = lane + p * kLanes, at = (key + i) * kFlashQueries + at_lane;
-          F32 weight = power_of_two(fma(load<F32>(room.scores.data + at), splat(factor),
-                                        -load<F32>(room.log_sums + at_lane)));
+          const F32 power = fma(load<F32>(room.scores.data + at), splat(factor),
+                                -load<F32>(room.log_sums + at_lane));
+          F32 weight = power_of_two(power > F32{} ? F32{} : power);  // huge ones are rounded apart
           F32 grad =
               weight * (load<F32>(room.grad_weights.data + at) - load<F32>(room.means + at_lane));
           if constexpr (kMasked) {

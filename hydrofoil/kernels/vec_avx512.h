@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// AVX-512 F, BW, DQ, VL, of two tiers.
+// AVX-512 F, BW, DQ, VL, of three tiers.
 #pragma once
 
 #include <immintrin.h>

@@ -12,12 +12,11 @@
 namespace hydrofoil::memory {
 namespace {
 
-// Its own mapping: freeing it gives the pages back whatever the allocator's thresholds are.
-BufferPool::Bytes map_pages(size_t bytes) {
+// Its own mapping: freeing it gives the pages back whatever the allocator's thresholds are. Empty
+// where there is no more to be had.
+BufferPool::Bytes try_map(size_t bytes) {
   void* address = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (address == MAP_FAILED)
-    throw Error(ExitCode::kDoesNotFit, "cannot allocate " + std::to_string(bytes) + " bytes",
-                "host memory", "see `hydrofoil plan` for the smallest change that fits");
+  if (address == MAP_FAILED) return {};
   madvise(address, bytes, MADV_HUGEPAGE);
   return {static_cast<std::byte*>(address), [bytes](std::byte* p) { munmap(p, bytes); }};
 }
@@ -36,7 +35,14 @@ BufferPool::Bytes BufferPool::take(size_t bytes, size_t idle_bytes) {
     }
   }
   trim(idle_bytes);
-  Bytes buffer = map_pages(bytes);
+  Bytes buffer = try_map(bytes);
+  if (!buffer) {
+    trim(0);
+    buffer = try_map(bytes);
+  }
+  if (!buffer)
+    throw Error(ExitCode::kDoesNotFit, "cannot allocate " + std::to_string(bytes) + " bytes",
+                "host memory", "see `hydrofoil plan` for the smallest change that fits");
   ledger_.add(category_, bytes);
   return buffer;
 }

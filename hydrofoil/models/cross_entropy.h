@@ -30,9 +30,9 @@ at::Tensor logits(const at::Tensor& hidden, const Head& head);
 
 // -sum over labelled tokens of log softmax(hidden . weight^T + bias)[label].
 // hidden [.., H], labels [..] int64 (kIgnoreLabel: no loss). The loss is fp32.
-// Works through rows in chunks of at most 24 MB of logits. When a gradient is wanted, the
-// gradients are made on the way (one extra [.., H] and [V, H]); weight is used by operators only,
-// never saved. Error(kData) for a label outside [0, V).
+// Works through rows in chunks of at most 32 MB of logits (or 32 rows). When a gradient is wanted,
+// the gradients are made on the way (one extra [.., H] and [V, H]); weight is used by operators
+// only, never saved. Error(kData) for a label outside [0, V).
 //
 // A weight in tiles is read tile by tile, forward for the sum of exponentials and backward for the
 // gradients, which costs a third more arithmetic; each tile's gradient goes where it belongs, by

@@ -14,7 +14,7 @@
 
 namespace hydrofoil::models {
 namespace {
-constexpr int64_t kChunkBytes = 24 << 20;
+constexpr int64_t kChunkBytes = 32 << 20;
 constexpr int64_t kSliceBytes = 4 << 20;  // of the weight's gradient: stays in the cache
 constexpr int64_t kLeastChunkRows = 32;   // fewer would starve the matrix products
 

@@ -9,7 +9,7 @@
 
 namespace hydrofoil::models {
 
-// Rows of hidden states at a time: at most 24 MB of logits, in chunks of equal size.
+// Rows of hidden states at a time: at most 32 MB of logits (or 32 rows), in chunks of equal size.
 int64_t chunk_rows(int64_t rows, int64_t vocabulary);
 
 // Of rows [first, first + v) of the head's matrix, which `weight` [v, H] is; fp32 where they are

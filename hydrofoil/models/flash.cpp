@@ -10,6 +10,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "hydrofoil/kernels/flash.h"
+#include "hydrofoil/kernels/isa.h"
 
 namespace hydrofoil::models {
 namespace {
@@ -73,6 +74,10 @@ struct FlashAttention : torch::autograd::Function<FlashAttention> {
 
 bool flash_takes(const at::Tensor& q, const at::Tensor& k, bool causal) {
   constexpr int64_t kStep = 16;
+#ifdef __x86_64__
+  // Multiply-adds are calls of the C library there.
+  if (kernels::active_isa() == kernels::Isa::kScalar) return false;
+#endif
   return q.device().is_cpu() &&
          (q.scalar_type() == at::kFloat || q.scalar_type() == at::kBFloat16) &&
          q.size(3) % kStep == 0 && q.numel() > 0 && k.numel() > 0 &&

@@ -10,7 +10,7 @@ namespace {
 
 constexpr int64_t kElementBytes = 4;
 // models::linear_cross_entropy works through rows in chunks of this many bytes of logits.
-constexpr int64_t kChunkBytes = 24 << 20;
+constexpr int64_t kChunkBytes = 32 << 20;
 constexpr int64_t kLeastRows = 32;
 constexpr int64_t kSliceBytes = 4 << 20;  // of the head's gradient, before it is added
 

@@ -64,8 +64,8 @@ void make_output(const fs::path& output) {
                 "choose another output, or check its rights and whether it is mounted read-only");
 }
 
-// glibc keeps what large tensors leave for the next of their kind: fast, and up to some hundred MiB
-// that nobody else can have.
+// Where memory matters more than time, what is freed goes back to the system at once: glibc would
+// keep up to some hundred MiB that nobody else can have.
 void return_freed_memory() {
   constexpr int kLargest = 1 << 20;  // bytes that are kept
   mallopt(M_MMAP_THRESHOLD, kLargest);
@@ -90,8 +90,10 @@ Trainer::Trainer(comm::Communicator group, config::RunConfig run, TrainerOptions
   comm::require_same(group_, "the resolved configuration", config::resolved_json(run_));
   use_threads(group_, run_.threads);
   ranks_on_host_ = local_ranks(group_);
-  memory::pool_tensors();
-  if (run_.deepspeed.zero.offload_param.device == config::Device::kNvme) return_freed_memory();
+  if (run_.deepspeed.zero.offload_param.device == config::Device::kNvme)
+    return_freed_memory();
+  else
+    memory::pool_tensors();
   watch_comm(group_, run_.deepspeed.comms_logger);
   if (!run_.rates.empty()) rates_ = plan::rates_from_json(io::read_text(run_.rates), run_.rates);
   if (run_.deepspeed.pipeline.partition == "measured")  // they say which blocks a stage holds

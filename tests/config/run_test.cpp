@@ -149,6 +149,11 @@ TEST_F(RunFile, WhatIsMissingOrContradictsIsNamed) {
               HasSubstr("version: expected an integer, exactly 1, got the number 2"));
   EXPECT_THAT(line(R"({"model": {"path": "m"}, "data": {"train": ["a"]}, "mesh": {"ep": 2}})"),
               HasSubstr("mesh.ep: the number 2 is refused: expert parallelism is not built yet"));
+  EXPECT_THAT(
+      line(R"({"model": {"path": "m"}, "data": {"train": ["a"]}, "comm": {"backend": "tuned"},
+                       "deepspeed": {"zero_optimization": {"stage": 3, "offload_param":
+                         {"device": "nvme", "nvme_path": "/tmp"}}}})"),
+      HasSubstr("comm.backend: ranks of one host read each other's parameters"));
   EXPECT_THAT(line(R"({"model": {"path": "m"}, "data": {"train": ["a"]}, "train_batch_size": 8})"),
               HasSubstr("it belongs into the section \"deepspeed\""));
   EXPECT_THAT(line(R"({"train_batch_size": 8})"), HasSubstr("this is a DeepSpeed file"));

@@ -8,9 +8,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <thread>
 #include <vector>
 
+#include "hydrofoil/core/align.h"
 #include "hydrofoil/core/host.h"
 
 namespace hydrofoil::memory::tensor_pool_test {
@@ -46,6 +48,8 @@ TEST(TensorPool, NoMoreIsMappedThanWasAliveAtOneTime) {
   const auto before = host::process_memory().rss_bytes;
   for (int64_t size = 40; size < 70; ++size) {
     const auto one = touched(size * kMiB);
+    // Which is where the C library's own mappings never begin.
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(one.const_data_ptr()) % kPageBytes, 0U) << size;
     EXPECT_LT(host::process_memory().rss_bytes, before + 8 * kMiB) << size;
   }
 }

@@ -30,9 +30,10 @@ struct Front {
 };
 constexpr size_t kPartAt = (sizeof(Front) + 4095) / 4096 * 4096;
 
-// Room for every allocation pattern, within what fits into the address space.
+// Room for every allocation pattern, within what fits into the address space twice: ways are timed
+// beside the world that they may replace.
 size_t arena_bytes(int ranks) {
-  constexpr size_t kGiB = size_t{1} << 30, kAddresses = size_t{1} << 46;
+  constexpr size_t kGiB = size_t{1} << 30, kAddresses = size_t{1} << 45;
   const size_t wanted = 4 * (host::memory().total_bytes / kGiB + 1) * kGiB;
   return std::min(wanted, kAddresses / static_cast<size_t>(ranks) / kGiB * kGiB);
 }
