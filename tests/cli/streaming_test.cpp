@@ -53,6 +53,7 @@ class MemoryCap : public TinyModel {
   }
 };
 
+#ifndef __SANITIZE_ADDRESS__  // whose own memory varies by more than the layers take
 TEST_F(MemoryCap, TheLeastThatIsNamedIsEnoughAndAnswersTheSame) {
   const std::string prompts =
       file("prompts.jsonl", "\"Once upon\"\n\"a time there\"\n\"was\"\n\"a b c d e f g\"\n");
@@ -74,6 +75,7 @@ TEST_F(MemoryCap, TheLeastThatIsNamedIsEnoughAndAnswersTheSame) {
   check("generate", "--greedy --max-tokens 9 --prompt 'Once upon'");
   check("eval", "--json --text " + file("text.txt", "a text of a few words, then it ends."));
 }
+#endif
 
 TEST_F(MemoryCap, ThatIsLargeEnoughStreamsNothing) {
   const Result result = run("generate", "--greedy --max-tokens 3 --prompt a --memory-cap 1GiB");
