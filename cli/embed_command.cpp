@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "cli/model_arguments.h"
+#include "cli/packed_options.h"
 #include "cli/source_reader.h"
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/inference/embedder.h"
@@ -131,12 +132,7 @@ void add_embed_command(CLI::App& app, Action& action) {
       ->check(CLI::PositiveNumber);
   command->add_flag("--truncate", arguments->truncate,
                     "longer texts lose their end, in place of an error");
-  command
-      ->add_option(
-          "--type", arguments->type,
-          "of the weights in memory: auto (as they are stored), f32, bf16, q8_0, q4_0, q4_1")
-      ->check(CLI::IsMember(inference::kWeightTypes))
-      ->capture_default_str();
+  add_weight_type(command, arguments->type);
   command->footer(
       "A text's vector is the mean of its tokens' last hidden states, of length 1: dot products "
       "are\n"

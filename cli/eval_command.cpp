@@ -47,9 +47,7 @@ int eval_text(const DecoderArguments& arguments, InferenceModel& opened) {
 int eval_choices(const DecoderArguments& arguments, InferenceModel& opened) {
   const auto questions = inference::read_questions(arguments.choices);
   const int64_t positions = window_of(arguments, opened.model.spec);
-  load_weights(
-      opened, inference::Scorer::bytes_of(opened.model, opened.cache, opened.threads(), positions));
-  inference::Scorer scorer(opened.model, opened.cache, *opened.team, positions);
+  auto scorer = load_scorer(opened, positions);
   const auto result = inference::score_choices(scorer, opened.tokenizer, questions);
   if (arguments.json)
     std::cout << nlohmann::ordered_json{{"accuracy", result.accuracy},

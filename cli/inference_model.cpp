@@ -11,6 +11,7 @@
 #include "hydrofoil/core/log.h"
 #include "hydrofoil/io/file.h"
 #include "hydrofoil/monitor/format.h"
+#include "hydrofoil/plan/serving.h"
 
 namespace hydrofoil::cli {
 namespace {
@@ -43,11 +44,6 @@ Error too_small(const InferenceModel& m, uint64_t taken) {
                    " beside " + monitor::human_bytes(taken) + " of the program, keys and values; " +
                    monitor::human_bytes(m.memory_cap) + " are allowed",
                "--memory-cap", "--memory-cap " + std::to_string(mib) + "MiB is the least");
-}
-
-std::string words_of(const inference::Residency& r) {
-  return std::to_string(r.streamed) + " of " + std::to_string(r.layers) +
-         " layers are read from disk for every step: " + monitor::human_bytes(r.pass_bytes);
 }
 
 }  // namespace
@@ -141,7 +137,7 @@ void load_weights(InferenceModel& m, uint64_t beside_bytes) {
   const inference::Streaming streaming{.residency = residency_beside(m, beside_bytes),
                                        .folder = m.folder};
   if (streaming.residency.streamed > 0) {
-    log::info(words_of(streaming.residency));
+    log::info(plan::streaming_text(streaming.residency));
     if (const auto kind = io::not_a_local_disk(m.folder); !kind.empty())
       log::warn(m.folder.string() + " is on " + std::string(kind) +
                 ": --stream-folder names a folder of a disk");
@@ -150,12 +146,16 @@ void load_weights(InferenceModel& m, uint64_t beside_bytes) {
   m.reader.reset();
 }
 
+inference::Scorer load_scorer(InferenceModel& opened, int64_t positions) {
+  load_weights(
+      opened, inference::Scorer::bytes_of(opened.model, opened.cache, opened.threads(), positions));
+  return {opened.model, opened.cache, *opened.team, positions};
+}
+
 inference::TextScore score_file(InferenceModel& opened, const std::string& text, int64_t length) {
   const auto tokens = tokens_of_text(text, opened.tokenizer);
   const int64_t positions = std::min(length, tokens.size());
-  load_weights(
-      opened, inference::Scorer::bytes_of(opened.model, opened.cache, opened.threads(), positions));
-  inference::Scorer scorer(opened.model, opened.cache, *opened.team, positions);
+  auto scorer = load_scorer(opened, positions);
   return inference::score_text(scorer, tokens, length);
 }
 

@@ -60,6 +60,8 @@ inference::Residency residency_beside(const InferenceModel& opened, uint64_t bes
 // layer computes; or the least of all, where that leaves less than `wanted`.
 uint64_t bytes_beside_weights(const InferenceModel& opened, uint64_t wanted);
 void load_weights(InferenceModel& opened, uint64_t beside_bytes);
+// Loads the weights beside what a scorer of texts of so many positions takes.
+inference::Scorer load_scorer(InferenceModel& opened, int64_t positions);
 // Of a text file, in windows of `length` tokens. Loads the weights.
 inference::TextScore score_file(InferenceModel& opened, const std::string& text, int64_t length);
 

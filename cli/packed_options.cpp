@@ -6,15 +6,18 @@
 
 namespace hydrofoil::cli {
 
+CLI::Option* add_weight_type(CLI::App* command, std::string& type) {
+  return command
+      ->add_option(
+          "--type", type,
+          "of the weights in memory: auto (as they are stored), f32, bf16, q8_0 (or int8: the "
+          "same), q4_0, q4_1")
+      ->check(CLI::IsMember(inference::kWeightTypes))
+      ->capture_default_str();
+}
+
 PackedOptions add_packed_options(CLI::App* command, PackedArguments& a) {
-  auto* type =
-      command
-          ->add_option(
-              "--type", a.type,
-              "of the weights in memory: auto (as they are stored), f32, bf16, q8_0 (or int8: the "
-              "same), q4_0, q4_1")
-          ->check(CLI::IsMember(inference::kWeightTypes))
-          ->capture_default_str();
+  auto* type = add_weight_type(command, a.type);
   auto* cache = command->add_option("--kv", a.cache, "type of keys and values: f32, bf16, int8")
                     ->check(CLI::IsMember(inference::kCacheTypes))
                     ->capture_default_str();

@@ -18,6 +18,8 @@ struct PackedArguments {
 struct PackedOptions {
   CLI::Option *type, *cache, *memory_cap, *stream_folder;
 };
+// --type, a name of inference::kWeightTypes.
+CLI::Option* add_weight_type(CLI::App* command, std::string& type);
 PackedOptions add_packed_options(CLI::App* command, PackedArguments& arguments);
 // That layers of this model are streamed from.
 std::filesystem::path stream_folder(const PackedArguments& arguments,

@@ -84,7 +84,8 @@ Activity::~Activity() {
   ring_.put(record_);
 }
 
-// A call that waits for a rank says more than what a thread waits for that call in.
+// A call that waits for a rank says more than what a thread waits for that call in; a call that
+// failed ends its rank, whatever activity it was part of.
 const CallRecord* last_seen(const std::vector<CallRecord>& recent) {
   const auto last = [&](auto wanted) {
     return std::find_if(recent.rbegin(), recent.rend(), wanted);
@@ -93,7 +94,9 @@ const CallRecord* last_seen(const std::vector<CallRecord>& recent) {
   const auto held_up = [&](const CallRecord& call) {
     return under_way(call) && call.waits_for >= 0;
   };
+  const auto failed = [](const CallRecord& call) { return call.phase == CallPhase::kFailed; };
   if (const auto call = last(held_up); call != recent.rend()) return &*call;
+  if (const auto call = last(failed); call != recent.rend()) return &*call;
   if (const auto call = last(under_way); call != recent.rend()) return &*call;
   return recent.empty() ? nullptr : &recent.back();
 }

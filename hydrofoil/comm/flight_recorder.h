@@ -87,8 +87,8 @@ class Activity {
   CallRecord record_;
 };
 
-// What a rank was doing: its newest unfinished call, one that waits for a rank before others, else
-// its newest one; nullptr when it made none.
+// What a rank was doing: its newest call that waits for a rank, else the one that failed, else its
+// newest unfinished one, else its newest one; nullptr when it made none.
 const CallRecord* last_seen(const std::vector<CallRecord>& recent);
 // "it was last in reduce_scatter 'layers.3' (gradients)".
 std::string last_seen_text(const std::vector<CallRecord>& recent);

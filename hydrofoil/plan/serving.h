@@ -100,6 +100,8 @@ kernels::Packing packing_of(const inference::PackedModel& outline);
 ServingPlan plan_serving(const ServedModel& model, const Serving& serving, const ServingHost& host,
                          const inference::Speed& speed = {});
 
+// "3 of 7 layers are read from disk ..".
+std::string streaming_text(const inference::Residency& residency);
 std::string to_text(const ServingPlan& plan);  // lines, at most 100 columns
 std::string to_json(const ServingPlan& plan);  // one line
 // What does not fit, with the cure as its hint; nothing for what fits.

@@ -49,10 +49,7 @@ std::string serving_memory(const ServingPlan& p) {
               !p.fits()     ? "IT DOES NOT FIT"
               : p.streams() ? "it fits, by streaming"
                             : "it fits");
-  if (p.streams())
-    text += "  " + std::to_string(residency.streamed) + " of " + std::to_string(residency.layers) +
-            " layers are read from disk for every step: " + human_bytes(residency.pass_bytes) +
-            "\n";
+  if (p.streams()) text += "  " + streaming_text(residency) + "\n";
   if (p.window_layers > 0)
     text += "  " + std::to_string(p.window_layers) + " layers look back " +
             std::to_string(p.window) + " positions: fewer are read, all are kept\n";
@@ -144,6 +141,11 @@ Json ceilings_json(const ServingPlan& p) {
 }
 
 }  // namespace
+
+std::string streaming_text(const inference::Residency& r) {
+  return std::to_string(r.streamed) + " of " + std::to_string(r.layers) +
+         " layers are read from disk for every step: " + human_bytes(r.pass_bytes);
+}
 
 std::string to_text(const ServingPlan& plan) {
   return serving_heading(plan) + serving_memory(plan) + limits_text(plan) + ceilings_text(plan);

@@ -3,15 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstring>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <sstream>
 #include <string>
 #include <vector>
 
-#include "hydrofoil/io/safetensors.h"
-#include "hydrofoil/spec/model_spec.h"
 #include "tests/cli/tiny_model.h"
 
 namespace hydrofoil::cli::embed_test {
@@ -28,22 +25,7 @@ class Embed : public TinyModel {
         R"({"model_type": "bert", "architectures": ["BertModel"], "vocab_size": 257,
             "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2,
             "num_attention_heads": 3, "max_position_embeddings": 20})";
-    std::ofstream(folder_ / "config.json") << config;
-    std::vector<io::TensorSpec> tensors;
-    for (const auto& block : spec::blocks(spec::model_spec_from_hf(config, "config")))
-      for (const auto& parameter : block.parameters)
-        if (parameter.name.starts_with("bert."))
-          tensors.push_back({parameter.name.substr(5), DType::kF32, parameter.shape});
-    const auto plan = io::plan_safetensors(tensors);
-    std::string file = plan.header;
-    file.resize(plan.file_bytes);
-    uint32_t state = 1;
-    for (size_t at = plan.header.size(); at + 4 <= file.size(); at += 4) {
-      state = state * 1664525u + 1013904223u;
-      const float value = static_cast<float>(static_cast<int32_t>(state)) * 0x1p-32f;
-      std::memcpy(&file[at], &value, 4);
-    }
-    std::ofstream(folder_ / "model.safetensors", std::ios::binary) << file;
+    replace_model(config, 0.5F, "bert.");
   }
 
   std::vector<Json> embed(const std::string& options) const {

@@ -14,8 +14,6 @@
 #include <string>
 #include <vector>
 
-#include "hydrofoil/io/safetensors.h"
-#include "hydrofoil/spec/model_spec.h"
 #include "tests/cli/tiny_model.h"
 
 namespace hydrofoil::cli::plan_inference_test {
@@ -23,7 +21,6 @@ namespace {
 
 using Json = nlohmann::json;
 using testing::HasSubstr;
-namespace fs = std::filesystem;
 
 class PlanInference : public TinyModel {
  protected:
@@ -39,15 +36,7 @@ class PlanInference : public TinyModel {
             "intermediate_size": 1537, "num_hidden_layers": 10, "num_attention_heads": 15,
             "num_key_value_heads": 5, "max_position_embeddings": 2048,
             "tie_word_embeddings": true})";
-    std::ofstream(folder_ / "config.json") << config;
-    std::vector<io::TensorSpec> tensors;
-    for (const auto& block : spec::blocks(spec::model_spec_from_hf(config, "config")))
-      for (const auto& parameter : block.parameters)
-        tensors.push_back({parameter.name, DType::kF32, parameter.shape});
-    const auto plan = io::plan_safetensors(tensors);
-    const fs::path file = folder_ / "model.safetensors";
-    std::ofstream(file) << plan.header;
-    fs::resize_file(file, plan.file_bytes);
+    replace_model(config, 0);
   }
 
   // Of the program alone, without a shell.

@@ -3,14 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cstring>
 #include <nlohmann/json.hpp>
 #include <regex>
 #include <string>
 #include <vector>
 
-#include "hydrofoil/io/safetensors.h"
-#include "hydrofoil/spec/model_spec.h"
 #include "tests/cli/tiny_model.h"
 
 namespace hydrofoil::cli::streaming_test {
@@ -27,21 +24,7 @@ class MemoryCap : public TinyModel {
             "intermediate_size": 512, "num_hidden_layers": 7, "num_attention_heads": 8,
             "num_key_value_heads": 4, "max_position_embeddings": 256,
             "tie_word_embeddings": true})";
-    std::ofstream(folder_ / "config.json") << config;
-    std::vector<io::TensorSpec> tensors;
-    for (const auto& block : spec::blocks(spec::model_spec_from_hf(config, "config")))
-      for (const auto& parameter : block.parameters)
-        tensors.push_back({parameter.name, DType::kF32, parameter.shape});
-    const auto plan = io::plan_safetensors(tensors);
-    std::string file = plan.header;
-    file.resize(plan.file_bytes);
-    uint32_t state = 1;
-    for (size_t at = plan.header.size(); at + 4 <= file.size(); at += 4) {
-      state = state * 1664525u + 1013904223u;
-      const float value = static_cast<float>(static_cast<int32_t>(state)) * 0x1p-34f;
-      std::memcpy(&file[at], &value, 4);
-    }
-    std::ofstream(folder_ / "model.safetensors", std::ios::binary) << file;
+    replace_model(config, 0.125F);
   }
 
   // Without what goes to standard error.

@@ -7,7 +7,10 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <vector>
 
+#include "hydrofoil/io/safetensors.h"
+#include "hydrofoil/spec/model_spec.h"
 #include "hydrofoil/text/bpe_trainer.h"
 #include "hydrofoil/text/tokenizer_json.h"
 #include "tests/cli/program.h"
@@ -42,6 +45,30 @@ class TinyModel : public testing::Test {
   std::string file(const std::string& name, const std::string& text) const {
     std::ofstream(folder_ / name) << text;
     return quoted(name);
+  }
+
+  // Another model in place of the tiny one: random numbers up to `largest`, or with 0 a file of
+  // zeros that takes no room. Tensors whose names begin with `prefix` are written, without it.
+  void replace_model(const std::string& config, float largest,
+                     const std::string& prefix = {}) const {
+    std::ofstream(folder_ / "config.json") << config;
+    std::vector<io::TensorSpec> tensors;
+    for (const auto& block : spec::blocks(spec::model_spec_from_hf(config, "config")))
+      for (const auto& parameter : block.parameters)
+        if (parameter.name.starts_with(prefix))
+          tensors.push_back({parameter.name.substr(prefix.size()), DType::kF32, parameter.shape});
+    const auto plan = io::plan_safetensors(tensors);
+    const auto path = folder_ / "model.safetensors";
+    std::ofstream file(path, std::ios::binary);
+    file << plan.header;
+    uint32_t state = 1;
+    for (size_t at = plan.header.size(); largest > 0 && at + 4 <= plan.file_bytes; at += 4) {
+      state = state * 1664525u + 1013904223u;
+      const float value = static_cast<float>(static_cast<int32_t>(state)) * 0x1p-31f * largest;
+      file.write(reinterpret_cast<const char*>(&value), sizeof value);
+    }
+    file.close();
+    std::filesystem::resize_file(path, plan.file_bytes);
   }
 
   const std::filesystem::path folder_;

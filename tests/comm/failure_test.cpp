@@ -260,6 +260,14 @@ TEST(LastSeen, PrefersTheCallThatWaitsForARank) {
   EXPECT_EQ(last_seen({call, wait})->op, Operation::kActivity);
 }
 
+// A rank whose call timed out a moment ago is still in the step around it, and that is no news.
+TEST(LastSeen, PrefersTheCallThatFailedToWhatItWasPartOf) {
+  CallRecord step, call;
+  step.op = Operation::kActivity, call.op = Operation::kAllReduce;
+  step.phase = CallPhase::kStarted, call.phase = CallPhase::kFailed;
+  EXPECT_EQ(last_seen({step, call})->op, Operation::kAllReduce);
+}
+
 TEST_P(Failures, TheRecordTellsWhatEveryRankDid) {
   run([](const Communicator& world) {
     for (int i = 0; i < 300; ++i) reduce_one(world);
