@@ -45,8 +45,8 @@ struct Measured {
   double tokens = 0, flops = 0, parameters = 0;
   std::array<double, train::kWorks> by_work{};
   train::MachineRates rates = {};
-  double peak_bytes = 0;  // PSS of the largest rank during a step
-  double update_bytes_per_second() const {
+  double peak_bytes = 0;                    // PSS of the largest rank during a step
+  double update_bytes_per_second() const {  // of states in memory: in files, most is not waited for
     return parameters * train::kUpdateBytes / by_work[static_cast<size_t>(Work::kUpdate)];
   }
 };
@@ -107,7 +107,8 @@ void print_json(const TrainBenchArguments& a, const Measured& m) {
                     {"flops_per_second", m.flops / m.step_seconds},
                     {"peak_flops_per_second", m.rates.flops_per_second},
                     {"share_of_peak", m.flops / m.step_seconds / m.rates.flops_per_second},
-                    {"update_bytes_per_second", m.update_bytes_per_second()},
+                    {"update_bytes_per_second",
+                     a.step.files.empty() ? Json(m.update_bytes_per_second()) : Json()},
                     {"memory_bytes_per_second", m.rates.bytes_per_second},
                     {"peak_bytes", m.peak_bytes},
                     {"seconds_by_work", works},
@@ -127,10 +128,12 @@ void print_text(const TrainBenchArguments& a, const Measured& m) {
   std::printf("%.1f GFLOPS a rank, %.1f %% of %.1f by multiply-adds alone\n", rate * 1e-9,
               100 * rate / m.rates.flops_per_second, m.rates.flops_per_second * 1e-9);
   std::printf("at most %.0f MiB a rank (PSS)\n", m.peak_bytes / (1 << 20));
-  std::printf("update: %.1f GB/s, %.0f %% of %.1f that memory gives it\n\n",
-              m.update_bytes_per_second() * 1e-9,
-              100 * m.update_bytes_per_second() / m.rates.bytes_per_second,
-              m.rates.bytes_per_second * 1e-9);
+  if (a.step.files.empty())
+    std::printf("update: %.1f GB/s, %.0f %% of %.1f that memory gives it\n",
+                m.update_bytes_per_second() * 1e-9,
+                100 * m.update_bytes_per_second() / m.rates.bytes_per_second,
+                m.rates.bytes_per_second * 1e-9);
+  std::printf("\n");
   const double all = std::accumulate(m.by_work.begin(), m.by_work.end(), 0.0);
   std::printf("%-20s %10s %7s\n", "a step's", "ms", "share");
   for (size_t w = 0; w < train::kWorks; ++w)

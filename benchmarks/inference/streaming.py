@@ -9,26 +9,19 @@ is mapped is paged in and out by the kernel. The file of 3.9 GB is written anew 
 """
 import argparse
 import json
-import os
 import pathlib
 import statistics
 import subprocess
+import sys
 
-GROUPS = pathlib.Path("/sys/fs/cgroup/memory")
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from control_group import ControlGroup  # noqa: E402
 
 
 def run_capped(command, cap_bytes):
-    group = GROUPS / f"hydrofoil-streaming-{os.getpid()}"
-    group.mkdir()
-    try:
-        (group / "memory.limit_in_bytes").write_text(str(cap_bytes))
-        join = lambda: (group / "tasks").write_text(str(os.getpid()))
-        out = subprocess.run(command, check=True, capture_output=True, text=True, preexec_fn=join).stdout
-        peak = int((group / "memory.max_usage_in_bytes").read_text())
-        return {**json.loads(out), "group_peak_mb": round(peak * 1e-6)}
-    finally:
-        (group / "memory.force_empty").write_text("0")
-        group.rmdir()
+    with ControlGroup(cap_bytes) as group:
+        out = subprocess.run(command, check=True, capture_output=True, text=True, preexec_fn=group.join).stdout
+        return {**json.loads(out), "group_peak_mb": round(group.peak_bytes() * 1e-6)}
 
 
 def main():

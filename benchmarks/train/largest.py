@@ -10,16 +10,19 @@ killed. Without one, or with --limit-mib 0, the peak is what it is. Prints a lin
 memory (16 bytes a parameter: parameter, gradient, two moments) to the limit.
 """
 import argparse
+import contextlib
 import json
 import os
 import pathlib
 import signal
 import subprocess
+import sys
 import tempfile
 
 import measured_run
 
-GROUPS = pathlib.Path("/sys/fs/cgroup/memory")
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+from control_group import GROUPS, ControlGroup  # noqa: E402
 
 
 def write_run(folder, a):
@@ -38,25 +41,6 @@ def write_run(folder, a):
     path = pathlib.Path(folder, "run.json")
     path.write_text(json.dumps(run))
     return path
-
-
-class Group:
-    """A control group with a limit; None where there is none to be had."""
-
-    def __init__(self, limit_mib):
-        self.folder = GROUPS / f"hydrofoil-largest-{os.getpid()}"
-        self.folder.mkdir()
-        (self.folder / "memory.limit_in_bytes").write_text(str(limit_mib << 20))
-
-    def join(self):  # in the child, before it becomes the program
-        (self.folder / "tasks").write_text(str(os.getpid()))
-
-    def peak_bytes(self):
-        return int((self.folder / "memory.max_usage_in_bytes").read_text())
-
-    def close(self):
-        (self.folder / "memory.force_empty").write_text("0")
-        self.folder.rmdir()
 
 
 def steps_of(process, count):
@@ -85,8 +69,9 @@ def main():
     parser.add_argument("--buffers", type=int, default=3, help="pieces in memory at a time")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     a = parser.parse_args()
-    group = Group(a.limit_mib) if a.limit_mib and GROUPS.is_dir() else None
-    with tempfile.TemporaryDirectory() as folder:
+    limited = a.limit_mib and GROUPS.is_dir()
+    with tempfile.TemporaryDirectory() as folder, (
+            ControlGroup(a.limit_mib << 20) if limited else contextlib.nullcontext()) as group:
         run = write_run(folder, a)
         settings = [word for setting in a.set for word in ("--set", setting)]
         planned = json.loads(subprocess.run([measured_run.PROGRAM, "plan", run, "--json", *settings],
@@ -95,14 +80,13 @@ def main():
                                    text=True, preexec_fn=group.join if group else None)
         steps = steps_of(process, a.steps)
         _, _, usage = os.wait4(process.pid, 0)
+        resident = usage.ru_maxrss * 1024
+        peak = group.peak_bytes() if group else resident
     parameters = planned["parameters"]
-    resident = usage.ru_maxrss * 1024
-    peak = group.peak_bytes() if group else resident
     print(f"{parameters / 1e6:.0f} M parameters, {16 * parameters / 2**20:.0f} MiB in memory for Adam; planned peak "
           f"{planned['memory_bytes']['peak'] / 2**20:.0f} MiB, resident {resident / 2**20:.0f} MiB, "
           f"control group {peak / 2**20:.0f} MiB" + (f" of {a.limit_mib}" if group else ""))
-    if group:
-        group.close()
+    if limited:
         peak = a.limit_mib << 20
     print(f"x {16 * parameters / max(peak, resident):.1f}" if len(steps) == a.steps else "ended early")
 

@@ -39,14 +39,15 @@ def plan(run, ranks):
     return json.loads(done.stdout)
 
 
-def train(run, ranks, *arguments):
-    """The events of the run, and the peak PSS in bytes of its largest rank.
+def train(run, ranks, *arguments, group=None):
+    """The events of the run, in a control group if there is one, and the peak PSS in bytes of its largest rank.
 
     Looking at a process of gigabytes takes half a core: it is done until the second step has ended, which nobody times, and
     after the last one.
     """
     process = subprocess.Popen([PROGRAM, "train", run, "--ranks", str(ranks), "--json", *arguments],
-                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+                               preexec_fn=group.join if group else None)
     peak, looking = {}, threading.Event()
     looking.set()
 

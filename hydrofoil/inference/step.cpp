@@ -16,19 +16,6 @@ using kernels::kTileRows;
 
 constexpr size_t kTokensAtATime = 48;  // of a product: their results stay in the first-level cache
 
-void activate(spec::Activation activation, std::span<float> x) {
-  switch (activation) {
-    case spec::Activation::kSilu:
-      return kernels::silu(x);
-    case spec::Activation::kGelu:
-      return kernels::gelu(x);
-    case spec::Activation::kGeluTanh:
-      return kernels::gelu_tanh(x);
-    case spec::Activation::kRelu:
-      return kernels::relu(x);
-  }
-}
-
 // One thread's way through a step. All threads call the same in the same order.
 struct Step {
   const PackedModel& model;
@@ -220,15 +207,15 @@ struct Step {
     if (!spec.gated_mlp)
       return multiply(
           layer.up, normal, tokens, [&](size_t tile, size_t first, size_t here, auto& values) {
-            activate(spec.activation, std::span(values[0]).first(here * kTileRows));
+            kernels::activate(spec.activation, std::span(values[0]).first(here * kTileRows),
+                              values[0].data());
             for (size_t t = 0; t < here; ++t)
               put(tile, first + t, std::span(values[0]).subspan(t * kTileRows, kTileRows));
           });
     multiply<2>(layer.up, normal, tokens,
                 [&](size_t tile, size_t first, size_t here, auto& values) {
                   const auto gate = std::span(values[0]).first(here * kTileRows);
-                  activate(spec.activation, gate);
-                  kernels::multiply_by(gate, values[1].data());
+                  kernels::gated(spec.activation, gate, values[1].data(), gate.data());
                   for (size_t t = 0; t < here; ++t)
                     put(tile / 2, first + t, gate.subspan(t * kTileRows, kTileRows));
                 });

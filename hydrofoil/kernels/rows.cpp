@@ -21,45 +21,34 @@ void layer_norm(std::span<const float> x, const float* weight, const float* bias
                 float* out) {
   HYDROFOIL_PICK_TIER(layer_norm)(x.data(), weight, bias, x.size(), epsilon, out);
 }
+void layer_norm_backward(std::span<const float> x, const float* weight, const float* grad,
+                         float epsilon, float* grad_x, float* grad_weight, float* grad_bias) {
+  HYDROFOIL_PICK_TIER(layer_norm_backward)
+  (x.data(), weight, grad, x.size(), epsilon, grad_x, grad_weight, grad_bias);
+}
 void rotate(float* x, const float* cosines, const float* sines, size_t pairs) {
   HYDROFOIL_PICK_TIER(rotate)(x, cosines, sines, pairs);
 }
 void rotate_neighbours(float* x, const float* cosines, const float* sines, size_t pairs) {
   HYDROFOIL_PICK_TIER(rotate_neighbours)(x, cosines, sines, pairs);
 }
-void silu(std::span<float> x) {
-  HYDROFOIL_PICK_TIER(silu)(x.data(), x.size());
+void activate(Activation activation, std::span<const float> x, float* out) {
+  HYDROFOIL_PICK_TIER(activate)(activation, x.data(), x.size(), out);
 }
-void gelu(std::span<float> x) {
-  HYDROFOIL_PICK_TIER(gelu)(x.data(), x.size());
+void activate_backward(Activation activation, std::span<const float> x, const float* grad,
+                       float* grad_x) {
+  HYDROFOIL_PICK_TIER(activate_backward)(activation, x.data(), grad, x.size(), grad_x);
 }
-void gelu_tanh(std::span<float> x) {
-  HYDROFOIL_PICK_TIER(gelu_tanh)(x.data(), x.size());
+void gated(Activation activation, std::span<const float> gate, const float* up, float* out) {
+  HYDROFOIL_PICK_TIER(gated)(activation, gate.data(), up, gate.size(), out);
 }
-void relu(std::span<float> x) {
-  HYDROFOIL_PICK_TIER(relu)(x.data(), x.size());
+void gated_backward(Activation activation, std::span<const float> gate, const float* up,
+                    const float* grad, float* grad_gate, float* grad_up) {
+  HYDROFOIL_PICK_TIER(gated_backward)
+  (activation, gate.data(), up, grad, gate.size(), grad_gate, grad_up);
 }
 void softcap(std::span<float> x, float cap) {
   HYDROFOIL_PICK_TIER(softcap)(x.data(), x.size(), cap);
-}
-void silu_gated(std::span<const float> gate, const float* up, float* out) {
-  HYDROFOIL_PICK_TIER(silu_gated)(gate.data(), up, gate.size(), out);
-}
-void gelu_tanh_gated(std::span<const float> gate, const float* up, float* out) {
-  HYDROFOIL_PICK_TIER(gelu_tanh_gated)(gate.data(), up, gate.size(), out);
-}
-void silu_gated_backward(std::span<const float> gate, const float* up, const float* grad,
-                         float* grad_gate, float* grad_up) {
-  HYDROFOIL_PICK_TIER(silu_gated_backward)
-  (gate.data(), up, grad, gate.size(), grad_gate, grad_up);
-}
-void gelu_tanh_gated_backward(std::span<const float> gate, const float* up, const float* grad,
-                              float* grad_gate, float* grad_up) {
-  HYDROFOIL_PICK_TIER(gelu_tanh_gated_backward)
-  (gate.data(), up, grad, gate.size(), grad_gate, grad_up);
-}
-void multiply_by(std::span<float> x, const float* by) {
-  HYDROFOIL_PICK_TIER(multiply_by)(x.data(), by, x.size());
 }
 double log_total(std::span<const float> x) {
   const float largest = *std::ranges::max_element(x);

@@ -7,6 +7,8 @@
 #include <cstddef>
 #include <span>
 
+#include "hydrofoil/kernels/activation.h"
+
 namespace hydrofoil::kernels {
 
 // out = x / sqrt(mean(x^2) + epsilon) * weight. out may be x.
@@ -18,23 +20,23 @@ void rms_norm_backward(std::span<const float> x, const float* weight, const floa
 // out = (x - mean) / sqrt(variance + epsilon) * weight + bias. bias may be null, out may be x.
 void layer_norm(std::span<const float> x, const float* weight, const float* bias, float epsilon,
                 float* out);
+// With y = (x - mean) / sqrt(variance + epsilon), f its factor and d = grad * weight:
+//   grad_x = f (d - mean(d) - y mean(d y)),   grad_weight += grad y,   grad_bias += grad
+// grad_bias may be null.
+void layer_norm_backward(std::span<const float> x, const float* weight, const float* grad,
+                         float epsilon, float* grad_x, float* grad_weight, float* grad_bias);
 // Turns pairs (x[i], x[i + pairs]), or of neighbours (x[2 i], x[2 i + 1]), by the angles given.
 void rotate(float* x, const float* cosines, const float* sines, size_t pairs);
 void rotate_neighbours(float* x, const float* cosines, const float* sines, size_t pairs);
-// In place.
-void silu(std::span<float> x);       // x / (1 + e^-x)
-void gelu(std::span<float> x);       // x times the normal distribution's share below x
-void gelu_tanh(std::span<float> x);  // its approximation by tanh
-void relu(std::span<float> x);
-void softcap(std::span<float> x, float cap);  // cap * tanh(x / cap)
-// out = silu(gate) * up, or gelu_tanh(gate) * up; and the gradients of both from that of out.
-void silu_gated(std::span<const float> gate, const float* up, float* out);
-void gelu_tanh_gated(std::span<const float> gate, const float* up, float* out);
-void silu_gated_backward(std::span<const float> gate, const float* up, const float* grad,
-                         float* grad_gate, float* grad_up);
-void gelu_tanh_gated_backward(std::span<const float> gate, const float* up, const float* grad,
-                              float* grad_gate, float* grad_up);
-void multiply_by(std::span<float> x, const float* by);
+// out may be x; grad_x = grad times the activation's slope at x, and may be grad.
+void activate(Activation activation, std::span<const float> x, float* out);
+void activate_backward(Activation activation, std::span<const float> x, const float* grad,
+                       float* grad_x);
+// out = activation(gate) * up; and the gradients of both from that of out.
+void gated(Activation activation, std::span<const float> gate, const float* up, float* out);
+void gated_backward(Activation activation, std::span<const float> gate, const float* up,
+                    const float* grad, float* grad_gate, float* grad_up);
+void softcap(std::span<float> x, float cap);  // in place: cap * tanh(x / cap)
 // ln of the sum of e^x: what logits have too much to be logarithms of probabilities.
 double log_total(std::span<const float> x);
 

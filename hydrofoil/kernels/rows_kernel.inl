@@ -22,11 +22,6 @@ HYDROFOIL_LANES void put(float* to, const Wide& x, size_t count) {
     store_wide(to, x, count);
 }
 
-template <class Apply>
-HYDROFOIL_LANES void in_place(float* x, size_t count, const Apply& apply) {
-  each_wide(count, [&](size_t i, size_t n) { put(x + i, apply(take(x + i, n)), n); });
-}
-
 HYDROFOIL_LANES Wide sigmoid(const Wide& x) {
   return wide(1) / (wide(1) + exponential(wide(0) - x));
 }
@@ -65,22 +60,61 @@ struct GeluTanh {
   }
 };
 
-template <class Activation>
-HYDROFOIL_LANES void gated(const float* gate, const float* up, size_t count, float* out) {
-  each_wide(count, [&](size_t i, size_t n) {
-    put(out + i, Activation::at(take(gate + i, n)).value * take(up + i, n), n);
-  });
+// The error function by Abramowitz and Stegun 7.1.26: 1.5e-7 at most.
+struct Gelu {
+  static HYDROFOIL_LANES WithSlope at(const Wide& x) {
+    constexpr float kSeries[] = {-1.453152027f, 1.421413741f, -0.284496736f, 0.254829592f};
+    const Wide y = larger(x, wide(0) - x) * wide(0.70710678f);
+    const Wide t = wide(1) / fma(y, wide(0.3275911f), wide(1));
+    Wide series = wide(1.061405429f);
+    for (const float c : kSeries) series = fma(series, t, wide(c));
+    const Wide bell = exponential(wide(0) - y * y);
+    const Wide tail = series * t * bell * wide(0.5f);  // beyond |x|
+    const Wide share =
+        each_pack([&](size_t p) { return x.v[p] < 0 ? tail.v[p] : 1.0f - tail.v[p]; });
+    return {x * share, fma(x * bell, wide(0.3989422804f), share)};
+  }
+};
+struct Relu {
+  static HYDROFOIL_LANES WithSlope at(const Wide& x) {
+    return {larger(x, wide(0)),
+            each_pack([&](size_t p) { return x.v[p] > 0 ? splat(1.0f) : splat(0.0f); })};
+  }
+};
+
+template <class Visit>
+HYDROFOIL_LANES void with(Activation activation, const Visit& visit) {
+  switch (activation) {
+    case Activation::kGeluTanh:
+      return visit(GeluTanh());
+    case Activation::kGelu:
+      return visit(Gelu());
+    case Activation::kSilu:
+      return visit(Silu());
+    case Activation::kRelu:
+      return visit(Relu());
+  }
 }
-template <class Activation>
-HYDROFOIL_LANES void gated_backward(const float* gate, const float* up, const float* grad,
-                                    size_t count, float* grad_gate, float* grad_up) {
+
+// Of a row, and what it is scaled by.
+struct Moments {
+  float mean, factor;
+};
+HYDROFOIL_LANES Moments moments_of(const float* x, size_t count, float epsilon) {
+  Wide sum = wide(0);
+  each_wide(count, [&](size_t i, size_t n) { sum = sum + take(x + i, n); });
+  const float mean = sum_of(sum) / static_cast<float>(count);
+  Wide squares = wide(0);
   each_wide(count, [&](size_t i, size_t n) {
-    const auto [value, slope] = Activation::at(take(gate + i, n));
-    const Wide g = take(grad + i, n);
-    const Wide of_up = g * value;
-    put(grad_gate + i, g * take(up + i, n) * slope, n);
-    put(grad_up + i, of_up, n);
+    Wide apart = take(x + i, n) - wide(mean);
+    if (n < kWide) {  // the lanes that are not there
+      alignas(64) float lanes[kWide];
+      store_wide(lanes, apart);
+      apart = load_wide(lanes, n);
+    }
+    squares = fma(apart, apart, squares);
   });
+  return {mean, inverse_root(sum_of(squares) / static_cast<float>(count) + epsilon)};
 }
 
 }  // namespace
@@ -110,23 +144,32 @@ void rms_norm_backward(const float* x, const float* weight, const float* grad, s
 
 void layer_norm(const float* x, const float* weight, const float* bias, size_t count, float epsilon,
                 float* out) {
-  Wide sum = wide(0);
-  each_wide(count, [&](size_t i, size_t n) { sum = sum + take(x + i, n); });
-  const float mean = sum_of(sum) / static_cast<float>(count);
-  Wide squares = wide(0);
+  const auto [mean, factor] = moments_of(x, count, epsilon);
   each_wide(count, [&](size_t i, size_t n) {
-    Wide apart = take(x + i, n) - wide(mean);
-    if (n < kWide) {  // the lanes that are not there
-      alignas(64) float lanes[kWide];
-      store_wide(lanes, apart);
-      apart = load_wide(lanes, n);
-    }
-    squares = fma(apart, apart, squares);
-  });
-  const Wide factor = wide(inverse_root(sum_of(squares) / static_cast<float>(count) + epsilon));
-  each_wide(count, [&](size_t i, size_t n) {
-    const Wide scaled = (take(x + i, n) - wide(mean)) * factor * take(weight + i, n);
+    const Wide scaled = (take(x + i, n) - wide(mean)) * wide(factor) * take(weight + i, n);
     put(out + i, bias ? scaled + take(bias + i, n) : scaled, n);
+  });
+}
+
+void layer_norm_backward(const float* x, const float* weight, const float* grad, size_t count,
+                         float epsilon, float* grad_x, float* grad_weight, float* grad_bias) {
+  const auto [mean, factor] = moments_of(x, count, epsilon);
+  const auto normal = [&](size_t i, size_t n) {
+    return (take(x + i, n) - wide(mean)) * wide(factor);
+  };
+  Wide sum = wide(0), along = wide(0);  // of the gradient of `normal`, and along it
+  each_wide(count, [&](size_t i, size_t n) {
+    const Wide y = normal(i, n), g = take(grad + i, n), d = g * take(weight + i, n);
+    sum = sum + d;
+    along = fma(d, y, along);
+    put(grad_weight + i, fma(g, y, take(grad_weight + i, n)), n);
+    if (grad_bias) put(grad_bias + i, take(grad_bias + i, n) + g, n);
+  });
+  const Wide back = wide(sum_of(sum) / static_cast<float>(count));
+  const Wide back_along = wide(sum_of(along) / static_cast<float>(count));
+  each_wide(count, [&](size_t i, size_t n) {
+    const Wide d = take(grad + i, n) * take(weight + i, n);
+    put(grad_x + i, (d - back - normal(i, n) * back_along) * wide(factor), n);
   });
 }
 
@@ -147,54 +190,47 @@ void rotate_neighbours(float* x, const float* cosines, const float* sines, size_
   }
 }
 
-void silu(float* x, size_t count) {
-  in_place(x, count, [](const Wide& v) { return Silu::at(v).value; });
-}
-
-void gelu_tanh(float* x, size_t count) {
-  in_place(x, count, [](const Wide& v) { return GeluTanh::at(v).value; });
-}
-
-// The error function by Abramowitz and Stegun 7.1.26: 1.5e-7 at most.
-void gelu(float* x, size_t count) {
-  static constexpr float kSeries[] = {-1.453152027f, 1.421413741f, -0.284496736f, 0.254829592f};
-  in_place(x, count, [](const Wide& v) {
-    const Wide y = larger(v, wide(0) - v) * wide(0.70710678f);
-    const Wide t = wide(1) / fma(y, wide(0.3275911f), wide(1));
-    Wide series = wide(1.061405429f);
-    for (const float c : kSeries) series = fma(series, t, wide(c));
-    const Wide tail = series * t * exponential(wide(0) - y * y) * wide(0.5f);  // beyond |x|
-    return each_pack(
-        [&](size_t p) { return v.v[p] * (v.v[p] < 0 ? tail.v[p] : 1.0f - tail.v[p]); });
+void activate(Activation activation, const float* x, size_t count, float* out) {
+  with(activation, [&](auto function) {
+    each_wide(count,
+              [&](size_t i, size_t n) { put(out + i, function.at(take(x + i, n)).value, n); });
   });
 }
 
-void relu(float* x, size_t count) {
-  in_place(x, count, [](const Wide& v) { return larger(v, wide(0)); });
+void activate_backward(Activation activation, const float* x, const float* grad, size_t count,
+                       float* grad_x) {
+  with(activation, [&](auto function) {
+    each_wide(count, [&](size_t i, size_t n) {
+      put(grad_x + i, take(grad + i, n) * function.at(take(x + i, n)).slope, n);
+    });
+  });
+}
+
+void gated(Activation activation, const float* gate, const float* up, size_t count, float* out) {
+  with(activation, [&](auto function) {
+    each_wide(count, [&](size_t i, size_t n) {
+      put(out + i, function.at(take(gate + i, n)).value * take(up + i, n), n);
+    });
+  });
+}
+
+void gated_backward(Activation activation, const float* gate, const float* up, const float* grad,
+                    size_t count, float* grad_gate, float* grad_up) {
+  with(activation, [&](auto function) {
+    each_wide(count, [&](size_t i, size_t n) {
+      const auto [value, slope] = function.at(take(gate + i, n));
+      const Wide g = take(grad + i, n);
+      const Wide of_up = g * value;
+      put(grad_gate + i, g * take(up + i, n) * slope, n);
+      put(grad_up + i, of_up, n);
+    });
+  });
 }
 
 void softcap(float* x, size_t count, float cap) {
-  in_place(x, count,
-           [cap](const Wide& v) { return wide(cap) * hyperbolic_tangent(v * wide(1 / cap)); });
-}
-
-void silu_gated(const float* gate, const float* up, size_t count, float* out) {
-  gated<Silu>(gate, up, count, out);
-}
-void gelu_tanh_gated(const float* gate, const float* up, size_t count, float* out) {
-  gated<GeluTanh>(gate, up, count, out);
-}
-void silu_gated_backward(const float* gate, const float* up, const float* grad, size_t count,
-                         float* grad_gate, float* grad_up) {
-  gated_backward<Silu>(gate, up, grad, count, grad_gate, grad_up);
-}
-void gelu_tanh_gated_backward(const float* gate, const float* up, const float* grad, size_t count,
-                              float* grad_gate, float* grad_up) {
-  gated_backward<GeluTanh>(gate, up, grad, count, grad_gate, grad_up);
-}
-
-void multiply_by(float* x, const float* by, size_t count) {
-  each_wide(count, [&](size_t i, size_t n) { put(x + i, take(x + i, n) * take(by + i, n), n); });
+  each_wide(count, [&](size_t i, size_t n) {
+    put(x + i, wide(cap) * hyperbolic_tangent(take(x + i, n) * wide(1 / cap)), n);
+  });
 }
 
 // The sum of e^(x - shift): floats in runs, the runs in double.

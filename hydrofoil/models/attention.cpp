@@ -19,8 +19,8 @@ namespace hydrofoil::models {
 namespace {
 
 // [B, T, heads, D] each.
-std::array<at::Tensor, 3> queries_keys_values(const at::Tensor& x, const Attention& a) {
-  const auto batch = x.size(0), time = x.size(1);
+std::array<at::Tensor, 3> queries_keys_values(const Made& x, const Attention& a) {
+  const auto batch = x.value.size(0), time = x.value.size(1);
   const auto split_heads = [&](const at::Tensor& t, int64_t heads) {
     return t.view({batch, time, heads, a.head_dim});
   };
@@ -80,13 +80,13 @@ at::Tensor mix_heads(const at::Tensor& q, const at::Tensor& k, const at::Tensor&
   return mix(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), a, mask).transpose(1, 2);
 }
 
-at::Tensor attend(const at::Tensor& x, const Attention& a, const SequencePart& part,
+at::Tensor attend(const Made& x, const Attention& a, const SequencePart& part,
                   const at::Tensor& seen) {
-  const auto batch = x.size(0), time = x.size(1);
-  auto [q, k, v] = queries_keys_values(a.tensor ? a.tensor->fan_out(x) : x, a);
+  const auto batch = x.value.size(0), time = x.value.size(1);
+  auto [q, k, v] = queries_keys_values(a.tensor ? x.as(a.tensor->fan_out(x.value)) : x, a);
   if (a.q_norm.weight.defined()) q = normalize(q, a.q_norm), k = normalize(k, a.k_norm);
   if (a.rotary) {
-    const auto [cos, sin] = a.rotary->rows(part, time, x);
+    const auto [cos, sin] = a.rotary->rows(part, time, x.value);
     q = rotate(q, cos, sin, a.interleaved), k = rotate(k, cos, sin, a.interleaved);
   }
   const auto type = v.scalar_type();  // a norm's may be wider

@@ -31,7 +31,7 @@ struct Attention {
 
 // x [B, T, H] -> [B, T, H]; x may be a part of sequences where a seam knows the rest. Attention
 // that is not causal sees every key, or those that `seen` [B, 1, 1, T] bool marks.
-at::Tensor attend(const at::Tensor& x, const Attention& attention, const SequencePart& part = {},
+at::Tensor attend(const Made& x, const Attention& attention, const SequencePart& part = {},
                   const at::Tensor& seen = {});
 
 // The middle of it: q [B, T, heads, D], k and v [B, T, kv_heads, D] of whole sequences ->

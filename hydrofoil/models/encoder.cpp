@@ -7,6 +7,7 @@
 
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/models/embedding.h"
+#include "hydrofoil/models/fused.h"
 
 namespace hydrofoil::models {
 namespace {

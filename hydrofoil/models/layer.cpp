@@ -155,18 +155,18 @@ Layer bind_layer(const Parts& parts, int64_t layer, const LayerTables& tables) {
 at::Tensor run_layer(const Layer& layer, const at::Tensor& x, const SequencePart& part,
                      const at::Tensor& seen) {
   if (layer.norm_placement == spec::NormPlacement::kAfter) {
-    const auto mixed = normalize(x + attend(x, layer.attention, part, seen), layer.attention_norm);
-    return normalize(mixed + feed_forward(mixed, layer.mlp), layer.mlp_norm);
+    const auto mixed = normalized(x + attend(x, layer.attention, part, seen), layer.attention_norm);
+    return normalize(mixed.value + feed_forward(mixed, layer.mlp), layer.mlp_norm);
   }
-  const auto normal = normalize(x, layer.attention_norm);
+  const auto normal = normalized(x, layer.attention_norm);
   const auto attended =
       normalize_if(attend(normal, layer.attention, part, seen), layer.attention_add_norm);
   if (layer.residual != spec::Residual::kSequential) {
     const bool one = layer.residual == spec::Residual::kParallelOneNorm;
-    return x + (attended + feed_forward(one ? normal : normalize(x, layer.mlp_norm), layer.mlp));
+    return x + (attended + feed_forward(one ? normal : normalized(x, layer.mlp_norm), layer.mlp));
   }
   const auto mixed = x + attended;
-  return mixed + normalize_if(feed_forward(normalize(mixed, layer.mlp_norm), layer.mlp),
+  return mixed + normalize_if(feed_forward(normalized(mixed, layer.mlp_norm), layer.mlp),
                               layer.mlp_add_norm);
 }
 

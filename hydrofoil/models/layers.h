@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "hydrofoil/models/made.h"
 #include "hydrofoil/models/tensor_seam.h"
 #include "hydrofoil/spec/model_spec.h"
 
@@ -15,10 +16,10 @@ struct Linear {
   bool transposed = false;           // GPT-2's Conv1D
   at::ScalarType type = at::kFloat;  // the product is computed in, whatever its factors are
 };
-at::Tensor linear(const at::Tensor& x, const Linear& layer);  // [.., in] -> [.., out], of `type`
+at::Tensor linear(const Made& x, const Linear& layer);  // [.., in] -> [.., out], of `type`
 // The same where ranks share the columns of the weight, and x: each has a term of the sum, and the
 // bias is added once. A null seam: no others.
-at::Tensor linear_sum(const at::Tensor& x, const Linear& layer, const TensorSeam* seam);
+at::Tensor linear_sum(const Made& x, const Linear& layer, const TensorSeam* seam);
 
 struct Norm {
   at::Tensor weight;  // [H]
@@ -27,9 +28,9 @@ struct Norm {
   double epsilon = 1e-5;
   bool unit_offset = false;  // scales by 1 + weight
 };
-at::Tensor normalize(const at::Tensor& x, const Norm& norm);  // of the weight's type
-
-at::Tensor activate(const at::Tensor& x, spec::Activation activation);
+// Of the weight's type.
+Made normalized(const at::Tensor& x, const Norm& norm);
+at::Tensor normalize(const at::Tensor& x, const Norm& norm);
 
 // down(act(up(x))), or down(act(gate(x)) * up(x)) when there is a gate.
 struct Mlp {
@@ -40,6 +41,6 @@ struct Mlp {
   int64_t rows = 0;                    // at a time, run again in backward (tiled.h); 0: all
   const TensorSeam* tensor = nullptr;  // null: the matrices are whole
 };
-at::Tensor feed_forward(const at::Tensor& x, const Mlp& mlp);
+at::Tensor feed_forward(const Made& x, const Mlp& mlp);
 
 }  // namespace hydrofoil::models

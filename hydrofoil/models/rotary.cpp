@@ -56,7 +56,8 @@ at::Tensor turn_rows(const at::Tensor& input, const at::Tensor& cos, const at::T
 // In fp32 whatever x is: the angles are.
 at::Tensor turn(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin,
                 bool interleaved) {
-  if (is_plain(x)) return turn_rows(x, cos.contiguous(), sin.contiguous(), interleaved);
+  if (x.device().is_cpu() && x.scalar_type() == at::kFloat && x.numel() > 0)
+    return turn_rows(x, cos.contiguous(), sin.contiguous(), interleaved);
   const auto half = cos.size(-1), rest = x.size(-1) - 2 * half;
   const auto first = interleaved ? x.slice(-1, 0, 2 * half, 2) : x.narrow(-1, 0, half);
   const auto second = interleaved ? x.slice(-1, 1, 2 * half, 2) : x.narrow(-1, half, half);

@@ -14,17 +14,22 @@ constexpr int64_t kChunkBytes = 32 << 20;
 constexpr int64_t kLeastRows = 32;
 constexpr int64_t kSliceBytes = 4 << 20;  // of the head's gradient, before it is added
 
-// Input and what belongs to it; the output where a product keeps it.
-int64_t norm_elements(const spec::ModelSpec& s, bool feeds_product = true) {
-  const int64_t moments = s.norm == spec::Norm::kLayerNorm ? 2 : 0;
-  return s.hidden_size + moments + (feeds_product ? s.hidden_size : 0);
+int64_t norms_of_layer(const spec::ModelSpec& s) {
+  if (s.norm_placement == spec::NormPlacement::kAround) return 4;
+  return s.residual == spec::Residual::kParallelOneNorm ? 1 : 2;
 }
 
-int64_t layer_norm_elements(const spec::ModelSpec& s) {
-  const bool one = s.residual == spec::Residual::kParallelOneNorm;
-  const int64_t around =
-      s.norm_placement == spec::NormPlacement::kAround ? 2 * norm_elements(s, false) : 0;
-  return (one ? 1 : 2) * norm_elements(s) + around;
+// Norms keep their input. Products do not keep what a norm gives, but where it is a layer's output.
+int64_t norm_elements(const spec::ModelSpec& s) {
+  const bool gives_output = s.norm_placement == spec::NormPlacement::kAfter;
+  return (norms_of_layer(s) + (gives_output ? 1 : 0)) * s.hidden_size;
+}
+
+// Copies of what they scale and shift by, of a layer.
+int64_t norm_copies(const spec::ModelSpec& s) {
+  const bool shifts = s.norm == spec::Norm::kLayerNorm;
+  const bool feed_sums = s.norm_placement == spec::NormPlacement::kAround;  // half of them
+  return norms_of_layer(s) / (feed_sums ? 2 : 1) * (shifts ? 2 : 1) * s.hidden_size;
 }
 
 int64_t attention_elements(const spec::ModelSpec& s) {
@@ -38,39 +43,39 @@ int64_t attention_elements(const spec::ModelSpec& s) {
   return kept;
 }
 
+// What goes into the activation.
 int64_t mlp_elements(const spec::ModelSpec& s) {
-  if (s.gated_mlp) return 3 * s.intermediate_size;
-  return (s.activation == spec::Activation::kRelu ? 1 : 2) * s.intermediate_size;
+  return (s.gated_mlp ? 2 : 1) * s.intermediate_size;
 }
 
-// Backward of the down projection (its input's and its weight's gradient), or of the product of a
-// gated one.
+// Backward of the down projection: its input, made again, and its weight's gradient; then its
+// input's gradient beside those that the activation makes of it.
 int64_t mlp_backward_elements(const spec::ModelSpec& s, int64_t tokens) {
-  const int64_t down = s.intermediate_size * (tokens + s.hidden_size);
-  const int64_t product = s.gated_mlp ? 2 * s.intermediate_size * tokens : 0;
-  return std::max(down, product);
+  const int64_t activation = (s.gated_mlp ? 3 : 2) * tokens;
+  return s.intermediate_size * std::max(tokens + s.hidden_size, activation);
 }
 
 // A chunk with all it keeps; gradients of all weights, added up and of this chunk.
 int64_t chunked_mlp_elements(const spec::ModelSpec& s, int64_t rows) {
   const int64_t weights = (s.gated_mlp ? 3 : 2) * s.intermediate_size * s.hidden_size;
-  return (mlp_elements(s) + s.intermediate_size) * rows + 2 * weights;
+  return (2 * mlp_elements(s) + s.intermediate_size) * rows + 2 * weights;
 }
 
-// Elements of one layer that grow with the square of the sequence: scores [B, heads, T, T] where
-// they are capped, else a mask [T, T] as fp32. Of the heads of one rank.
-int64_t square_elements(const spec::ModelSpec& s, int64_t layer, int64_t heads, int64_t micro_batch,
-                        int64_t length) {
-  if (s.attention_softcap != 0) return 2 * micro_batch * heads * length * length;
+// Elements of one layer that are not so many a token: copies of a norm's parameters; scores
+// [B, heads, T, T] where they are capped, else a mask [T, T] as fp32. Of the heads of one rank.
+int64_t fixed_elements(const spec::ModelSpec& s, int64_t layer, int64_t heads, int64_t micro_batch,
+                       int64_t length) {
+  const int64_t copies = norm_copies(s);
+  if (s.attention_softcap != 0) return copies + 2 * micro_batch * heads * length * length;
   const int64_t window = s.window_of(layer);
-  return window > 0 && window < length ? length * length : 0;
+  return copies + (window > 0 && window < length ? length * length : 0);
 }
 
 // Of the embedding and the head, a token: what their norms and projections keep.
 int64_t ends_elements(const spec::ModelSpec& s) {
-  int64_t kept = s.embedding_norm ? norm_elements(s, false) : 0;
+  int64_t kept = s.embedding_norm ? s.hidden_size : 0;
   // The head's norm hands its output to the loss, which keeps gradients instead.
-  if (s.final_norm) kept += norm_elements(s, false);
+  if (s.final_norm) kept += s.hidden_size;
   if (s.token_size() != s.hidden_size) kept += s.token_size() + s.hidden_size;
   return kept;
 }
@@ -94,7 +99,7 @@ int64_t loss_rows(int64_t rows, int64_t vocabulary) {
 }
 
 int64_t layer_elements_per_token(const spec::ModelSpec& s) {
-  return layer_norm_elements(s) + attention_elements(s) + mlp_elements(s);
+  return norm_elements(s) + attention_elements(s) + mlp_elements(s);
 }
 
 uint64_t activation_bytes(const spec::ModelSpec& s, const Pass& pass) {
@@ -109,18 +114,18 @@ uint64_t activation_bytes(const spec::ModelSpec& s, const Pass& pass) {
   const int64_t layer = layer_elements_per_token(s) + twice - (in_chunks ? mlp_elements(s) : 0);
   const int64_t layers = part.layers > 0 ? part.layers : s.layers;
   const int64_t ends = part.embedding || part.head ? ends_elements(s) : 0;
-  int64_t squares = 0, largest_square = 0;
+  int64_t fixed = 0, largest_fixed = 0;
   for (int64_t i = 0; i < layers; ++i) {
-    const int64_t square = square_elements(s, i, share(s.heads), micro_batch, sequence_length);
-    squares += square;
-    largest_square = std::max(largest_square, square);
+    const int64_t elements = fixed_elements(s, i, share(s.heads), micro_batch, sequence_length);
+    fixed += elements;
+    largest_fixed = std::max(largest_fixed, elements);
   }
   // Layers share ALiBi's bias.
   const int64_t shared =
       s.positions == spec::Positions::kAlibi ? s.heads * sequence_length * sequence_length : 0;
   const int64_t inputs = recompute && in_files ? 1 : layers;
   const int64_t saved = inputs * (recompute ? hidden : layer) + ends;
-  const int64_t saved_squares = shared + (recompute ? 0 : squares);
+  const int64_t saved_fixed = shared + (recompute ? 0 : fixed);
   const int64_t rows = largest_tile(s, unit_elements);
   const int64_t head_matrix = rows * s.token_size();
   const int64_t slice = std::min(head_matrix, kSliceBytes / kElementBytes);
@@ -131,21 +136,20 @@ uint64_t activation_bytes(const spec::ModelSpec& s, const Pass& pass) {
 
   const int64_t at_loss = !part.head
                               ? 0
-                              : (saved + 2 * s.token_size()) * tokens + saved_squares +
-                                    head_matrix + slice + (s.logit_softcap != 0 ? 2 : 1) * chunk;
+                              : (saved + 2 * s.token_size()) * tokens + saved_fixed + head_matrix +
+                                    slice + (s.logit_softcap != 0 ? 2 : 1) * chunk;
 
-  // Backward of the last layer's feed-forward. A recomputed layer shares its input and has made its
-  // output again. A tied head's gradient waits for the embedding's.
+  // Backward of the last layer's feed-forward. A recomputed layer has its output besides, and
+  // shares its input with what is saved. A tied head's gradient waits for the embedding's.
   const int64_t at_mlp = in_chunks ? chunked_mlp_elements(s, mlp_rows) + hidden * tokens
                                    : mlp_backward_elements(s, tokens);
-  const int64_t at_layer = (saved - ends + hidden + (recompute ? layer + hidden : 0)) * tokens +
-                           saved_squares + (recompute ? largest_square : 0) + at_mlp + waiting;
+  const int64_t at_layer = (saved - ends + hidden + (recompute ? layer : 0)) * tokens +
+                           saved_fixed + (recompute ? largest_fixed : 0) + at_mlp + waiting;
 
   const int64_t at_embedding =
-      part.embedding ? waiting + head_matrix + 2 * hidden * tokens + shared : 0;
+      part.embedding ? waiting + head_matrix + hidden * tokens + shared : 0;
   // Micro-batches that wait for their backward, and what arrives and leaves meanwhile.
-  const int64_t others =
-      (part.kept - 1) * ((saved + hidden) * tokens + saved_squares) / part.chunks;
+  const int64_t others = (part.kept - 1) * ((saved + hidden) * tokens + saved_fixed) / part.chunks;
   const int64_t moving = part.layers > 0 ? 2 * hidden * tokens : 0;
   return static_cast<uint64_t>((std::max({at_loss, at_layer, at_embedding}) + others + moving) *
                                kElementBytes);

@@ -10,13 +10,14 @@ namespace hydrofoil::plan {
 
 // Elements a token that autograd keeps of one layer until its backward. H hidden, A = heads *
 // head_dim, K = kv_heads * head_dim, I intermediate:
-//   a norm           LayerNorm 2 H + 2 (input, mean and deviation, output), RMS norm 2 H; one or
-//                    two a layer; norms of what is added keep no output
+//   norms            H each (the input): one or two a layer, four where what is added has norms
+//   too,
+//                    three where they come after the sum (the layer's output is the third)
 //   attention        A + 2 K (queries, keys, values), A (output), heads (log-sum-exp); a fused
 //                    weight whose queries turn A + K more, norms of queries and keys A + K
-//   feed-forward     2 I (before and after the activation; I for ReLU), gated 3 I (gate, up,
-//                    product)
-// GPT-2: 4 H + 4 A + 2 I + heads + 4. Not counted here: what grows with the sequence's square.
+//   feed-forward     I (before the activation), gated 2 I (gate, up)
+// What norms and activations give is made again (models/made.h).
+// GPT-2: 2 H + 4 A + I + heads. Not counted here: what grows with the sequence's square.
 int64_t layer_elements_per_token(const spec::ModelSpec& spec);
 
 // What a stage of a pipeline has of it.

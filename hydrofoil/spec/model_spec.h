@@ -9,12 +9,13 @@
 
 #include "hydrofoil/core/box.h"
 #include "hydrofoil/core/dtype.h"
+#include "hydrofoil/kernels/activation.h"
 
 namespace hydrofoil::spec {
 
 enum class Norm : uint8_t { kLayerNorm, kRmsNorm };
 enum class Positions : uint8_t { kLearned, kRotary, kAlibi };
-enum class Activation : uint8_t { kGeluTanh, kGelu, kSilu, kRelu };
+using kernels::Activation;
 
 // Where a layer's norms stand: before attention and feed-forward; after the residual sum
 // (OPT-350m); before, and once more on what each adds to the residual stream (Gemma 2, GLM-4).

@@ -82,47 +82,78 @@ TEST(Rows, RotationTurnsPairs) {
   }
 }
 
+struct Formula {
+  Activation activation;
+  double (*at)(double);
+};
+const Formula kFormulas[] = {
+    {Activation::kSilu, [](double v) { return v / (1 + std::exp(-v)); }},
+    {Activation::kGelu, [](double v) { return v / 2 * (1 + std::erf(v / std::sqrt(2))); }},
+    {Activation::kGeluTanh,
+     [](double v) {
+       return v / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (v + 0.044715 * v * v * v)));
+     }},
+    {Activation::kRelu, [](double v) { return std::max(v, 0.0); }}};
+
+double slope_of(const Formula& formula, double x) {
+  return (formula.at(x + 1e-5) - formula.at(x - 1e-5)) / 2e-5;
+}
+
 TEST(Rows, ActivationsAreTheirFormulas) {
   std::vector<float> x = random_floats(1001, 9, 3);
   for (const float special : {0.0f, -0.0f, 20.0f, -20.0f, 90.0f, -90.0f, 1e-6f, -1e4f, 1e4f})
     x.push_back(special);
-  const auto each = [&](auto apply, auto formula) {
+  for (const auto& formula : kFormulas)
     check(
-        x, [&](auto& v) { apply(v); }, [&](size_t i) { return formula(static_cast<double>(x[i])); },
-        4e-7);
-  };
-  each([](auto& v) { silu(v); }, [](double v) { return v / (1 + std::exp(-v)); });
-  each([](auto& v) { gelu(v); }, [](double v) { return v / 2 * (1 + std::erf(v / std::sqrt(2))); });
-  each([](auto& v) { gelu_tanh(v); },
-       [](double v) {
-         return v / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (v + 0.044715 * v * v * v)));
-       });
-  each([](auto& v) { relu(v); }, [](double v) { return std::max(v, 0.0); });
+        x, [&](auto& v) { activate(formula.activation, v, v.data()); },
+        [&](size_t i) { return formula.at(static_cast<double>(x[i])); }, 4e-7);
   check(
       x, [](auto& v) { softcap(v, 30); }, [&](size_t i) { return 30 * std::tanh(x[i] / 30.0); },
       4e-6);
 }
 
-// Gradients against differences of the formula in double.
+TEST(Rows, ActivationsHaveTheirDerivatives) {
+  std::vector<float> x = random_floats(1003, 9, 3);
+  for (const float special : {20.0f, -20.0f, 90.0f, -90.0f, 1e-3f, -1e3f}) x.push_back(special);
+  const auto grad = random_floats(x.size(), 3);
+  for (const auto& formula : kFormulas)
+    check(
+        x,
+        [&](auto& v) {
+          auto grad_x = grad;
+          activate_backward(formula.activation, v, grad_x.data(), grad_x.data());
+          v = grad_x;
+        },
+        [&](size_t i) { return grad[i] * slope_of(formula, x[i]); }, 2e-6);
+}
+
+// What a norm's backward gives, against differences of sum(grad * norm(x)) in double.
+using NormOfDoubles = std::function<std::vector<double>(const std::vector<double>&)>;
+double slope_of(const NormOfDoubles& norm, const std::vector<float>& x,
+                const std::vector<float>& weight, const std::vector<float>& grad, bool of_weight,
+                size_t i) {
+  const auto loss = [&](double step) {
+    std::vector<double> at(x.begin(), x.end()), w(weight.begin(), weight.end());
+    (of_weight ? w : at)[i] += step;
+    const auto normal = norm(at);
+    double sum = 0;
+    for (size_t k = 0; k < x.size(); ++k) sum += grad[k] * normal[k] * w[k];
+    return sum;
+  };
+  return (loss(1e-5) - loss(-1e-5)) / 2e-5;
+}
+
 TEST(Rows, RmsNormHasItsDerivative) {
+  const NormOfDoubles norm = [](const auto& x) {
+    double squares = 0;
+    for (const double v : x) squares += v * v;
+    auto out = x;
+    for (double& v : out) v /= std::sqrt(squares / static_cast<double>(x.size()) + 1e-5);
+    return out;
+  };
   for (const size_t n : {1u, 7u, 16u, 31u, 576u}) {
     const auto x = random_floats(n, n), weight = random_floats(n, n + 1),
                grad = random_floats(n, 3);
-    const auto loss = [&](const std::vector<double>& at, const std::vector<double>& w) {
-      double squares = 0, sum = 0;
-      for (const double v : at) squares += v * v;
-      const double factor = 1 / std::sqrt(squares / static_cast<double>(n) + 1e-5);
-      for (size_t i = 0; i < n; ++i) sum += grad[i] * at[i] * factor * w[i];
-      return sum;
-    };
-    const auto slope = [&](bool of_weight, size_t i) {
-      std::vector<double> at(x.begin(), x.end()), w(weight.begin(), weight.end());
-      auto& moved = of_weight ? w : at;
-      moved[i] += 1e-5;
-      const double above = loss(at, w);
-      moved[i] -= 2e-5;
-      return (above - loss(at, w)) / 2e-5;
-    };
     const std::vector<float> before = random_floats(n, 8);
     for (const bool of_weight : {false, true})
       check(
@@ -133,41 +164,68 @@ TEST(Rows, RmsNormHasItsDerivative) {
                               grad_weight.data());
             v = of_weight ? grad_weight : grad_x;
           },
-          [&](size_t i) { return (of_weight ? before[i] : 0.0) + slope(of_weight, i); }, 1e-5);
+          [&](size_t i) {
+            return (of_weight ? before[i] : 0.0) + slope_of(norm, x, weight, grad, of_weight, i);
+          },
+          1e-5);
+  }
+}
+
+TEST(Rows, LayerNormHasItsDerivative) {
+  const NormOfDoubles norm = [](const auto& x) {
+    const auto n = static_cast<double>(x.size());
+    double mean = 0, variance = 0;
+    for (const double v : x) mean += v / n;
+    for (const double v : x) variance += (v - mean) * (v - mean) / n;
+    auto out = x;
+    for (double& v : out) v = (v - mean) / std::sqrt(variance + 1e-5);
+    return out;
+  };
+  for (const size_t n : {2u, 17u, 48u, 769u}) {
+    const auto x = random_floats(n, n), weight = random_floats(n, n + 1),
+               grad = random_floats(n, 3);
+    const std::vector<float> before = random_floats(n, 8);
+    const auto backward = [&](std::vector<float>& v, int what, bool biased) {
+      std::vector<float> grads[] = {std::vector<float>(n), before, before};
+      layer_norm_backward(v, weight.data(), grad.data(), 1e-5f, grads[0].data(), grads[1].data(),
+                          biased ? grads[2].data() : nullptr);
+      v = grads[what];
+    };
+    for (const bool biased : {true, false})
+      for (const bool of_weight : {false, true})
+        check(
+            x, [&](auto& v) { backward(v, of_weight ? 1 : 0, biased); },
+            [&](size_t i) {
+              return (of_weight ? before[i] : 0.0) + slope_of(norm, x, weight, grad, of_weight, i);
+            },
+            1e-5);
+    check(
+        x, [&](auto& v) { backward(v, 2, true); }, [&](size_t i) { return before[i] + grad[i]; },
+        0);
   }
 }
 
 TEST(Rows, GatedActivationsHaveTheirDerivatives) {
   const size_t n = 1003;
   const auto gate = random_floats(n, 1, 3), up = random_floats(n, 2), grad = random_floats(n, 3);
-  const auto each = [&](auto forward, auto backward, auto formula) {
+  for (const auto& formula : kFormulas) {
     check(
-        gate, [&](auto& v) { forward(v, up.data(), v.data()); },
-        [&](size_t i) { return formula(gate[i]) * up[i]; }, 1e-6);
+        gate, [&](auto& v) { gated(formula.activation, v, up.data(), v.data()); },
+        [&](size_t i) { return formula.at(gate[i]) * up[i]; }, 1e-6);
     for (const bool of_up : {false, true})
       check(
           gate,
           [&](auto& v) {
             std::vector<float> grad_gate(n), grad_up(n);
-            backward(v, up.data(), grad.data(), grad_gate.data(), grad_up.data());
+            gated_backward(formula.activation, v, up.data(), grad.data(), grad_gate.data(),
+                           grad_up.data());
             v = of_up ? grad_up : grad_gate;
           },
           [&](size_t i) {
-            const double x = gate[i];
-            const double slope = (formula(x + 1e-5) - formula(x - 1e-5)) / 2e-5;
-            return grad[i] * (of_up ? formula(x) : up[i] * slope);
+            return grad[i] * (of_up ? formula.at(gate[i]) : up[i] * slope_of(formula, gate[i]));
           },
           2e-6);
-  };
-  each(silu_gated, silu_gated_backward, [](double v) { return v / (1 + std::exp(-v)); });
-  each(gelu_tanh_gated, gelu_tanh_gated_backward, [](double v) {
-    return v / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (v + 0.044715 * v * v * v)));
-  });
-}
-
-TEST(Rows, MultipliesElementByElement) {
-  const auto x = random_floats(37, 1), by = random_floats(37, 2);
-  check(x, [&](auto& v) { multiply_by(v, by.data()); }, [&](size_t i) { return x[i] * by[i]; }, 0);
+  }
 }
 
 TEST(Rows, LogTotalIsItsFormula) {
