@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/doctor_command.h"
 
-#include <dlfcn.h>
 #include <linux/io_uring.h>
 #include <sys/mman.h>
 #include <sys/statvfs.h>
@@ -19,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/choice_json.h"
 #include "cli/torch_library.h"
 #include "hydrofoil/comm/launch.h"
 #include "hydrofoil/comm/module.h"
@@ -47,16 +47,16 @@ bool works(long descriptor) {
 
 const std::string kNoTraining = "train, generate, eval and chat will not run: ";
 
-Json build_facts(Json& problems) {
+using TellChoices = const char* (*)();
+
+Json build_facts(Json& problems, TellChoices& torch_choices) {
   const std::string compiler = __VERSION__;  // of GCC a bare number
   Json facts{{"program", version_line()},
              {"compiler", (std::isdigit(compiler.front()) ? "GCC " : "") + compiler},
              {"training_library", nullptr}};
   try {
-    const auto path = torch_library_path();
-    facts["training_library"] = path.string();
-    void* library = dlopen(path.c_str(), RTLD_LAZY | RTLD_LOCAL);
-    if (library == nullptr) problems.push_back(kNoTraining + dlerror());
+    facts["training_library"] = torch_library_path().string();
+    torch_choices = reinterpret_cast<TellChoices>(torch_function("hydrofoil_choices"));
   } catch (const Error& error) {
     problems.push_back(kNoTraining + error.what());
   }
@@ -92,6 +92,13 @@ Json kernel_facts(Json& problems) {
   } catch (const Error& error) {
     problems.push_back(error.line());
   }
+  return facts;
+}
+
+// Of a valid tier only.
+Json choice_facts(TellChoices torch_choices) {
+  Json facts = choices_json(kernels::tier_choices());
+  if (torch_choices != nullptr) facts.update(Json::parse(torch_choices()));
   return facts;
 }
 
@@ -154,6 +161,9 @@ std::string value_text(const std::string& key, const Json& value) {
   if (value.is_boolean()) return value.get<bool>() ? "yes" : "no";
   if (value.is_string()) return value.get<std::string>();
   if (value.is_number() && key.ends_with("_bytes")) return monitor::human_bytes(value);
+  if (value.is_object())
+    return value_text(key, value["chosen"]) + " (of " + value_text(key, value["candidates"]) +
+           "): " + value_text(key, value["reason"]);
   if (!value.is_array()) return value.dump();
   std::string list;
   for (const auto& item : value) list += (list.empty() ? "" : ", ") + item.get<std::string>();
@@ -176,9 +186,12 @@ void print_text(const Json& facts) {
 int doctor(bool json) {
   Json problems = Json::array();
   Json facts;
-  facts["build"] = build_facts(problems);
+  TellChoices torch_choices = nullptr;
+  facts["build"] = build_facts(problems, torch_choices);
   facts["host"] = host_facts(problems);
   facts["kernels"] = kernel_facts(problems);
+  facts["choices"] =
+      facts["kernels"]["isa"].is_null() ? Json::object() : choice_facts(torch_choices);
   facts["system"] = system_facts();
   facts["launch"] = launch_facts();
   facts["comm"] = comm_facts(problems);

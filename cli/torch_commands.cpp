@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// The entry of libhydrofoil_train.so. Exceptions end here: none crosses into the program.
+// The entries of libhydrofoil_train.so. Exceptions end here: none crosses into the program.
+#include <string>
+
 #include "cli/bench_train.h"
+#include "cli/choice_json.h"
 #include "cli/command_line.h"
 #include "cli/eval_encoder_command.h"
 #include "cli/plan_command.h"
 #include "cli/replay_command.h"
 #include "cli/train_command.h"
 #include "cli/tune.h"
+#include "hydrofoil/models/flash.h"
+#include "hydrofoil/models/product.h"
 
 namespace {
 
@@ -29,4 +34,14 @@ extern "C" [[gnu::visibility("default")]] int hydrofoil_run(int argc, char** arg
   const hydrofoil::cli::Arguments arguments(argv + 1, static_cast<size_t>(argc - 1));
   return hydrofoil::cli::run_reporting_errors(hydrofoil::cli::has_flag(arguments, "--json"),
                                               [&] { return run(arguments); });
+}
+
+// For doctor: choices_json of what is done with libtorch. Of a valid HYDROFOIL_ISA only.
+extern "C" [[gnu::visibility("default")]] const char* hydrofoil_choices() noexcept {
+  static const std::string json = [] {
+    auto choices = hydrofoil::models::product_choices();
+    choices.push_back(hydrofoil::models::attention_choice());
+    return hydrofoil::cli::choices_json(choices).dump();
+  }();
+  return json.c_str();
 }

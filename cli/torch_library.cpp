@@ -50,14 +50,18 @@ void add_torch_commands(CLI::App& app) {
   for (const auto& [name, help] : kCommands) app.add_subcommand(name, help);
 }
 
-int run_torch_command(int argc, char** argv) {
+void* torch_function(const char* name) {
   const fs::path path = torch_library_path();
   void* library = dlopen(path.c_str(), RTLD_LAZY | RTLD_LOCAL);
-  void* entry = library != nullptr ? dlsym(library, "hydrofoil_run") : nullptr;
-  if (entry == nullptr)
+  void* function = library != nullptr ? dlsym(library, name) : nullptr;
+  if (function == nullptr)
     throw Error(ExitCode::kError, std::string("it cannot be loaded: ") + dlerror(), path.string(),
                 "is libtorch where it was at the build?");
-  return reinterpret_cast<int (*)(int, char**)>(entry)(argc, argv);
+  return function;
+}
+
+int run_torch_command(int argc, char** argv) {
+  return reinterpret_cast<int (*)(int, char**)>(torch_function("hydrofoil_run"))(argc, argv);
 }
 
 }  // namespace hydrofoil::cli

@@ -19,8 +19,11 @@ void add_torch_commands(CLI::App& app);
 // Of the library: beside the program, in lib/ or ../lib. Error(kError) when there is none.
 std::filesystem::path torch_library_path();
 
-// Loads the library and hands it the command line. Takes most of a second, which is why other
-// commands do without.
+// A C function of the library, which is loaded for it. Takes most of a second, which is why most
+// commands do without. Error(kError) when it cannot be loaded.
+void* torch_function(const char* name);
+
+// Hands the library the command line.
 int run_torch_command(int argc, char** argv);
 
 }  // namespace hydrofoil::cli

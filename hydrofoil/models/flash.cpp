@@ -52,6 +52,16 @@ kernels::FlashShape shape_of(const at::Tensor& q, const at::Tensor& k, double sc
           .causal = causal};
 }
 
+// Multiply-adds of that tier are calls of the C library there.
+#ifdef __x86_64__
+constexpr bool kScalarIsQuick = false;
+#else
+constexpr bool kScalarIsQuick = true;
+#endif
+bool kernels_are_quick() {
+  return kScalarIsQuick || kernels::active_isa() != kernels::Isa::kScalar;
+}
+
 struct FlashAttention : torch::autograd::Function<FlashAttention> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& q, const at::Tensor& k,
                             const at::Tensor& v, double scale, bool causal) {
@@ -74,14 +84,19 @@ struct FlashAttention : torch::autograd::Function<FlashAttention> {
 
 bool flash_takes(const at::Tensor& q, const at::Tensor& k, bool causal) {
   constexpr int64_t kStep = 16;
-#ifdef __x86_64__
-  // Multiply-adds are calls of the C library there.
-  if (kernels::active_isa() == kernels::Isa::kScalar) return false;
-#endif
-  return q.device().is_cpu() &&
+  return kernels_are_quick() && q.device().is_cpu() &&
          (q.scalar_type() == at::kFloat || q.scalar_type() == at::kBFloat16) &&
          q.size(3) % kStep == 0 && q.numel() > 0 && k.numel() > 0 &&
          (!causal || q.size(1) == k.size(1));
+}
+
+kernels::Choice attention_choice() {
+  auto choice = kernels::tier_choice("attention", kernels::Isa::kAvx512Bf16);
+  if (!kScalarIsQuick) choice.candidates.erase(choice.candidates.begin());
+  choice.candidates.insert(choice.candidates.begin(), "libtorch");
+  if (!kernels_are_quick()) choice.chosen = "libtorch";
+  choice.reason += "; libtorch for masks, caps and heads of no multiple of 16";
+  return choice;
 }
 
 at::Tensor flash_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,

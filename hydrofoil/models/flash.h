@@ -6,11 +6,16 @@
 
 #include <array>
 
+#include "hydrofoil/kernels/choice.h"
+
 namespace hydrofoil::models {
 
 // Whether the kernels do it: fp32 or bf16 on the CPU, a head_dim that is a multiple of 16, as many
 // queries as keys where causal. q [B, T, heads, D], k and v [B, keys, kv_heads, D].
 bool flash_takes(const at::Tensor& q, const at::Tensor& k, bool causal);
+
+// The kernels' tier, or libtorch.
+kernels::Choice attention_choice();
 
 // softmax(scale q k^T) v -> [B, T, heads, D]. Keeps its inputs, its result and a number a row.
 at::Tensor flash_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,

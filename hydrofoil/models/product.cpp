@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hydrofoil/models/product.h"
 
+#include <ATen/Context.h>
 #include <ATen/core/List.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/addmm.h>
 #include <ATen/ops/mm.h>
 
+#include <algorithm>
 #include <atomic>
+#include <string>
 #include <string_view>
 
 #include "hydrofoil/core/host.h"
@@ -40,12 +43,16 @@ const c10::TypedOperatorHandle<Pointwise>* onednn() {
 enum class Forced : uint8_t { kNo, kOn, kOff };
 std::atomic<Forced> forced{Forced::kNo};
 
+bool foreign() {
+  static const bool is = host::cpu_model().find("Intel") == std::string::npos;
+  return is;
+}
+
 bool prefers_onednn(const at::Tensor& a, const at::Tensor& b) {
-  static const bool foreign = host::cpu_model().find("Intel") == std::string::npos;
   if (!a.device().is_cpu() || a.scalar_type() != at::kFloat || !onednn()) return false;
   if (const auto f = forced.load(std::memory_order_relaxed); f != Forced::kNo)
     return f == Forced::kOn;
-  return foreign && std::min(a.size(0), b.size(0)) >= kLeastForeignRows &&
+  return foreign() && std::min(a.size(0), b.size(0)) >= kLeastForeignRows &&
          a.numel() * b.size(0) >= kLeastWork;
 }
 
@@ -55,6 +62,27 @@ at::Tensor product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& b
   if (!prefers_onednn(a, b)) return bias.defined() ? at::addmm(bias, a, b.t()) : at::mm(a, b.t());
   const auto optional_bias = bias.defined() ? std::optional(bias) : std::nullopt;
   return onednn()->call(a, b, optional_bias, "none", c10::List<std::optional<at::Scalar>>(), "");
+}
+
+std::vector<kernels::Choice> product_choices() {
+  const std::string plain = at::hasMKL() ? "MKL" : "BLAS";
+  kernels::Choice fp32{.work = "product_fp32", .chosen = plain, .candidates = {plain}};
+  if (!onednn()) {
+    fp32.reason = "this libtorch has no mkldnn::_linear_pointwise of a known form";
+  } else {
+    fp32.candidates.emplace_back("oneDNN");
+    if (foreign()) fp32.chosen = "oneDNN";
+    fp32.reason = foreign() ? "not an Intel CPU; " + plain + " for fewer than " +
+                                  std::to_string(kLeastForeignRows) + " rows or " +
+                                  std::to_string(kLeastWork >> 20) + " Mi multiply-adds"
+                            : "an Intel CPU";
+  }
+  return {fp32,
+          {.work = "product_bf16",
+           .chosen = "libtorch",
+           .candidates = {"libtorch"},
+           .reason = host::multiplies_bf16() ? "its own choice; this CPU multiplies bf16"
+                                             : "its own choice; this CPU does not multiply bf16"}};
 }
 
 void force_onednn(std::optional<bool> on) {

@@ -5,6 +5,9 @@
 #include <ATen/core/Tensor.h>
 
 #include <optional>
+#include <vector>
+
+#include "hydrofoil/kernels/choice.h"
 
 namespace hydrofoil::models {
 
@@ -15,6 +18,9 @@ namespace hydrofoil::models {
 // (so a released parameter is seen): 1.1 times as fast on Zen 4, up to twice on Zen 5. The choice
 // depends on the processor and the shape only, never on a measurement: equal runs, equal bits.
 at::Tensor product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& bias = {});
+
+// What product() does with each type here.
+std::vector<kernels::Choice> product_choices();
 
 // For tests and benchmarks: forces oneDNN on or off; nullopt decides by processor again.
 void force_onednn(std::optional<bool> on);
