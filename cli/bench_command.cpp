@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "cli/bench_adam.h"
+#include "cli/bench_products.h"
 #include "cli/bench_train.h"
 #include "cli/local_ranks.h"
 #include "hydrofoil/comm/bench.h"
@@ -231,7 +232,8 @@ void add_bench_command(CLI::App& app, Action& action) {
   add_bench_adam(*bench, action);
   add_comm(*bench, action);
   add_io(*bench, action);
-  bench->add_subcommand("train", kBenchTrainHelp);  // torch_library.h
+  bench->add_subcommand("products", kBenchProductsHelp);  // torch_library.h
+  bench->add_subcommand("train", kBenchTrainHelp);
 }
 
 }  // namespace hydrofoil::cli

@@ -2,6 +2,7 @@
 // The entries of libhydrofoil_train.so. Exceptions end here: none crosses into the program.
 #include <string>
 
+#include "cli/bench_products.h"
 #include "cli/bench_train.h"
 #include "cli/choice_json.h"
 #include "cli/command_line.h"
@@ -22,7 +23,9 @@ int run(hydrofoil::cli::Arguments arguments) {
   hydrofoil::cli::add_train_command(app, action);
   hydrofoil::cli::add_eval_encoder_command(app, action);
   hydrofoil::cli::add_replay_command(app, action);
-  hydrofoil::cli::add_bench_train(*app.add_subcommand("bench", "Measure this machine"), action);
+  auto& bench = *app.add_subcommand("bench", "Measure this machine");
+  hydrofoil::cli::add_bench_products(bench, action);
+  hydrofoil::cli::add_bench_train(bench, action);
   hydrofoil::cli::add_plan_command(app, action, hydrofoil::cli::tune);
   app.require_subcommand(1);
   return hydrofoil::cli::parse_and_run(app, action, arguments);

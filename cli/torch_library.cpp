@@ -41,7 +41,10 @@ bool is_torch_command(Arguments arguments) {
            std::ranges::none_of(arguments, [](const char* argument) {
              return std::string_view(argument).starts_with("--inference");
            });
-  if (name == "bench") return arguments.size() > 1 && arguments[1] == std::string_view("train");
+  if (name == "bench" && arguments.size() > 1) {
+    const std::string_view what = arguments[1];
+    return what == "products" || what == "train";
+  }
   return std::any_of(kCommands.begin(), kCommands.end(),
                      [&](const TorchCommand& command) { return name == command.name; });
 }

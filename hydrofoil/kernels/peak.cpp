@@ -3,7 +3,10 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <numeric>
+#include <vector>
 
+#include "hydrofoil/core/parallel.h"
 #include "hydrofoil/core/stopwatch.h"
 #include "hydrofoil/kernels/isa.h"
 #include "hydrofoil/kernels/peak_tiers.h"
@@ -61,6 +64,17 @@ double bf16_flops_per_second() {
                                  [] { return bf16_chains(kPeakRounds); });
 #endif
   return 0;
+}
+
+double peak_flops_per_second(DType type) {
+  const bool pairs = type == DType::kBF16 && active_isa() >= Isa::kAvx512Bf16;
+  const auto threads = static_cast<size_t>(compute_threads());
+  std::vector<double> flops(threads);
+  parallel_for(threads, 1, [&](size_t begin, size_t end) {
+    for (size_t i = begin; i < end; ++i)
+      flops[i] = pairs ? bf16_flops_per_second() : fma_flops_per_second();
+  });
+  return std::accumulate(flops.begin(), flops.end(), 0.0);
 }
 
 }  // namespace hydrofoil::kernels

@@ -49,6 +49,10 @@ int64_t chunk_rows(int64_t rows, int64_t vocabulary) {
   return (rows + chunks - 1) / chunks;
 }
 
+int64_t slice_rows(int64_t width) {
+  return std::max<int64_t>(1, kSliceBytes / (int64_t{sizeof(float)} * width));
+}
+
 at::Tensor capped_logits(const at::Tensor& hidden, const at::Tensor& weight, const Head& head,
                          at::Tensor* slope, int64_t first) {
   const auto bias = head.bias.defined() ? head.bias.narrow(0, first, weight.size(0)) : head.bias;
@@ -107,7 +111,7 @@ void add_up_rows(const TensorSeam& seam, at::Tensor& total, at::Tensor& picked) 
 }
 
 void add_weight_grad(const at::Tensor& grad, const at::Tensor& hidden, const at::Tensor& out) {
-  const auto vocabulary = out.size(0), step = std::max<int64_t>(1, kSliceBytes / (4 * out.size(1)));
+  const auto vocabulary = out.size(0), step = slice_rows(out.size(1));
   for (int64_t begin = 0; begin < vocabulary; begin += step) {
     const auto count = std::min(step, vocabulary - begin);
     out.narrow(0, begin, count).add_(product(grad.narrow(1, begin, count).t(), hidden.t()));

@@ -40,6 +40,11 @@ const c10::TypedOperatorHandle<Pointwise>* onednn() {
   return handle ? &*handle : nullptr;
 }
 
+constexpr const char* kLibtorch = "libtorch";  // as it chooses by itself
+const char* plain_library() {
+  return at::hasMKL() ? "MKL" : "BLAS";
+}
+
 enum class Forced : uint8_t { kNo, kOn, kOff };
 std::atomic<Forced> forced{Forced::kNo};
 
@@ -48,12 +53,31 @@ bool foreign() {
   return is;
 }
 
+// AMD's family 19h (Zen 4) does 512 bits in two halves: MKL's path of 256 bits loses little there,
+// and wins where oneDNN copies operands or sums are long (bench products; docs/performance.md).
+bool halves_512_bits() {
+#ifdef __x86_64__
+  static const bool does = __builtin_cpu_is("amdfam19h") != 0;
+  return does;
+#else
+  return false;
+#endif
+}
+constexpr int64_t kLongSum = 16384;
+
+// Both lie transposed in memory, and the result is no wider than tall: gradients of most weights.
+bool is_tall_gradient(const at::Tensor& a, const at::Tensor& b) {
+  return a.stride(1) != 1 && b.stride(1) != 1 && a.size(0) >= b.size(0);
+}
+
 bool prefers_onednn(const at::Tensor& a, const at::Tensor& b) {
   if (!a.device().is_cpu() || a.scalar_type() != at::kFloat || !onednn()) return false;
   if (const auto f = forced.load(std::memory_order_relaxed); f != Forced::kNo)
     return f == Forced::kOn;
-  return foreign() && std::min(a.size(0), b.size(0)) >= kLeastForeignRows &&
-         a.numel() * b.size(0) >= kLeastWork;
+  if (!foreign() || std::min(a.size(0), b.size(0)) < kLeastForeignRows ||
+      a.numel() * b.size(0) < kLeastWork)
+    return false;
+  return !halves_512_bits() || (a.size(1) < kLongSum && !is_tall_gradient(a, b));
 }
 
 }  // namespace
@@ -64,25 +88,39 @@ at::Tensor product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& b
   return onednn()->call(a, b, optional_bias, "none", c10::List<std::optional<at::Scalar>>(), "");
 }
 
+namespace {
+
+std::string exceptions() {
+  const std::string small = "for fewer than " + std::to_string(kLeastForeignRows) + " rows or " +
+                            std::to_string(kLeastWork >> 20) + " Mi multiply-adds";
+  return halves_512_bits() ? small + ", sums of " + std::to_string(kLongSum) +
+                                 " and more, weights' gradients no wider than tall"
+                           : small;
+}
+
+}  // namespace
+
 std::vector<kernels::Choice> product_choices() {
-  const std::string plain = at::hasMKL() ? "MKL" : "BLAS";
+  const std::string plain = plain_library();
   kernels::Choice fp32{.work = "product_fp32", .chosen = plain, .candidates = {plain}};
   if (!onednn()) {
     fp32.reason = "this libtorch has no mkldnn::_linear_pointwise of a known form";
   } else {
-    fp32.candidates.emplace_back("oneDNN");
-    if (foreign()) fp32.chosen = "oneDNN";
-    fp32.reason = foreign() ? "not an Intel CPU; " + plain + " for fewer than " +
-                                  std::to_string(kLeastForeignRows) + " rows or " +
-                                  std::to_string(kLeastWork >> 20) + " Mi multiply-adds"
-                            : "an Intel CPU";
+    fp32.candidates.emplace_back(kOneDnn);
+    if (foreign()) fp32.chosen = kOneDnn;
+    fp32.reason = foreign() ? "not an Intel CPU; " + plain + " " + exceptions() : "an Intel CPU";
   }
   return {fp32,
           {.work = "product_bf16",
-           .chosen = "libtorch",
-           .candidates = {"libtorch"},
+           .chosen = kLibtorch,
+           .candidates = {kLibtorch},
            .reason = host::multiplies_bf16() ? "its own choice; this CPU multiplies bf16"
                                              : "its own choice; this CPU does not multiply bf16"}};
+}
+
+std::string product_library(const at::Tensor& a, const at::Tensor& b) {
+  if (a.scalar_type() != at::kFloat) return kLibtorch;
+  return prefers_onednn(a, b) ? std::string(kOneDnn) : plain_library();
 }
 
 void force_onednn(std::optional<bool> on) {

@@ -152,16 +152,10 @@ double StepBench::flops() const {
 
 MachineRates machine_rates(const comm::Communicator& group, DType type) {
   group.barrier();
-  const auto threads = static_cast<size_t>(compute_threads());
-  std::vector<double> flops(threads);
-  const auto peak =
-      type == DType::kBF16 ? kernels::bf16_flops_per_second : kernels::fma_flops_per_second;
-  parallel_for(threads, 1, [&](size_t begin, size_t end) {
-    for (size_t i = begin; i < end; ++i) flops[i] = peak();
-  });
+  const double flops = kernels::peak_flops_per_second(type);
   const auto memory =
       optim::bench({.elements = {8'000'000}, .threads = {compute_threads()}, .rounds = 3});
-  return {std::accumulate(flops.begin(), flops.end(), 0.0), memory.front().limit_gb_per_s() * 1e9};
+  return {flops, memory.front().limit_gb_per_s() * 1e9};
 }
 
 }  // namespace hydrofoil::train

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "hydrofoil/core/parallel.h"
 #include "hydrofoil/kernels/isa.h"
 
 namespace hydrofoil::kernels::peak_test {
@@ -23,6 +24,18 @@ TEST(Peak, OfBf16IsAtLeastThatOfFp32WhereThereIsOne) {
     EXPECT_GT(bf16, 0.5 * fma_flops_per_second());  // at half: another program took the core
     EXPECT_LT(bf16, 2.0 * 32 * 4 * 8e9);
   }
+}
+
+TEST(Peak, OfSeveralThreadsIsTheirSum) {
+  const int before = compute_threads();
+  for (const int threads : {1, 3}) {
+    set_compute_threads(threads);
+    for (const DType type : {DType::kF32, DType::kBF16}) {
+      EXPECT_GT(peak_flops_per_second(type), 1e7);
+      EXPECT_LT(peak_flops_per_second(type), threads * 2.0 * 32 * 4 * 8e9);
+    }
+  }
+  set_compute_threads(before);
 }
 
 }  // namespace

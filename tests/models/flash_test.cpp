@@ -9,6 +9,7 @@
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 
 namespace hydrofoil::models::flash_test {
@@ -67,6 +68,16 @@ TEST(FlashAttention, LeavesToLibtorchWhatTheKernelsDoNotDo) {
   const auto odd = at::randn({1, 4, 2, 20}), none = q.narrow(1, 0, 0);
   EXPECT_FALSE(flash_takes(odd, odd, true));
   EXPECT_FALSE(flash_takes(none, none, true));
+}
+
+TEST(FlashAttention, IsWhatItsChoiceSays) {
+  const auto q = at::randn({1, 4, 2, 32});
+  for (const auto tier : kernels::supported_tiers()) {
+    const kernels::ScopedIsa use(tier);
+    const auto choice = attention_choice();
+    EXPECT_EQ(choice.chosen == "libtorch", !flash_takes(q, q, true)) << name_of(tier);
+    EXPECT_EQ(std::ranges::count(choice.candidates, choice.chosen), 1) << name_of(tier);
+  }
 }
 
 }  // namespace

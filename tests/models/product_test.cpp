@@ -42,6 +42,30 @@ TEST_P(Products, MatchFp64ForViewsAndOddSizes) {
   }
 }
 
+// The library that is named is the one that works: bits tell, where the two differ at all.
+TEST(ProductLibrary, IsTheOneThatMultiplies) {
+  const auto choices = product_choices();
+  const auto& fp32 = choices.front();
+  ASSERT_EQ(fp32.work, "product_fp32");
+  for (const auto& [m, k, n] :
+       {std::tuple{1, 700, 6000}, {15, 1024, 512}, {16, 1024, 512}, {97, 801, 203}}) {
+    const auto a = test::random_normal({m, k}, 1), b = test::random_normal({n, k}, 2);
+    for (const bool turned : {false, true}) {
+      const auto x = turned ? a.t().contiguous().t() : a, y = turned ? b.t().contiguous().t() : b;
+      const auto library = product_library(x, y);
+      EXPECT_THAT(fp32.candidates, testing::Contains(library));
+      const auto got = product(x, y);
+      force_onednn(library == kOneDnn);
+      EXPECT_TRUE(test::same_bits(got, product(x, y))) << m << " " << library;
+      EXPECT_EQ(product_library(x, y), library);
+      force_onednn(std::nullopt);
+    }
+  }
+  const auto large = test::random_normal({1024, 1024}, 1);
+  EXPECT_EQ(product_library(large, large), fp32.chosen);
+  EXPECT_EQ(product_library(large.to(at::kBFloat16), large.to(at::kBFloat16)), choices[1].chosen);
+}
+
 TEST_P(Products, LinearHasTheGradientsOfAtLinear) {
   for (const bool transposed : {false, true})
     for (const bool with_bias : {false, true}) {
