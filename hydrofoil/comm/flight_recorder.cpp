@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "hydrofoil/comm/flight_recorder.h"
 
+#include <sched.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstring>
@@ -51,14 +53,19 @@ void FlightRing::put(const CallRecord& call) {
 }
 
 std::vector<CallRecord> FlightRing::recent() const {
-  constexpr int kTries = 1000;  // a rank that was killed while writing leaves its version odd
+  // Who writes may have lost its core; who was killed while writing leaves the version odd.
+  constexpr int kTries = 100;
   std::vector<CallRecord> calls;
   for (const Slot& slot : slots_) {
     std::array<uint64_t, kWords> words;
     for (int i = 0; i < kTries; ++i) {
       const uint64_t before = slot.version.load(std::memory_order_acquire);
+      if (before % 2) {
+        sched_yield();
+        continue;
+      }
       for (size_t w = 0; w < kWords; ++w) words[w] = slot.words[w].load(std::memory_order_acquire);
-      if (before % 2 || slot.version.load(std::memory_order_relaxed) != before) continue;
+      if (slot.version.load(std::memory_order_relaxed) != before) continue;
       if (words[0] == 0) break;
       std::memcpy(static_cast<void*>(&calls.emplace_back()), words.data(), sizeof words);
       break;

@@ -206,19 +206,22 @@ class Supervisor {
   }
 
   // How much a failed rank looks like the cause: what ended by itself comes before what ended
-  // because a peer had failed. (Ranks that end within a moment are not seen in their order.)
+  // because a peer had failed. (Ranks that end within a moment are not seen in their order.) A rank
+  // that crashes may be told to end before its crash is seen, while others already name it.
   static int suspicion(const Rank& rank) {
-    if (rank.told_to_end) return 0;
-    if (rank.killed()) return 4;
+    if (rank.told_to_end) return rank.killed() && !sent(WTERMSIG(*rank.status)) ? 3 : 0;
+    if (rank.killed()) return 5;
     switch (static_cast<ExitCode>(rank.code())) {
       case ExitCode::kPeerFailed:
         return 1;
       case ExitCode::kTimeout:
         return 2;
       default:
-        return 3;
+        return 4;
     }
   }
+
+  static bool sent(int signal) { return signal == SIGTERM || signal == SIGKILL; }  // from here
 
   int verdict(bool out_of_memory) const {
     const Rank* culprit = nullptr;

@@ -20,7 +20,8 @@ struct SupervisorOptions {
   std::vector<std::string> argv;         // of every rank
   std::vector<std::string> environment;  // NAME=VALUE, beside the own
   std::string program;                   // empty: this executable
-  std::chrono::milliseconds grace{2000};
+  // Longer than a rank that fails over messages waits for its peers, before it says its error.
+  std::chrono::milliseconds grace{5000};
 };
 
 // Returns the exit code of the rank that failed first, or 75 or 130 where ranks ended so on a

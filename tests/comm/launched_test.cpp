@@ -40,7 +40,7 @@ class OpenMpi : public ::testing::TestWithParam<const char*> {
     return shell(
         "OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 "
         "HYDROFOIL_COMM_TIMEOUT_SECONDS=60 HYDROFOIL_COMM_BACKEND=" +
-        std::string(GetParam()) + " timeout 100 mpirun -n 3 --oversubscribe --bind-to none " +
+        std::string(GetParam()) + " timeout 250 mpirun -n 3 --oversubscribe --bind-to none " +
         self + " --gtest_color=no --gtest_brief=1 --gtest_filter='" + filter + "'");
   }
 };

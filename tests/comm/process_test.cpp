@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // What only processes can do: be killed, be stopped, leak.
+#include <poll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <chrono>
 #include <csignal>
 #include <filesystem>
 #include <thread>
 
+#include "hydrofoil/comm/backend/shm/descriptor.h"
 #include "hydrofoil/comm/flight_recorder.h"
 #include "hydrofoil/core/host.h"
 #include "tests/comm/harness.h"
@@ -62,16 +67,16 @@ TEST_P(Ranks, AKilledRankIsNamedByAllWithinTwoSeconds) {
 }
 
 TEST_P(Ranks, AStoppedRankIsNamedAfterTheTimeout) {
-  lose_rank_1(GetParam(), SIGSTOP, milliseconds(300),
-              [](const Caught& caught, Clock::duration time) {
-                EXPECT_EQ(caught.code, ExitCode::kTimeout);
-                EXPECT_TRUE(contains(caught.line, "waited 300 ms for rank 1 (pid ")) << caught.line;
-                EXPECT_TRUE(contains(caught.line,
-                                     "in barrier 'end' (control); its last call was "
-                                     "reduce_scatter 'layers.3' (gradients)"))
-                    << caught.line;
-                EXPECT_LT(time, seconds(2));
-              });
+  lose_rank_1(
+      GetParam(), SIGSTOP, milliseconds(1500), [](const Caught& caught, Clock::duration time) {
+        EXPECT_EQ(caught.code, ExitCode::kTimeout);
+        EXPECT_TRUE(contains(caught.line, "waited 1500 ms for rank 1 (pid ")) << caught.line;
+        EXPECT_TRUE(contains(caught.line,
+                             "in barrier 'end' (control); its last call was "
+                             "reduce_scatter 'layers.3' (gradients)"))
+            << caught.line;
+        EXPECT_LT(time, milliseconds(3200));
+      });
 }
 
 TEST_P(Ranks, ARankKilledInTheMidstOfACallIsShownInIt) {
@@ -109,15 +114,21 @@ class OverGloo : public ::testing::Test {
     backends();  // loads it once, for all children
   }
   static void lose(int signal, milliseconds timeout,
-                   const std::function<void(const Caught&)>& check, milliseconds later = {}) {
+                   const std::function<void(const Caught&)>& check, bool after_death = false) {
     Processes processes(
         3,
         [&](const Communicator& world) {
           const auto caught = error_of([&] {
+            const auto pids = world.all_gather_text(std::to_string(getpid()));
+            const Descriptor rank_1(
+                static_cast<int>(syscall(SYS_pidfd_open, std::stoi(pids[1]), 0)));
             float value = 1;
             world.all_reduce({&value, 1, DType::kF32}, Reduce::kSum, kLabel);
             if (world.rank() == 1) raise(signal);
-            std::this_thread::sleep_for(later);
+            pollfd death{rank_1.get(), POLLIN, 0};
+            if (after_death) {
+              EXPECT_EQ(poll(&death, 1, 60'000), 1);
+            }
             world.barrier({Purpose::kControl, "end"});
           });
           check(caught);
@@ -142,7 +153,7 @@ TEST_F(OverGloo, AKilledRankIsNamedByAllWithinTwoSeconds) {
 
 // Then Gloo refuses the message at once.
 TEST_F(OverGloo, AKilledRankIsNamedByACallThatBeginsAfterItsDeath) {
-  lose(SIGKILL, std::chrono::minutes(2), expect_named, milliseconds(300));
+  lose(SIGKILL, std::chrono::minutes(2), expect_named, true);
 }
 
 TEST_F(OverGloo, AStoppedRankIsNamedAfterTheTimeout) {
@@ -211,23 +222,28 @@ TEST(Leaks, WindowsAndGroupsReturnTheirMemory) {
   EXPECT_EQ(processes.wait(1), 0);
 }
 
+// Others may put files there too: a leak shows every time.
 TEST(Leaks, NothingStaysInTheFileSystem) {
   const auto entries = [] {
     const std::filesystem::directory_iterator all("/dev/shm");
     return std::distance(begin(all), end(all));
   };
-  const auto before = entries();
-  Processes processes(
-      2,
-      [](const Communicator& world) {
-        world.alloc(1 << 20)[0] = std::byte{1};
-        world.barrier();
-        raise(SIGKILL);
-      },
-      std::chrono::minutes(2));
-  EXPECT_EQ(processes.wait(0), 256 + SIGKILL);
-  EXPECT_EQ(processes.wait(1), 256 + SIGKILL);
-  EXPECT_EQ(entries(), before);
+  std::ptrdiff_t more = 1;
+  for (int tries = 0; tries < 5 && more != 0; ++tries) {
+    const auto before = entries();
+    Processes processes(
+        2,
+        [](const Communicator& world) {
+          world.alloc(1 << 20)[0] = std::byte{1};
+          world.barrier();
+          raise(SIGKILL);
+        },
+        std::chrono::minutes(2));
+    EXPECT_EQ(processes.wait(0), 256 + SIGKILL);
+    EXPECT_EQ(processes.wait(1), 256 + SIGKILL);
+    more = entries() - before;
+  }
+  EXPECT_EQ(more, 0);
 }
 
 }  // namespace

@@ -28,7 +28,10 @@ SupervisorOptions shell(int ranks, const std::string& script) {
           .grace = milliseconds(300)};
 }
 
-// A pipe that ranks write to, by number in their scripts.
+// The grace of ranks that end by themselves, however slowly.
+constexpr milliseconds kPatience{30'000};
+
+// A pipe that ranks write to and read from, by number in their scripts.
 class Pipe {
  public:
   Pipe() { EXPECT_EQ(pipe(ends_.data()), 0); }
@@ -36,6 +39,7 @@ class Pipe {
     close(ends_[0]);
     if (ends_[1] >= 0) close(ends_[1]);
   }
+  std::string in() const { return std::to_string(ends_[0]); }
   std::string out() const { return std::to_string(ends_[1]); }
   std::string line() {
     std::string text;
@@ -77,7 +81,9 @@ TEST(Supervisor, AFailingRankEndsTheOthersAndGivesItsCode) {
 
 TEST(Supervisor, TheCauseCountsNotItsConsequences) {
   // Rank 2 fails by itself; the others say that a peer failed.
-  EXPECT_EQ(supervise(shell(3, "if [ $HYDROFOIL_RANK = 2 ]; then exit 7; fi; exit 9")), 7);
+  auto options = shell(3, "if [ $HYDROFOIL_RANK = 2 ]; then exit 7; fi; exit 9");
+  options.grace = kPatience;
+  EXPECT_EQ(supervise(options), 7);
 }
 
 TEST(Supervisor, RanksThatIgnoreSigtermAreKilled) {
@@ -94,7 +100,9 @@ TEST(Supervisor, AKilledRankIsExplained) {
   for (const auto& [signal, meaning] : {std::pair{"SEGV", "a crash"}, {"PIPE", "the reader"}}) {
     const std::string name = signal;
     try {
-      supervise(shell(3, "if [ $HYDROFOIL_RANK = 1 ]; then kill -" + name + " $$; fi; exit 9"));
+      auto options = shell(3, "if [ $HYDROFOIL_RANK = 1 ]; then kill -" + name + " $$; fi; exit 9");
+      options.grace = kPatience;
+      supervise(options);
       ADD_FAILURE();
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), ExitCode::kPeerFailed);
@@ -102,6 +110,28 @@ TEST(Supervisor, AKilledRankIsExplained) {
       EXPECT_TRUE(line.starts_with("rank 1 (pid ")) << line;
       EXPECT_NE(line.find("was killed by SIG" + name + ": " + meaning), std::string::npos) << line;
     }
+  }
+}
+
+// Its crash may be seen only after the others, who name it, have ended and it was told to end, too.
+// It explains what they say, not what one of them did by itself.
+TEST(Supervisor, ACrashAfterTheOthersEndedIsExplainedUnlessOneOfThemFailed) {
+  for (const auto& [code, explained] : {std::pair{"9", true}, {"5", false}}) {
+    Pipe ready;
+    const std::string script = "if [ $HYDROFOIL_RANK = 0 ]; then read line <&" + ready.in() +
+                               "; exit " + code + "; fi; trap 'kill -SEGV $$' TERM; echo ready >&" +
+                               ready.out() + "; while :; do sleep 0.05; done";
+    int result = 0;
+    std::string line;
+    try {
+      auto options = shell(2, script);
+      options.grace = milliseconds(2000);  // it must get to its crash before it is killed
+      result = supervise(options);
+    } catch (const Error& error) {
+      line = error.line();
+    }
+    EXPECT_EQ(result, explained ? 0 : 5);
+    EXPECT_EQ(line.find("was killed by SIGSEGV: a crash") != std::string::npos, explained) << line;
   }
 }
 

@@ -13,7 +13,7 @@ using std::chrono::milliseconds;
 constexpr auto kWatch = milliseconds(10);          // between two looks at what is pending
 constexpr auto kNoticeGrace = milliseconds(1000);  // for the last notices of a job that has failed
 constexpr auto kPatience = milliseconds(1000);     // for an answer of a peer
-constexpr auto kFarewell = milliseconds(500);      // for the others of a failed job to end too
+constexpr auto kFarewell = milliseconds(3000);     // for the others of a failed job to end too
 
 constexpr uint32_t kServiceChannel = 0;
 constexpr uint32_t kReplies = Transport::kChannels / 2;  // channels from here on are for answers

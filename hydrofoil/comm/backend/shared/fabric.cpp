@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <thread>
 
 #include "hydrofoil/core/host.h"
 
@@ -31,9 +32,13 @@ bool FailureSlot::record(ExitCode code, std::string_view message, std::string_vi
 }
 
 void FailureSlot::raise() const {
-  constexpr int kTries = 1000;  // a rank may have died while it wrote
-  for (int i = 0; i < kTries && state_.load(std::memory_order_acquire) != kReady; ++i)
-    sched_yield();
+  // The rank that writes may have lost its core, for a second at most, or it has died.
+  constexpr int kYields = 1000, kNaps = 1000;
+  for (int i = 0; i < kYields + kNaps && state_.load(std::memory_order_acquire) != kReady; ++i)
+    if (i < kYields)
+      sched_yield();
+    else
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
   if (state_.load(std::memory_order_acquire) != kReady)
     throw Error(ExitCode::kPeerFailed, "a rank died while it reported a failure");
   const auto code = static_cast<ExitCode>(code_);

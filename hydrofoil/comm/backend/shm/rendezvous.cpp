@@ -185,8 +185,9 @@ class Host {
   std::vector<Member> run() {
     try {
       while (!missing().empty()) {
-        if (remaining_ms(end_) == 0) fail_for_missing();
-        wait_for_someone();
+        // This rank may itself be late: who has come by now is not missing.
+        const bool late = remaining_ms(end_) == 0;
+        if (!wait_for_someone() && late) fail_for_missing();
       }
     } catch (const Error& error) {
       tell_all(error);
@@ -222,16 +223,23 @@ class Host {
         {}, kOneHostHint);
   }
 
-  void wait_for_someone() {
+  // Whether anybody came or spoke.
+  bool wait_for_someone() {
     std::vector<pollfd> polls{{listener_.get(), POLLIN, 0}};
     for (const auto& guest : guests_)
       polls.push_back({guest.rank < 0 ? guest.connection.get() : -1, POLLIN, 0});
-    if (poll(polls.data(), polls.size(), remaining_ms(end_)) <= 0) return;
+    if (poll(polls.data(), polls.size(), remaining_ms(end_)) <= 0) return false;
+    bool spoken = false;
     for (size_t i = guests_.size(); i-- > 0;)
-      if (polls[i + 1].revents) listen_to(i);
-    if (!polls[0].revents) return;
+      if (polls[i + 1].revents) {
+        listen_to(i);
+        spoken = true;
+      }
+    if (!polls[0].revents) return spoken;
     Descriptor connection(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    if (connection && same_user(connection.get())) guests_.push_back({std::move(connection), -1});
+    if (!connection) return spoken;
+    if (same_user(connection.get())) guests_.push_back({std::move(connection), -1});
+    return true;
   }
 
   void listen_to(size_t index) {
