@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "hydrofoil/comm/flight_recorder.h"
@@ -12,7 +13,12 @@
 namespace hydrofoil::train {
 namespace {
 
+namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
+
+fs::path flight_file(const fs::path& output) {
+  return output / "flight.json";
+}
 
 const char* name_of(comm::CallPhase phase) {
   switch (phase) {
@@ -51,17 +57,29 @@ Json ranks_json(const comm::Communicator& group) {
   return ranks;
 }
 
+// Whole, also after a crash, and only where there is none: a second name is given in one step.
+void write_first(const fs::path& path, const std::string& text) {
+  const fs::path aside = path.string() + ".tmp-" + io::unique_id();
+  io::atomic_write(aside, text);
+  std::error_code error, ignored;
+  fs::create_hard_link(aside, path, error);
+  if (error && error != std::errc::file_exists)
+    io::rename_path(aside, path);  // files have one name here: the last one stays
+  else
+    fs::remove(aside, ignored);
+}
+
 }  // namespace
 
-Error keep_flight_record(const comm::Communicator& group, const std::filesystem::path& output,
+Error keep_flight_record(const comm::Communicator& group, const fs::path& output,
                          const Error& error) {
-  const auto path = output / "flight.json";
+  const auto path = flight_file(output);
   const Json json{{"error", error.line()},
                   {"code", static_cast<int>(error.code())},
                   {"written_by_rank", group.rank()},
                   {"ranks", ranks_json(group)}};
   try {
-    io::atomic_write(path, json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
+    write_first(path, json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
   } catch (const Error& failure) {
     log::warn("what the ranks did is not kept: " + failure.line());
     return error;
@@ -69,6 +87,10 @@ Error keep_flight_record(const comm::Communicator& group, const std::filesystem:
   const std::string what = "what every rank did last is in " + path.string();
   return {error.code(), error.what(), error.where(),
           error.hint().empty() ? what : error.hint() + "; " + what};
+}
+
+void drop_flight_record(const fs::path& output) {
+  fs::remove(flight_file(output));
 }
 
 }  // namespace hydrofoil::train

@@ -11,8 +11,13 @@ namespace hydrofoil::train {
 
 // Writes <output>/flight.json: the error, and for each rank what it was in and its last few hundred
 // calls and activities, oldest first, with times in seconds before this moment. Whichever rank
-// comes last has written it; all see the same where ranks share memory. The error, pointing there.
+// comes first has written it: later ones would tell of consequences. All see the same where ranks
+// share memory. The error, pointing there.
 Error keep_flight_record(const comm::Communicator& group, const std::filesystem::path& output,
                          const Error& error);
+
+// Removes what an earlier run has left in this folder; before any rank may fail. Errors as of
+// std::filesystem::remove.
+void drop_flight_record(const std::filesystem::path& output);
 
 }  // namespace hydrofoil::train

@@ -161,6 +161,7 @@ void Trainer::open_output() {
                   "continue that run with --resume auto, or choose another output");
     }
     make_output(output);
+    drop_flight_record(output);
     io::atomic_write(output / "run.json", config::resolved_json(run_));
   });
   found = group_.all_gather_text(found).front();
@@ -247,8 +248,8 @@ ExitCode Trainer::train() {
     wire_ = wire_bytes(group_.meter().snapshot() - before);
     const double seconds = seconds_between(start, Clock::now());
     record(result, seconds);
-    observer_->end_step(seconds);
     stop = static_cast<Stop>(maximum(group_, static_cast<int64_t>(request.seen())));
+    observer_->end_step(seconds);
     if (stop == Stop::kNone && budget_is_spent()) break;
     if (run_.eval_every > 0 && progress_.step % run_.eval_every == 0 &&
         evaluated != progress_.step) {

@@ -111,7 +111,9 @@ TEST(Trainer, AResumedRunIsTheSameRun) {
     EXPECT_EQ(whole.losses.size(), 20U);
     EXPECT_LT(whole.losses.at(20), whole.losses.at(1)) << "it learns";
     forget_after(scratch.path() / name, 9);
+    scratch.write(name + "/flight.json", "{}");
     expect_bit_equal(whole, train_run(scratch, name, settings, fs::path()));
+    EXPECT_FALSE(fs::exists(scratch.path() / name / "flight.json")) << "of an earlier failure";
   }
 }
 
