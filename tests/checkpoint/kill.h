@@ -65,8 +65,10 @@ inline void save_from(const std::filesystem::path& root, int64_t step, Way way) 
 inline void kill_at_random_moments(int rounds, Way way = Way::kWaiting) {
   const Scratch root;
   const Philox random(20, RandomUse::kTest);
+  const auto start = std::chrono::steady_clock::now();
   Model(1, kKilledModelSize).save_on(2, {root.path()});
-  double range_us = 20000;
+  const std::chrono::duration<double, std::micro> save = std::chrono::steady_clock::now() - start;
+  double range_us = 2 * save.count();
   int64_t step = 1;
   int early = 0, late = 0;
   for (int round = 0; round < rounds; ++round) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <chrono>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <thread>
@@ -77,7 +78,9 @@ TEST(BenchComm, RunsOnTheRanksOfALauncherWhateverItIsAskedFor) {
 
 TEST(BenchComm, CtrlCEndsAllRanksWithoutNoise) {
   Process run({"bench", "comm", "--ranks", "2", "--seconds", "600", "--largest", "8"});
-  while (run.out_so_far().empty()) std::this_thread::yield();
+  const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  while (run.out_so_far().empty() && std::chrono::steady_clock::now() < limit)
+    std::this_thread::yield();
   const auto ranks = run.children();
   ASSERT_EQ(ranks.size(), 2U);
   kill(run.pid(), SIGINT);

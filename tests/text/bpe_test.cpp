@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <ctime>
 #include <map>
 #include <numeric>
 
@@ -99,10 +99,10 @@ TEST(Bpe, MegabyteWordsAreNotQuadratic) {
   const Philox random(5, RandomUse::kTest);
   std::string word;
   for (uint64_t i = 0; i < 2000003; ++i) word += static_cast<char>('a' + random.below(2, i));
-  const auto begin = std::chrono::steady_clock::now();
+  const std::clock_t begin = std::clock();  // of this process: the machine has other things to do
   const auto ids = encode(bpe, word);
-  const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
-  EXPECT_LT(took.count(), 20) << "a quadratic encoder needs hours";
+  EXPECT_LT(static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC, 20)
+      << "a quadratic encoder needs hours";
   EXPECT_GT(ids.size(), 1000u);
 }
 
