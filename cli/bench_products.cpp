@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cstdint>
 #include <cstdio>
 #include <iostream>
 #include <map>
@@ -17,6 +18,7 @@
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/core/host.h"
 #include "hydrofoil/memory/tensor_pool.h"
+#include "hydrofoil/monitor/format.h"
 #include "hydrofoil/train/product_bench.h"
 
 namespace hydrofoil::cli {
@@ -74,6 +76,23 @@ std::vector<ProductGroup> groups_of(const ProductArguments& a) {
   for (const auto& name : a.configs)
     groups.push_back({name, train::products_of(train::bench_shape(name))});
   return groups;
+}
+
+// Both factors, for a moment in fp32 and bf16, and the result.
+void require_memory(const std::vector<ProductGroup>& groups) {
+  constexpr uint64_t kBytes = sizeof(float) + sizeof(uint16_t);
+  uint64_t numbers = 0;
+  for (const auto& group : groups)
+    for (const auto& p : group.products) {
+      const int64_t of_product = std::max(p.m, p.a_width) * p.k + p.n * p.k + p.m * p.n;
+      numbers = std::max(numbers, static_cast<uint64_t>(of_product));
+    }
+  const auto usable = host::memory().usable_bytes();
+  if (numbers * kBytes > usable)
+    throw Error(ExitCode::kDoesNotFit,
+                "the largest product needs " + monitor::human_bytes(numbers * kBytes) + ", and " +
+                    monitor::human_bytes(usable) + " are usable",
+                "--size", "give a smaller one");
 }
 
 // A candidate's column: "   MKL".
@@ -148,6 +167,7 @@ void print_worst(const ProductArguments& a, const std::vector<train::ProductCase
 
 int bench_products(const ProductArguments& a) {
   const auto groups = groups_of(a);
+  require_memory(groups);
   memory::pool_tensors();
   std::vector<train::ProductCase> cases;
   if (a.json)

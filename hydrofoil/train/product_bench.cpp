@@ -108,6 +108,7 @@ double ProductCase::below_best() const {
 
 ProductCase time_product(const Product& product, DType type, int threads, int rounds) {
   const at::NoGradGuard no_grad;
+  const int before = compute_threads(), before_in_libtorch = at::get_num_threads();
   at::set_num_threads(threads);
   set_compute_threads(threads);
   const auto scalar_type = type == DType::kBF16 ? at::kBFloat16 : at::kFloat;
@@ -131,6 +132,8 @@ ProductCase time_product(const Product& product, DType type, int threads, int ro
   for (const auto& of_one : seconds)
     result.flops_per_second.push_back(product.flops() / monitor::median(of_one));
   result.peak_flops_per_second = monitor::median(peaks);
+  at::set_num_threads(before_in_libtorch);
+  set_compute_threads(before);
   return result;
 }
 

@@ -46,8 +46,8 @@ struct ProductCase {
   double below_best() const;  // share that the chosen one lacks; 0: it is the best
 };
 
-// Sets the compute threads here and in libtorch. In bf16 on a CPU that does not multiply it the
-// peak is that of fp32.
+// `threads`: here and in libtorch. In bf16 on a CPU that does not multiply it the peak is that of
+// fp32.
 ProductCase time_product(const Product& product, DType type, int threads, int rounds);
 
 }  // namespace hydrofoil::train

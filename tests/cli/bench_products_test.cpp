@@ -62,6 +62,9 @@ TEST(BenchProducts, RefusesWhatIsNoShape) {
   }
   EXPECT_THAT(hydrofoil("bench products --config S,XXL 2>&1").out,
               HasSubstr("there is no shape 'XXL'"));
+  const Result large = hydrofoil("bench products --size 1000000x1000000x1 2>&1");
+  EXPECT_EQ(large.code, 4);
+  EXPECT_THAT(large.out, HasSubstr("--size: the largest product needs "));
   EXPECT_EQ(hydrofoil("bench products --threads 0 2>&1").code, 2);
   EXPECT_EQ(hydrofoil("bench products --type fp64 2>&1").code, 2);
   EXPECT_THAT(hydrofoil("bench --help").out, HasSubstr("Time the matrix products"));
