@@ -14,7 +14,11 @@ class ControlGroup:
 
     def __enter__(self):
         self.folder.mkdir()
-        (self.folder / "memory.limit_in_bytes").write_text(str(self.limit_bytes))
+        try:
+            (self.folder / "memory.limit_in_bytes").write_text(str(self.limit_bytes))
+        except OSError:
+            self.folder.rmdir()
+            raise
         return self
 
     def join(self):  # in the child, before it becomes the program

@@ -209,13 +209,13 @@ class Supervisor {
   // because a peer had failed. (Ranks that end within a moment are not seen in their order.) A rank
   // that crashes may be told to end before its crash is seen, while others already name it.
   static int suspicion(const Rank& rank) {
-    if (rank.told_to_end) return rank.killed() && !sent(WTERMSIG(*rank.status)) ? 3 : 0;
+    if (rank.told_to_end) return rank.killed() && !sent(WTERMSIG(*rank.status)) ? 2 : 0;
     if (rank.killed()) return 5;
     switch (static_cast<ExitCode>(rank.code())) {
       case ExitCode::kPeerFailed:
         return 1;
       case ExitCode::kTimeout:
-        return 2;
+        return 3;
       default:
         return 4;
     }

@@ -32,7 +32,8 @@ void rotate_neighbours(float* x, const float* cosines, const float* sines, size_
 void activate(Activation activation, std::span<const float> x, float* out);
 void activate_backward(Activation activation, std::span<const float> x, const float* grad,
                        float* grad_x);
-// out = activation(gate) * up; and the gradients of both from that of out.
+// out = activation(gate) * up, and may be either of them; and the gradients of both from that of
+// out.
 void gated(Activation activation, std::span<const float> gate, const float* up, float* out);
 void gated_backward(Activation activation, std::span<const float> gate, const float* up,
                     const float* grad, float* grad_gate, float* grad_up);

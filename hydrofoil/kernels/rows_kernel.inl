@@ -77,8 +77,8 @@ struct Gelu {
 };
 struct Relu {
   static HYDROFOIL_LANES WithSlope at(const Wide& x) {
-    return {larger(x, wide(0)),
-            each_pack([&](size_t p) { return x.v[p] > 0 ? splat(1.0f) : splat(0.0f); })};
+    return {larger(wide(0), x),  // in this order NaN stays NaN
+            each_pack([&](size_t p) { return x.v[p] <= 0 ? splat(0.0f) : splat(1.0f); })};
   }
 };
 

@@ -13,8 +13,10 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <array>
+#include <cstddef>
 #include <optional>
 #include <span>
+#include <stdexcept>
 #include <vector>
 
 #include "hydrofoil/core/parallel.h"

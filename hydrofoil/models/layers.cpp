@@ -2,6 +2,7 @@
 #include "hydrofoil/models/layers.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <optional>
@@ -51,14 +52,14 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
                           .learns = weight.requires_grad(),
                           .type = layer.type,
                           .recipe = made.recipe};
-    variable_list kept{weight};
+    variable_list saved{weight};
     if (call.learns && call.recipe) {
       call.recipe->add_user();
-      kept.insert(kept.end(), made.of.begin(), made.of.end());
+      saved.insert(saved.end(), made.of.begin(), made.of.end());
     } else if (call.learns) {
-      kept.push_back(x);
+      saved.push_back(x);
     }
-    context->save_for_backward(std::move(kept));
+    context->save_for_backward(std::move(saved));
     keep(context, call);
     return multiply(x, layer.transposed ? w.t() : w, bias ? bias->to(layer.type) : at::Tensor());
   }
@@ -112,22 +113,36 @@ at::Tensor linear_sum(const Made& x, const Linear& layer, const TensorSeam* seam
   return plus_bias(seam->sum(linear(x, term)), layer.bias);
 }
 
-// The recipe has copies of the parameters: their unit is not in use when a product asks for it.
-Made normalized(const at::Tensor& input, const Norm& norm) {
-  const auto x = input.to(norm.weight.scalar_type());
-  const auto weight = norm.unit_offset ? norm.weight + 1 : norm.weight;
-  const Recipe::Make make = [kind = norm.kind, epsilon = norm.epsilon](const auto& of) {
-    return kind == spec::Norm::kRmsNorm ? rms_norm(of[0], of[1], epsilon)
-                                        : layer_norm(of[0], of[1], of[2], epsilon);
-  };
-  const auto copy = [](const at::Tensor& parameter) {
-    return parameter.defined() ? parameter.detach().clone() : parameter;
-  };
-  return {make({x, weight, norm.bias}), {x, copy(weight), copy(norm.bias)}, make};
+namespace {
+
+// of: x, the weight as it scales, the bias or none.
+at::Tensor normal_of(const std::vector<at::Tensor>& of, spec::Norm kind, double epsilon) {
+  return kind == spec::Norm::kRmsNorm ? rms_norm(of[0], of[1], epsilon)
+                                      : layer_norm(of[0], of[1], of[2], epsilon);
 }
 
+std::vector<at::Tensor> what_norm_takes(const at::Tensor& x, const Norm& norm) {
+  return {x.to(norm.weight.scalar_type()), norm.unit_offset ? norm.weight + 1 : norm.weight,
+          norm.bias};
+}
+
+}  // namespace
+
 at::Tensor normalize(const at::Tensor& x, const Norm& norm) {
-  return normalized(x, norm).value;
+  return normal_of(what_norm_takes(x, norm), norm.kind, norm.epsilon);
+}
+
+// The recipe has copies of the parameters: their unit is not in use when a product asks for it.
+Made normalized(const at::Tensor& x, const Norm& norm) {
+  auto of = what_norm_takes(x, norm);
+  auto value = normal_of(of, norm.kind, norm.epsilon);
+  if (!at::GradMode::is_enabled()) return value;
+  for (auto* parameter : {&of[1], &of[2]})
+    if (parameter->defined()) *parameter = parameter->detach().clone();
+  return {std::move(value), std::move(of),
+          [kind = norm.kind, epsilon = norm.epsilon](auto& made_of) {
+            return normal_of(made_of, kind, epsilon);
+          }};
 }
 
 namespace {

@@ -57,7 +57,8 @@ bool foreign() {
 // and wins where oneDNN copies operands or sums are long (bench products; docs/performance.md).
 bool halves_512_bits() {
 #ifdef __x86_64__
-  static const bool does = __builtin_cpu_is("amdfam19h") != 0;
+  // Zen 3 is of that family and has no 512 bits.
+  static const bool does = __builtin_cpu_is("amdfam19h") && __builtin_cpu_supports("avx512f");
   return does;
 #else
   return false;

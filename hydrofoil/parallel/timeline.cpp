@@ -93,6 +93,17 @@ int most_kept(std::span<const Task> tasks) {
   return most;
 }
 
+int most_put_off(std::span<const Task> tasks) {
+  const bool apart = std::ranges::any_of(
+      tasks, [](const Task& task) { return task.action == Action::kBackwardWeights; });
+  int waiting = 0, most = 0;
+  for (const Task& task : tasks) {
+    if (apart && task.action == Action::kBackward) most = std::max(most, ++waiting);
+    if (task.action == Action::kBackwardWeights) --waiting;
+  }
+  return most;
+}
+
 void play(const PipelineShape& shape, std::span<const std::vector<Task>> lists,
           const CopyTimes& times, const Visit& visit) {
   Clock(shape, lists, times, visit).run();

@@ -52,5 +52,7 @@ void play(const PipelineShape& shape, std::span<const std::vector<Task>> lists,
 
 // The most micro-batches between forward and last backward of a stage that follows this list.
 int most_kept(std::span<const Task> tasks);
+// The most of them that have had their backward but for the gradients of weights.
+int most_put_off(std::span<const Task> tasks);
 
 }  // namespace hydrofoil::parallel

@@ -19,17 +19,21 @@ int64_t norms_of_layer(const spec::ModelSpec& s) {
   return s.residual == spec::Residual::kParallelOneNorm ? 1 : 2;
 }
 
-// Norms keep their input. Products do not keep what a norm gives, but where it is a layer's output.
+// Norms keep their input, two of the same keep it once. Products do not keep what a norm gives, but
+// where it is a layer's output.
 int64_t norm_elements(const spec::ModelSpec& s) {
   const bool gives_output = s.norm_placement == spec::NormPlacement::kAfter;
-  return (norms_of_layer(s) + (gives_output ? 1 : 0)) * s.hidden_size;
+  const int64_t inputs =
+      s.residual == spec::Residual::kSequential ? norms_of_layer(s) : norms_of_layer(s) - 1;
+  return (std::max<int64_t>(1, inputs) + (gives_output ? 1 : 0)) * s.hidden_size;
 }
 
 // Copies of what they scale and shift by, of a layer.
 int64_t norm_copies(const spec::ModelSpec& s) {
   const bool shifts = s.norm == spec::Norm::kLayerNorm;
-  const bool feed_sums = s.norm_placement == spec::NormPlacement::kAround;  // half of them
-  return norms_of_layer(s) / (feed_sums ? 2 : 1) * (shifts ? 2 : 1) * s.hidden_size;
+  const bool feed_sums = s.norm_placement == spec::NormPlacement::kAround;    // half of them
+  const bool gives_output = s.norm_placement == spec::NormPlacement::kAfter;  // the second
+  return norms_of_layer(s) / (feed_sums || gives_output ? 2 : 1) * (shifts ? 2 : 1) * s.hidden_size;
 }
 
 int64_t attention_elements(const spec::ModelSpec& s) {
@@ -55,10 +59,14 @@ int64_t mlp_backward_elements(const spec::ModelSpec& s, int64_t tokens) {
   return s.intermediate_size * std::max(tokens + s.hidden_size, activation);
 }
 
-// A chunk with all it keeps; gradients of all weights, added up and of this chunk.
+// Gradients of all weights, added up, and of one chunk: of the down projection beside what the
+// activation takes and makes, then of all beside the gradients of the first product.
 int64_t chunked_mlp_elements(const spec::ModelSpec& s, int64_t rows) {
-  const int64_t weights = (s.gated_mlp ? 3 : 2) * s.intermediate_size * s.hidden_size;
-  return (2 * mlp_elements(s) + s.intermediate_size) * rows + 2 * weights;
+  const int64_t matrix = s.intermediate_size * s.hidden_size;
+  const int64_t weights = (s.gated_mlp ? 3 : 2) * matrix;
+  const int64_t activation = mlp_elements(s) + (s.gated_mlp ? 3 : 2) * s.intermediate_size;
+  return weights + std::max(matrix + activation * rows,
+                            weights + (s.intermediate_size + 2 * s.hidden_size) * rows);
 }
 
 // Elements of one layer that are not so many a token: copies of a norm's parameters; scores
@@ -69,6 +77,15 @@ int64_t fixed_elements(const spec::ModelSpec& s, int64_t layer, int64_t heads, i
   if (s.attention_softcap != 0) return copies + 2 * micro_batch * heads * length * length;
   const int64_t window = s.window_of(layer);
   return copies + (window > 0 && window < length ? length * length : 0);
+}
+
+// What models::LateWeights keeps of a layer, a token: what its products took, and the gradients of
+// what they gave. Feed-forwards in chunks put nothing off.
+int64_t put_off_elements(const spec::ModelSpec& s, bool in_chunks) {
+  const int64_t queries = s.heads * s.head_dim, keys = s.kv_heads * s.head_dim;
+  const int64_t attention = 2 * s.hidden_size + 2 * queries + 2 * keys;
+  if (in_chunks) return attention;
+  return attention + 2 * s.hidden_size + (s.gated_mlp ? 3 : 2) * s.intermediate_size;
 }
 
 // Of the embedding and the head, a token: what their norms and projections keep.
@@ -108,10 +125,11 @@ uint64_t activation_bytes(const spec::ModelSpec& s, const Pass& pass) {
   const auto share = [ranks = sequence_ranks](int64_t n) { return (n + ranks - 1) / ranks; };
   const int64_t tokens = micro_batch * share(sequence_length);
   const int64_t hidden = s.hidden_size;
-  const bool in_chunks = mlp_rows > 0 && mlp_rows < tokens;  // keeps nothing of a feed-forward
+  const bool in_chunks = mlp_rows > 0 && mlp_rows < tokens;  // a feed-forward keeps its input alone
   // What attention gives is kept for its own backward as some heads, and for what follows as all.
   const int64_t twice = sequence_ranks > 1 ? s.heads * s.head_dim : 0;
-  const int64_t layer = layer_elements_per_token(s) + twice - (in_chunks ? mlp_elements(s) : 0);
+  const int64_t layer =
+      layer_elements_per_token(s) + twice - (in_chunks ? mlp_elements(s) - hidden : 0);
   const int64_t layers = part.layers > 0 ? part.layers : s.layers;
   const int64_t ends = part.embedding || part.head ? ends_elements(s) : 0;
   int64_t fixed = 0, largest_fixed = 0;
@@ -148,8 +166,14 @@ uint64_t activation_bytes(const spec::ModelSpec& s, const Pass& pass) {
 
   const int64_t at_embedding =
       part.embedding ? waiting + head_matrix + hidden * tokens + shared : 0;
-  // Micro-batches that wait for their backward, and what arrives and leaves meanwhile.
-  const int64_t others = (part.kept - 1) * ((saved + hidden) * tokens + saved_fixed) / part.chunks;
+  // Micro-batches that wait for their backward, those of which only gradients of weights are left,
+  // and what arrives and leaves meanwhile.
+  const int64_t put_off =
+      std::max<int64_t>(0, put_off_elements(s, in_chunks) - (recompute ? hidden : layer)) * layers *
+      tokens;
+  const int64_t others =
+      ((part.kept - 1) * ((saved + hidden) * tokens + saved_fixed) + part.put_off * put_off) /
+      part.chunks;
   const int64_t moving = part.layers > 0 ? 2 * hidden * tokens : 0;
   return static_cast<uint64_t>((std::max({at_loss, at_layer, at_embedding}) + others + moving) *
                                kElementBytes);

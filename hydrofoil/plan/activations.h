@@ -10,9 +10,8 @@ namespace hydrofoil::plan {
 
 // Elements a token that autograd keeps of one layer until its backward. H hidden, A = heads *
 // head_dim, K = kv_heads * head_dim, I intermediate:
-//   norms            H each (the input): one or two a layer, four where what is added has norms
-//   too,
-//                    three where they come after the sum (the layer's output is the third)
+//   norms            H an input: one or two a layer, four where what is added has norms; H more
+//                    where a norm gives the layer's output
 //   attention        A + 2 K (queries, keys, values), A (output), heads (log-sum-exp); a fused
 //                    weight whose queries turn A + K more, norms of queries and keys A + K
 //   feed-forward     I (before the activation), gated 2 I (gate, up)
@@ -24,8 +23,9 @@ int64_t layer_elements_per_token(const spec::ModelSpec& spec);
 struct PassPart {
   int64_t layers = 0;  // 0: all
   bool embedding = true, head = true;
-  int64_t kept = 1;    // micro-batches between forward and backward, those of all chunks
-  int64_t chunks = 1;  // that its layers are in
+  int64_t kept = 1;     // micro-batches between forward and backward, those of all chunks
+  int64_t put_off = 0;  // of these, that have only gradients of weights before them
+  int64_t chunks = 1;   // that its layers are in
 };
 
 struct Pass {

@@ -168,6 +168,7 @@ PassPart part_of(const Model& model, const RunShape& run) {
           .embedding = model.holds(0),
           .head = model.has_head(),
           .kept = parallel::most_kept(tasks),
+          .put_off = parallel::most_put_off(tasks),
           .chunks = run.pipeline.chunks};
 }
 

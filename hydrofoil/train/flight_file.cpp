@@ -90,7 +90,10 @@ Error keep_flight_record(const comm::Communicator& group, const fs::path& output
 }
 
 void drop_flight_record(const fs::path& output) {
-  fs::remove(flight_file(output));
+  std::error_code failed;
+  if (fs::remove(flight_file(output), failed); failed)
+    throw Error(ExitCode::kError, "an old record cannot be removed: " + failed.message(),
+                flight_file(output).string(), "remove it, or name another output folder");
 }
 
 }  // namespace hydrofoil::train

@@ -60,6 +60,22 @@ double seconds_of(const std::string& candidate, const at::Tensor& a, const at::T
   return seconds / repeats;
 }
 
+// Of our kernels and libtorch's, while it lives.
+class Threads {
+ public:
+  explicit Threads(int threads) { set(threads, threads); }
+  ~Threads() { set(ours_, libtorchs_); }
+  Threads(const Threads&) = delete;
+  Threads& operator=(const Threads&) = delete;
+
+ private:
+  static void set(int ours, int libtorchs) {
+    set_compute_threads(ours);
+    at::set_num_threads(libtorchs);
+  }
+  const int ours_ = compute_threads(), libtorchs_ = at::get_num_threads();
+};
+
 const kernels::Choice& choice_of(const std::vector<kernels::Choice>& choices, DType type) {
   const std::string work = type == DType::kBF16 ? "product_bf16" : "product_fp32";
   return *std::ranges::find(choices, work, &kernels::Choice::work);
@@ -108,9 +124,7 @@ double ProductCase::below_best() const {
 
 ProductCase time_product(const Product& product, DType type, int threads, int rounds) {
   const at::NoGradGuard no_grad;
-  const int before = compute_threads(), before_in_libtorch = at::get_num_threads();
-  at::set_num_threads(threads);
-  set_compute_threads(threads);
+  const Threads here(threads);
   const auto scalar_type = type == DType::kBF16 ? at::kBFloat16 : at::kFloat;
   const auto a = operand(product.m, product.k, product.a_turned, product.a_width, scalar_type);
   const auto b = operand(product.n, product.k, product.b_turned, 0, scalar_type);
@@ -132,8 +146,6 @@ ProductCase time_product(const Product& product, DType type, int threads, int ro
   for (const auto& of_one : seconds)
     result.flops_per_second.push_back(product.flops() / monitor::median(of_one));
   result.peak_flops_per_second = monitor::median(peaks);
-  at::set_num_threads(before_in_libtorch);
-  set_compute_threads(before);
   return result;
 }
 

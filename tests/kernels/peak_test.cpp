@@ -26,7 +26,7 @@ TEST(Peak, OfBf16IsAtLeastThatOfFp32WhereThereIsOne) {
   }
 }
 
-TEST(Peak, OfSeveralThreadsIsTheirSum) {
+TEST(Peak, OfSeveralThreadsIsARate) {
   const int before = compute_threads();
   for (const int threads : {1, 3}) {
     set_compute_threads(threads);

@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <vector>
 
 #include "tests/kernels/tiers.h"
@@ -225,6 +226,37 @@ TEST(Rows, GatedActivationsHaveTheirDerivatives) {
             return grad[i] * (of_up ? formula.at(gate[i]) : up[i] * slope_of(formula, gate[i]));
           },
           2e-6);
+  }
+}
+
+// Or a run that computes NaN would go on as if nothing were wrong.
+TEST(Rows, NotANumberStaysOne) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for (const size_t n : {1u, 37u}) {
+    auto x = random_floats(n, 1);
+    const auto ones = std::vector<float>(n, 1.0f);
+    x[n - 1] = nan;
+    const auto expect_nan = [&](const std::vector<float>& out) {
+      EXPECT_TRUE(std::isnan(out[n - 1]));
+    };
+    on_every_tier([&] {
+      std::vector<float> out(n), other(n);
+      for (const auto& formula : kFormulas) {
+        activate(formula.activation, x, out.data());
+        expect_nan(out);
+        activate_backward(formula.activation, x, ones.data(), out.data());
+        EXPECT_NE(out[n - 1], 0);  // of ReLU 1, as in libtorch
+        gated(formula.activation, x, ones.data(), out.data());
+        expect_nan(out);
+        gated_backward(formula.activation, x, ones.data(), ones.data(), out.data(), other.data());
+        EXPECT_NE(out[n - 1], 0);
+        expect_nan(other);
+      }
+      rms_norm(x, ones.data(), 1e-5f, out.data());
+      expect_nan(out);
+      layer_norm(x, ones.data(), ones.data(), 1e-5f, out.data());
+      expect_nan(out);
+    });
   }
 }
 

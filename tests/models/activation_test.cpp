@@ -92,7 +92,7 @@ TEST(Activations, OfEveryFamilyAreWhatTheAllocatorSees) {
 struct Case {
   const char* name;
   std::string config;
-  int64_t micro_batch, length;
+  int64_t micro_batch, length, mlp_rows = 0;
 };
 
 std::string gpt2(int64_t hidden, int64_t layers, int64_t vocabulary, int64_t positions, bool tied) {
@@ -123,12 +123,13 @@ TEST(Activations, PeakWhereTheFormulaSays) {
       {"untied gpt2 of a large vocabulary", gpt2(128, 2, 50257, 64, false), 1, 64},
       {"untied llama", llama(256, 4, 8, 2, 704, 1000, false), 2, 128},
       {"untied gpt2", gpt2(256, 4, 1000, 128, false), 2, 128},
+      {"gpt2 in chunks", gpt2(256, 4, 1000, 256, true), 4, 256, 100},
   };
   force_onednn(false);
   for (const auto& c : cases)
     for (const bool recompute : {false, true}) {
       const auto spec = spec::model_spec_from_hf(c.config, "test");
-      Decoder model(spec);
+      Decoder model(spec, with_memory, {.mlp_rows = c.mlp_rows});
       initialize(model, 1);
       const auto random = [&] {
         return at::randint(spec.vocab_size, {c.micro_batch, c.length},
@@ -136,9 +137,11 @@ TEST(Activations, PeakWhereTheFormulaSays) {
       };
       const auto measured =
           static_cast<double>(measured_bytes(model, {random(), random()}, recompute));
-      const auto planned = static_cast<double>(plan::activation_bytes(
-          spec,
-          {.micro_batch = c.micro_batch, .sequence_length = c.length, .recompute = recompute}));
+      const auto planned =
+          static_cast<double>(plan::activation_bytes(spec, {.micro_batch = c.micro_batch,
+                                                            .sequence_length = c.length,
+                                                            .recompute = recompute,
+                                                            .mlp_rows = c.mlp_rows}));
       EXPECT_NEAR(planned, measured, 0.001 * measured)
           << c.name << (recompute ? " recomputed " : " ") << planned / measured;
     }
