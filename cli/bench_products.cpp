@@ -14,7 +14,7 @@
 #include <string_view>
 #include <vector>
 
-#include "cli/peers.h"
+#include "cli/product_type.h"
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/core/host.h"
 #include "hydrofoil/memory/tensor_pool.h"
@@ -200,12 +200,7 @@ void add_bench_products(CLI::App& bench, Action& action) {
   command->add_option("--size", a->sizes, "of a layer, in place of --config: one or more")
       ->delimiter(',')
       ->type_name("TOKENSxINxOUT,..");
-  command->add_option("--type", a->type, "of the matrices")
-      ->transform(CLI::CheckedTransformer(
-                      std::map<std::string, DType>{{"fp32", DType::kF32}, {"bf16", DType::kBF16}})
-                      .description(""))
-      ->type_name("fp32|bf16")
-      ->default_str("fp32");
+  add_product_type(command, a->type, "of the matrices");
   command->add_option("--threads", a->threads, "one or more numbers")
       ->delimiter(',')
       ->check(CLI::Range(1, 1024).description(""))

@@ -6,7 +6,6 @@
 #include <chrono>
 #include <cstdio>
 #include <iostream>
-#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <numeric>
@@ -16,6 +15,7 @@
 
 #include "cli/local_ranks.h"
 #include "cli/peers.h"
+#include "cli/product_type.h"
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/core/host.h"
 #include "hydrofoil/core/parallel.h"
@@ -201,12 +201,7 @@ void add_bench_train(CLI::App& bench, Action& action) {
   auto a = std::make_shared<TrainBenchArguments>();
   command->add_option("--config", a->config, "S, M, G10, bert-base or llama-small")
       ->capture_default_str();
-  command->add_option("--type", a->step.type, "of matrix products; all else is fp32 (autocast)")
-      ->transform(CLI::CheckedTransformer(
-                      std::map<std::string, DType>{{"fp32", DType::kF32}, {"bf16", DType::kBF16}})
-                      .description(""))
-      ->type_name("fp32|bf16")
-      ->default_str("fp32");
+  add_product_type(command, a->step.type, "of matrix products; all else is fp32 (autocast)");
   command
       ->add_option("--ranks", a->ranks,
                    "processes to start on this host; ignored under torchrun, mpirun, srun")

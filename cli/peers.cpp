@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "cli/peer_process.h"
+#include "cli/product_type.h"
 #include "hydrofoil/core/error.h"
 #include "hydrofoil/core/parallel.h"
 #include "hydrofoil/train/agreement.h"

@@ -14,11 +14,6 @@
 
 namespace hydrofoil::cli {
 
-// As options and train_torch.py spell it.
-constexpr const char* type_name(DType type) {
-  return type == DType::kBF16 ? "bf16" : "fp32";
-}
-
 struct PeerOptions {
   std::string venv;  // a folder with bin/python
   std::vector<std::string> engines;

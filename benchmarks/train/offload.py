@@ -53,12 +53,13 @@ def main():
                 if limited:
                     peak = max(peak, group.peak_bytes())
             steps = [event for event in events if event["event"] == "step"]
-            seconds[place] += [step["step_seconds"] for step in steps[2:]]  # the first reads no file
+            timed = steps[2:]  # the first reads no file
+            seconds[place] += [step["step_seconds"] for step in timed]
             peaks[place].append(peak)
             losses[place].append([step["loss"] for step in steps])
-            phases = ", ".join(f"{name} {statistics.median(step['phase_seconds'][name] for step in steps[2:]):.2f}"
+            phases = ", ".join(f"{name} {statistics.median(step['phase_seconds'][name] for step in timed):.2f}"
                                for name in steps[-1]["phase_seconds"])
-            print(f"{place:7} {statistics.median(step['step_seconds'] for step in steps[2:]):7.3f} s a step ({phases}), "
+            print(f"{place:7} {statistics.median(step['step_seconds'] for step in timed):7.3f} s a step ({phases}), "
                   f"peak {peak / 2**20:.0f} MiB a rank", flush=True)
     if a.only:
         return

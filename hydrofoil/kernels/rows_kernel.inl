@@ -22,6 +22,14 @@ HYDROFOIL_LANES void put(float* to, const Wide& x, size_t count) {
     store_wide(to, x, count);
 }
 
+// Zeros in place of the lanes beyond the first `count`.
+HYDROFOIL_LANES Wide only(const Wide& x, size_t count) {
+  if (count == kWide) return x;
+  alignas(64) float lanes[kWide];
+  store_wide(lanes, x);
+  return load_wide(lanes, count);
+}
+
 HYDROFOIL_LANES Wide sigmoid(const Wide& x) {
   return wide(1) / (wide(1) + exponential(wide(0) - x));
 }
@@ -106,12 +114,7 @@ HYDROFOIL_LANES Moments moments_of(const float* x, size_t count, float epsilon) 
   const float mean = sum_of(sum) / static_cast<float>(count);
   Wide squares = wide(0);
   each_wide(count, [&](size_t i, size_t n) {
-    Wide apart = take(x + i, n) - wide(mean);
-    if (n < kWide) {  // the lanes that are not there
-      alignas(64) float lanes[kWide];
-      store_wide(lanes, apart);
-      apart = load_wide(lanes, n);
-    }
+    const Wide apart = only(take(x + i, n) - wide(mean), n);
     squares = fma(apart, apart, squares);
   });
   return {mean, inverse_root(sum_of(squares) / static_cast<float>(count) + epsilon)};
@@ -240,13 +243,7 @@ double exponentials(const float* x, size_t count, float shift) {
   for (size_t first = 0; first < count; first += kRun) {
     Wide run = wide(0);
     each_wide(count - first < kRun ? count - first : kRun, [&](size_t i, size_t n) {
-      Wide part = exponential(take(x + first + i, n) - wide(shift));
-      if (n < kWide) {  // the lanes that are not there
-        alignas(64) float lanes[kWide];
-        store_wide(lanes, part);
-        part = load_wide(lanes, n);
-      }
-      run = run + part;
+      run = run + only(exponential(take(x + first + i, n) - wide(shift)), n);
     });
     total += static_cast<double>(sum_of(run));
   }

@@ -64,7 +64,7 @@ class NewRows {
       : tensor(at::empty_like(like, like.options(), at::MemoryFormat::Contiguous)),
         data_(static_cast<std::byte*>(tensor.mutable_data_ptr())),
         width_(static_cast<size_t>(like.size(-1))) {}
-  // Where write(row, room) is to put it, and to be followed by done().
+  // Where a row is to be written; done() brings it from the room to its place.
   float* at(size_t row, Room& room) const {
     if (is_float()) return reinterpret_cast<float*>(data_) + row * width_;
     room.resize(width_);

@@ -6,6 +6,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "hydrofoil/models/fused.h"
@@ -140,23 +141,25 @@ Made normalized(const at::Tensor& x, const Norm& norm) {
   for (auto* parameter : {&of[1], &of[2]})
     if (parameter->defined()) *parameter = parameter->detach().clone();
   return {std::move(value), std::move(of),
-          [kind = norm.kind, epsilon = norm.epsilon](auto& made_of) {
-            return normal_of(made_of, kind, epsilon);
+          [kind = norm.kind, epsilon = norm.epsilon](const auto& taken) {
+            return normal_of(taken, kind, epsilon);
           }};
 }
 
 namespace {
 
+Made made_of(std::vector<at::Tensor> of, Recipe::Make make) {
+  auto value = make(of);
+  return {std::move(value), std::move(of), std::move(make)};
+}
+
 Made activated(const at::Tensor& x, spec::Activation activation) {
-  const Recipe::Make make = [activation](const auto& of) { return activate(of[0], activation); };
-  return {make({x}), {x}, make};
+  return made_of({x}, [activation](const auto& of) { return activate(of[0], activation); });
 }
 
 Made gated_by(const at::Tensor& gate, const at::Tensor& up, spec::Activation activation) {
-  const Recipe::Make make = [activation](const auto& of) {
-    return gated(of[0], of[1], activation);
-  };
-  return {make({gate, up}), {gate, up}, make};
+  return made_of({gate, up},
+                 [activation](const auto& of) { return gated(of[0], of[1], activation); });
 }
 
 at::Tensor feed_forward_at_once(const Made& x, const Mlp& mlp) {

@@ -81,10 +81,16 @@ double Timeline::bubble() const {
   return 1 - busy / (seconds * static_cast<double>(stages.size()));
 }
 
+namespace {
+
+bool puts_off(std::span<const Task> tasks) {
+  return std::ranges::find(tasks, Action::kBackwardWeights, &Task::action) != tasks.end();
+}
+
+}  // namespace
+
 int most_kept(std::span<const Task> tasks) {
-  const bool apart = std::ranges::any_of(
-      tasks, [](const Task& task) { return task.action == Action::kBackwardWeights; });
-  const Action last = apart ? Action::kBackwardWeights : Action::kBackward;
+  const Action last = puts_off(tasks) ? Action::kBackwardWeights : Action::kBackward;
   int kept = 0, most = 0;
   for (const Task& task : tasks) {
     if (task.action == Action::kForward) most = std::max(most, ++kept);
@@ -94,11 +100,10 @@ int most_kept(std::span<const Task> tasks) {
 }
 
 int most_put_off(std::span<const Task> tasks) {
-  const bool apart = std::ranges::any_of(
-      tasks, [](const Task& task) { return task.action == Action::kBackwardWeights; });
+  if (!puts_off(tasks)) return 0;
   int waiting = 0, most = 0;
   for (const Task& task : tasks) {
-    if (apart && task.action == Action::kBackward) most = std::max(most, ++waiting);
+    if (task.action == Action::kBackward) most = std::max(most, ++waiting);
     if (task.action == Action::kBackwardWeights) --waiting;
   }
   return most;

@@ -16,8 +16,8 @@ namespace hydrofoil::train {
 Error keep_flight_record(const comm::Communicator& group, const std::filesystem::path& output,
                          const Error& error);
 
-// Removes what an earlier run has left in this folder; before any rank may fail. Errors as of
-// std::filesystem::remove.
+// Removes what an earlier run has left in this folder; before any rank may fail. Error(kError)
+// where it cannot be removed.
 void drop_flight_record(const std::filesystem::path& output);
 
 }  // namespace hydrofoil::train

@@ -15,6 +15,7 @@
 #include "hydrofoil/models/cross_entropy_chunks.h"
 #include "hydrofoil/models/product.h"
 #include "hydrofoil/monitor/ratio.h"
+#include "hydrofoil/train/threads.h"
 
 namespace hydrofoil::train {
 namespace {
@@ -63,16 +64,15 @@ double seconds_of(const std::string& candidate, const at::Tensor& a, const at::T
 // Of our kernels and libtorch's, while it lives.
 class Threads {
  public:
-  explicit Threads(int threads) { set(threads, threads); }
-  ~Threads() { set(ours_, libtorchs_); }
+  explicit Threads(int threads) { set_threads(threads); }
+  ~Threads() {
+    set_compute_threads(ours_);
+    at::set_num_threads(libtorchs_);
+  }
   Threads(const Threads&) = delete;
   Threads& operator=(const Threads&) = delete;
 
  private:
-  static void set(int ours, int libtorchs) {
-    set_compute_threads(ours);
-    at::set_num_threads(libtorchs);
-  }
   const int ours_ = compute_threads(), libtorchs_ = at::get_num_threads();
 };
 

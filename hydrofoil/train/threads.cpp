@@ -19,11 +19,14 @@ int64_t local_ranks(const comm::Communicator& group) {
   return std::count(hosts.begin(), hosts.end(), host);
 }
 
-void use_threads(const comm::Communicator& group, int64_t configured) {
-  const int64_t share = std::max<int64_t>(1, host::usable_cores() / local_ranks(group));
-  const auto threads = static_cast<int>(configured > 0 ? configured : share);
+void set_threads(int threads) {
   at::set_num_threads(threads);
   set_compute_threads(threads);
+}
+
+void use_threads(const comm::Communicator& group, int64_t configured) {
+  const int64_t share = std::max<int64_t>(1, host::usable_cores() / local_ranks(group));
+  set_threads(static_cast<int>(configured > 0 ? configured : share));
 }
 
 }  // namespace hydrofoil::train
