@@ -283,8 +283,7 @@ void RunConfig::visit_dependent(Reader& f) {
                    "rows of token embedding and head that are used at a time; at least one matrix. "
                    "0: a block of the model, and the embedding as a whole",
            .unit = "elements",
-           .min = 0,
-           .default_text = "16 Mi where parameters lie in files, else 0"},
+           .min = 0},
           unit_elements);
   f.field({.name = "update_in_backward",
            .help = "update each block during the last backward of a step, as soon as its gradient "
@@ -319,14 +318,6 @@ bool RunConfig::can_take_back() const {
 bool RunConfig::updates_in_backward() const {
   return (update_in_backward || deepspeed.zero.offload_optimizer.super_offload) &&
          why_not_in_backward().empty();
-}
-
-int64_t RunConfig::largest_unit() const {
-  constexpr int64_t kSmallUnit = int64_t{16} << 20;
-  // LAMB takes norms of whole tensors.
-  const bool scarce = deepspeed.zero.offload_param.device == Device::kNvme &&
-                      deepspeed.optimizer.type != OptimizerType::kLamb;
-  return unit_elements.value_or(scarce ? kSmallUnit : 0);
 }
 
 int64_t RunConfig::resident_bytes() const {

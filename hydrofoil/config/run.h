@@ -80,7 +80,7 @@ struct RunConfig {
   int64_t threads = 0;  // per rank; 0: cores / local ranks
   std::optional<int64_t> resident_parameter_bytes;
   bool update_in_backward = false;
-  std::optional<int64_t> unit_elements;  // of a unit of parameters, at most; 0: a block
+  int64_t unit_elements = 0;  // of a unit of parameters, at most; 0: a block
   MeshConfig mesh;
   CommConfig comm;
   DeepSpeedConfig deepspeed;
@@ -91,8 +91,6 @@ struct RunConfig {
   // nothing needs all gradients first.
   bool updates_in_backward() const;
   bool activations_in_files() const { return recompute && !activation_path.empty(); }
-  // unit_elements, or what parameters in files make of it.
-  int64_t largest_unit() const;
   // What a rank may copy so that a save goes on beside training; 0: training waits for the disk.
   int64_t save_buffer() const;
   // Stage 3: parameters gathered ahead of their use; 0: none.

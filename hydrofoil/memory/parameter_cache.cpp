@@ -11,8 +11,6 @@
 #include "hydrofoil/core/stopwatch.h"
 
 namespace hydrofoil::memory {
-namespace {}  // namespace
-
 ParameterCache::ParameterCache(comm::Communicator group, CacheOptions options, Ledger& ledger)
     : group_(std::move(group)),
       options_([&] {

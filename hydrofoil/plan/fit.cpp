@@ -15,6 +15,14 @@ namespace {
 using monitor::human_bytes;
 
 constexpr int kMostRanks = 4096;
+// Elements of a unit where whole blocks, which cost the least arithmetic, take too much memory.
+constexpr int64_t kSmallUnit = int64_t{16} << 20;
+
+// What is tried in place of the run as it is.
+struct Attempt {
+  RunShape run;
+  bool small_units = false;  // the model's blocks are cut into units
+};
 
 // Where state that lies in memory could go, if anywhere: a folder that the run has already, on a
 // local disk.
@@ -55,13 +63,20 @@ bool same_files(const std::optional<Files>& a, const std::optional<Files>& b) {
   return a.has_value() == b.has_value() && (!a || a->share == b->share);
 }
 
-// Every combination of the changes, least first: by how many kinds there are, then recompute before
-// a higher stage before a smaller micro-batch before files, then by how far each goes.
-std::vector<RunShape> candidates(const RunShape& run, const Fit& now, const Disks& disks) {
+bool can_cut(const Model& model, const RunShape& run) {
+  const bool whole = model.unit_elements == 0 || model.unit_elements > kSmallUnit;
+  return whole && model.whole_spec && run.parameter_files && !run.norms_first;  // of whole tensors
+}
+
+// Every combination of the changes, least first: by how many kinds there are, then smaller units
+// before recompute before a higher stage before a smaller micro-batch before files, then by how far
+// each goes.
+std::vector<Attempt> candidates(const Model& model, const RunShape& run, const Fit& now,
+                                const Disks& disks) {
   std::vector<int64_t> micro_batches;
   for (int64_t size = run.micro_batch; size >= 1; --size)
     if (run.micro_batch % size == 0) micro_batches.push_back(size);
-  std::vector<RunShape> result;
+  std::vector<Attempt> result;
   for (const RunShape& files : on_disks(run, now, disks))
     for (const bool recompute : {run.recompute, true})
       for (int stage = run.stage; stage <= 3; ++stage)
@@ -74,17 +89,20 @@ std::vector<RunShape> candidates(const RunShape& run, const Fit& now, const Disk
           changed.stage = stage;
           changed.micro_batch = micro_batch;
           changed.accumulation = run.accumulation * (run.micro_batch / micro_batch);
-          result.push_back(changed);
+          result.push_back({changed});
+          if (can_cut(model, changed)) result.push_back({changed, true});
         }
-  const auto cost = [&](const RunShape& r) {
+  const auto cost = [&](const Attempt& attempt) {
+    const RunShape& r = attempt.run;
     const int files = !same_files(r.state_files, run.state_files) +
                       !same_files(r.parameter_files, run.parameter_files);
-    const int kinds = files + (r.recompute != run.recompute) + (r.stage != run.stage) +
-                      (r.micro_batch != run.micro_batch) + (r.checkpoints != run.checkpoints);
+    const int kinds = files + attempt.small_units + (r.recompute != run.recompute) +
+                      (r.stage != run.stage) + (r.micro_batch != run.micro_batch) +
+                      (r.checkpoints != run.checkpoints);
     return std::tuple(kinds, files, run.micro_batch / r.micro_batch, r.stage - run.stage);
   };
   std::stable_sort(result.begin(), result.end(),
-                   [&](const RunShape& a, const RunShape& b) { return cost(a) < cost(b); });
+                   [&](const Attempt& a, const Attempt& b) { return cost(a) < cost(b); });
   return result;
 }
 
@@ -101,8 +119,11 @@ void set_files(std::vector<std::string>& settings, const std::string& section,
     settings.push_back(key + "ratio=" + monitor::exact(to->share));
 }
 
-std::vector<std::string> settings(const RunShape& from, const RunShape& to, const Disk* folder) {
+std::vector<std::string> settings(const RunShape& from, const Attempt& attempt,
+                                  const Disk* folder) {
+  const RunShape& to = attempt.run;
   std::vector<std::string> result;
+  if (attempt.small_units) result.push_back("unit_elements=" + std::to_string(kSmallUnit));
   if (to.recompute != from.recompute) result.emplace_back("recompute=true");
   if (to.stage != from.stage)
     result.push_back("deepspeed.zero_optimization.stage=" + std::to_string(to.stage));
@@ -148,11 +169,15 @@ bool Fit::fits_disks() const {
 Fit fit(const Model& model, const RunShape& run, const Host& host) {
   Fit result = look(model, run, host);
   if (result.fits()) return result;
-  const auto tries = candidates(run, result, host.disks);
-  const auto take = [&](const RunShape& r) {
-    const Fit changed = look(model, r, host);
+  const auto tries = candidates(model, run, result, host.disks);
+  const bool cuts = std::ranges::any_of(tries, &Attempt::small_units);
+  const Model small =
+      cuts ? model_of(*model.whole_spec, kSmallUnit, model.part, model.held) : Model{};
+  const auto take = [&](const Attempt& attempt) {
+    const RunShape& r = attempt.run;
+    const Fit changed = look(attempt.small_units ? small : model, r, host);
     if (!changed.fits()) return false;
-    result.change = Change{settings(run, r, folder_for_files(host.disks)), r.all_ranks(),
+    result.change = Change{settings(run, attempt, folder_for_files(host.disks)), r.all_ranks(),
                            r.ranks > run.ranks, changed.needed_bytes};
     return true;
   };
@@ -162,7 +187,7 @@ Fit fit(const Model& model, const RunShape& run, const Host& host) {
   most.stage = 3;
   most.accumulation *= most.micro_batch;
   most.micro_batch = 1;
-  while ((most.ranks *= 2) <= kMostRanks && !take(most)) {
+  while ((most.ranks *= 2) <= kMostRanks && !take({most})) {
   }
   return result;
 }

@@ -40,10 +40,10 @@ struct Fit {
   std::optional<Change> change = {};  // where it does not fit; none: nothing tried helps
 };
 
-// Tries, the fewest and cheapest changes first: recompute, a higher stage, a smaller micro-batch
-// with as much more accumulation, state in files where memory does not suffice and a folder has
-// room, less of it in files or fewer checkpoints where a disk does not, these together, and more
-// ranks on further hosts.
+// Tries, the fewest and cheapest changes first: units smaller than blocks where parameters lie in
+// files, recompute, a higher stage, a smaller micro-batch with as much more accumulation, state in
+// files where memory does not suffice and a folder has room, less of it in files or fewer
+// checkpoints where a disk does not, these together, and more ranks on further hosts.
 Fit fit(const Model& model, const RunShape& run, const Host& host);
 
 // "--set recompute=true --set .."

@@ -206,7 +206,7 @@ spec::TensorPart tensor_part(const config::RunConfig& run, int rank) {
 }
 
 Model model_of(const config::RunConfig& run, const spec::ModelSpec& spec) {
-  return model_of(spec, run.largest_unit(), tensor_part(run));
+  return model_of(spec, run.unit_elements, tensor_part(run));
 }
 
 RunShape shape_of(const config::RunConfig& run, const config::BatchSizes& batch,

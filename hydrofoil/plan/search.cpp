@@ -68,7 +68,7 @@ class Space {
                    : config::resolve_batch(run_.deepspeed, request.ranks).train_batch_size) {}
 
   int64_t batch() const { return batch_; }
-  int64_t unit_elements() const { return run_.largest_unit(); }
+  int64_t unit_elements() const { return run_.unit_elements; }
 
   // All, and how many meshes cannot be.
   std::vector<RunShape> all(Search& counts) const {

@@ -67,9 +67,9 @@ size_t default_resident_bytes(const std::vector<Plan>& plans) {
 
 void set_budgets(const std::vector<Plan>& plans, EngineOptions& options) {
   if (options.resident_bytes == 0) options.resident_bytes = default_resident_bytes(plans);
-  // The other half is room for a unit that was not foreseen.
+  // Whatever has room: for a unit that was not foreseen the budget is soft.
   if (options.parameter_files && options.prefetch_bytes == 0)
-    options.prefetch_bytes = options.resident_bytes / 2;
+    options.prefetch_bytes = options.resident_bytes;
 }
 
 std::optional<memory::FileTierOptions> gradient_files(const EngineOptions& options) {

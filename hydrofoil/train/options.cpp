@@ -119,7 +119,7 @@ std::optional<memory::FileTierOptions> activation_files(const config::RunConfig&
 }
 
 models::ProgramOptions program_options(const config::RunConfig& run) {
-  return {.unit_elements = run.largest_unit(), .mlp_rows = run.mlp_rows};
+  return {.unit_elements = run.unit_elements, .mlp_rows = run.mlp_rows};
 }
 
 Division division_of(const config::RunConfig& run, const spec::ModelSpec& spec) {

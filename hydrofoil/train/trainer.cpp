@@ -90,10 +90,8 @@ Trainer::Trainer(comm::Communicator group, config::RunConfig run, TrainerOptions
   comm::require_same(group_, "the resolved configuration", config::resolved_json(run_));
   use_threads(group_, run_.threads);
   ranks_on_host_ = local_ranks(group_);
-  if (run_.deepspeed.zero.offload_param.device == config::Device::kNvme)
-    return_freed_memory();
-  else
-    memory::pool_tensors();
+  if (run_.deepspeed.zero.offload_param.device == config::Device::kNvme) return_freed_memory();
+  memory::pool_tensors();
   watch_comm(group_, run_.deepspeed.comms_logger);
   if (!run_.rates.empty()) rates_ = plan::rates_from_json(io::read_text(run_.rates), run_.rates);
   if (run_.deepspeed.pipeline.partition == "measured")  // they say which blocks a stage holds

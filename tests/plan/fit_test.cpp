@@ -99,6 +99,24 @@ TEST(Fit, ChangesAreCombinedWhenOneIsNotEnough) {
                           "deepspeed.gradient_accumulation_steps=4"));
 }
 
+TEST(Fit, BlocksAreCutBeforeLayersAreRecomputedWhereParametersLieInFiles) {
+  const Model model = model_of(llama2_7b());
+  const RunShape run{.ranks = 1,
+                     .stage = 3,
+                     .sequence_length = 16,
+                     .state_files = Files{},
+                     .parameter_files = Files{.buffers = 5}};
+  const uint64_t enough = peak(model_of(llama2_7b(), 16 << 20), run);
+  ASSERT_LT(enough, peak(model, run) / 2);
+  const auto result = fit(model, run, {with(enough), 1});
+  ASSERT_TRUE(result.change);
+  EXPECT_THAT(result.change->settings, ElementsAre("unit_elements=16777216"));
+  EXPECT_EQ(result.change->needed_bytes, enough);
+  RunShape lamb = run;  // which takes norms of whole tensors
+  lamb.norms_first = true;
+  EXPECT_FALSE(fit(model, lamb, {with(enough), 1}).change.has_value());
+}
+
 TEST(Fit, MoreHostsAreTheLastResort) {
   const Model model = model_of(llama2_7b());
   const RunShape run{.ranks = 2, .stage = 3, .recompute = true};
