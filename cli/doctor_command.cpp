@@ -45,7 +45,8 @@ bool works(long descriptor) {
   return true;
 }
 
-const std::string kNoTraining = "train, generate, eval and chat will not run: ";
+const std::string kNoTraining =
+    "train, replay, plan --tune, bench train and bench products will not run: ";
 
 using TellChoices = const char* (*)();
 

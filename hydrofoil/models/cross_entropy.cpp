@@ -21,6 +21,7 @@
 #include "hydrofoil/models/cross_entropy_chunks.h"
 #include "hydrofoil/models/layers.h"
 #include "hydrofoil/models/product.h"
+#include "hydrofoil/spec/loss_pieces.h"
 
 namespace hydrofoil::models {
 namespace {
@@ -73,7 +74,7 @@ Result run(const at::Tensor& hidden, const Head& given, const at::Tensor& labels
     result.weight_grad = at::zeros(weight.sizes(), hidden.options().dtype(at::kFloat));
   if (wanted.bias)
     result.bias_grad = at::zeros(head.bias.sizes(), hidden.options().dtype(at::kFloat));
-  const int64_t rows = hidden.size(0), step = chunk_rows(rows, head.most_rows());
+  const int64_t rows = hidden.size(0), step = spec::loss_rows(rows, head.most_rows());
   for (int64_t begin = 0; begin < rows; begin += step) {
     const auto count = std::min(step, rows - begin);
     const auto h = hidden.narrow(0, begin, count);

@@ -11,13 +11,10 @@
 #include "hydrofoil/core/parallel.h"
 #include "hydrofoil/kernels/softmax.h"
 #include "hydrofoil/models/product.h"
+#include "hydrofoil/spec/loss_pieces.h"
 
 namespace hydrofoil::models {
 namespace {
-constexpr int64_t kChunkBytes = 32 << 20;
-constexpr int64_t kSliceBytes = 4 << 20;  // of the weight's gradient: stays in the cache
-constexpr int64_t kLeastChunkRows = 32;   // fewer would starve the matrix products
-
 bool kernels_take(const at::Tensor& logits) {
   const auto type = logits.scalar_type();
   return logits.device().is_cpu() && logits.is_contiguous() && logits.numel() > 0 &&
@@ -41,17 +38,6 @@ at::Tensor number_a_row(const at::Tensor& logits) {
   return at::empty({logits.size(0), 1}, logits.options().dtype(at::kFloat));
 }
 }  // namespace
-
-int64_t chunk_rows(int64_t rows, int64_t vocabulary) {
-  const int64_t most =
-      std::max(kLeastChunkRows, kChunkBytes / (vocabulary * int64_t{sizeof(float)}));
-  const int64_t chunks = std::max<int64_t>(1, (rows + most - 1) / most);
-  return (rows + chunks - 1) / chunks;
-}
-
-int64_t slice_rows(int64_t width) {
-  return std::max<int64_t>(1, kSliceBytes / (int64_t{sizeof(float)} * width));
-}
 
 at::Tensor capped_logits(const at::Tensor& hidden, const at::Tensor& weight, const Head& head,
                          at::Tensor* slope, int64_t first) {
@@ -111,7 +97,7 @@ void add_up_rows(const TensorSeam& seam, at::Tensor& total, at::Tensor& picked) 
 }
 
 void add_weight_grad(const at::Tensor& grad, const at::Tensor& hidden, const at::Tensor& out) {
-  const auto vocabulary = out.size(0), step = slice_rows(out.size(1));
+  const auto vocabulary = out.size(0), step = spec::head_gradient_rows(out.size(1));
   for (int64_t begin = 0; begin < vocabulary; begin += step) {
     const auto count = std::min(step, vocabulary - begin);
     out.narrow(0, begin, count).add_(product(grad.narrow(1, begin, count).t(), hidden.t()));

@@ -9,12 +9,6 @@
 
 namespace hydrofoil::models {
 
-// Rows of hidden states at a time: at most 32 MB of logits (or 32 rows), in chunks of equal size.
-int64_t chunk_rows(int64_t rows, int64_t vocabulary);
-
-// Rows of the head's matrix, `width` wide, whose gradient is made at a time.
-int64_t slice_rows(int64_t width);
-
 // Of rows [first, first + v) of the head's matrix, which `weight` [v, H] is; fp32 where they are
 // capped, else of the product's type. `slope`: that of the cap, left undefined where there is none.
 at::Tensor capped_logits(const at::Tensor& hidden, const at::Tensor& weight, const Head& head,

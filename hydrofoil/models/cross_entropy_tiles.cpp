@@ -18,6 +18,7 @@
 #include "hydrofoil/models/cross_entropy_chunks.h"
 #include "hydrofoil/models/kept.h"
 #include "hydrofoil/models/product.h"
+#include "hydrofoil/spec/loss_pieces.h"
 
 namespace hydrofoil::models {
 
@@ -39,7 +40,7 @@ struct Job {
   // visit(begin, count) of the rows.
   template <class Visit>
   void for_each_chunk(int64_t vocabulary, const Visit& visit) const {
-    const int64_t rows = hidden.size(0), step = chunk_rows(rows, vocabulary);
+    const int64_t rows = hidden.size(0), step = spec::loss_rows(rows, vocabulary);
     for (int64_t begin = 0; begin < rows; begin += step) visit(begin, std::min(step, rows - begin));
   }
 };

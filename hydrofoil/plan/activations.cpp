@@ -3,16 +3,13 @@
 
 #include <algorithm>
 
+#include "hydrofoil/spec/loss_pieces.h"
 #include "hydrofoil/spec/units.h"
 
 namespace hydrofoil::plan {
 namespace {
 
 constexpr int64_t kElementBytes = 4;
-// models::linear_cross_entropy works through rows in chunks of this many bytes of logits.
-constexpr int64_t kChunkBytes = 32 << 20;
-constexpr int64_t kLeastRows = 32;
-constexpr int64_t kSliceBytes = 4 << 20;  // of the head's gradient, before it is added
 
 int64_t norms_of_layer(const spec::ModelSpec& s) {
   if (s.norm_placement == spec::NormPlacement::kAround) return 4;
@@ -109,12 +106,6 @@ int64_t largest_tile(const spec::ModelSpec& s, int64_t unit_elements) {
 
 }  // namespace
 
-int64_t loss_rows(int64_t rows, int64_t vocabulary) {
-  const int64_t most = std::max(kLeastRows, kChunkBytes / (vocabulary * kElementBytes));
-  const int64_t chunks = std::max<int64_t>(1, (rows + most - 1) / most);
-  return (rows + chunks - 1) / chunks;
-}
-
 int64_t layer_elements_per_token(const spec::ModelSpec& s) {
   return norm_elements(s) + attention_elements(s) + mlp_elements(s);
 }
@@ -146,8 +137,8 @@ uint64_t activation_bytes(const spec::ModelSpec& s, const Pass& pass) {
   const int64_t saved_fixed = shared + (recompute ? 0 : fixed);
   const int64_t rows = largest_tile(s, unit_elements);
   const int64_t head_matrix = rows * s.token_size();
-  const int64_t slice = std::min(head_matrix, kSliceBytes / kElementBytes);
-  const int64_t chunk = loss_rows(tokens, rows) * rows;
+  const int64_t slice = std::min(rows, spec::head_gradient_rows(s.token_size())) * s.token_size();
+  const int64_t chunk = spec::loss_rows(tokens, rows) * rows;
   // What waits for the embedding's gradient, to be added to it; of tiles nothing does.
   const bool waits = s.tied_head && part.embedding && part.head && rows == s.vocab_size;
   const int64_t waiting = waits ? head_matrix : 0;

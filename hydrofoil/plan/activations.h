@@ -38,9 +38,6 @@ struct Pass {
   PassPart part = {};            // then hidden states on their way, too
 };
 
-// Rows of hidden states for which models::linear_cross_entropy makes logits at a time.
-int64_t loss_rows(int64_t rows, int64_t vocabulary);
-
 // Largest sum at one time of saved activations and what the running operator makes, fp32. It lies
 // at the loss (one chunk of logits, gradients of the head's input and of its matrix, a slice of the
 // latter that is to be added), at the start of the backward of the last layer, or at its end (the

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <numeric>
 
-#include "hydrofoil/plan/activations.h"
 #include "hydrofoil/plan/wire_plan.h"
+#include "hydrofoil/spec/loss_pieces.h"
 
 namespace hydrofoil::plan {
 namespace {
@@ -24,7 +24,7 @@ double forward_share(const RunShape& run) {
 
 Exchange tensor_exchange(const Model& stage, const RunShape& run, const WirePlan& wire) {
   const int64_t tokens = run.micro_batch * run.part_length();
-  const int64_t rows = stage.tiled_head ? tokens : loss_rows(tokens, stage.spec->vocab_size);
+  const int64_t rows = stage.tiled_head ? tokens : spec::loss_rows(tokens, stage.spec->vocab_size);
   const auto chunks = static_cast<double>((tokens + rows - 1) / rows);
   const double ends = (stage.holds(0) ? 1 : 0) + (stage.has_head() ? 1 + 2 * chunks : 0);
   return {.axes = mesh::kTp,

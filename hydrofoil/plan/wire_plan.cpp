@@ -5,8 +5,8 @@
 #include <numeric>
 
 #include "hydrofoil/parallel/head_shares.h"
-#include "hydrofoil/plan/activations.h"
 #include "hydrofoil/plan/gathers.h"
+#include "hydrofoil/spec/loss_pieces.h"
 
 namespace hydrofoil::plan {
 namespace {
@@ -89,7 +89,7 @@ uint64_t layer_sums(const Model& model, const RunShape& run, int64_t tokens, Sum
 // Labels are taken to be everywhere.
 uint64_t loss_sums(const Model& model, const RunShape& run, int64_t tokens) {
   uint64_t bytes = 0;
-  const int64_t step = model.tiled_head ? tokens : loss_rows(tokens, model.spec->vocab_size);
+  const int64_t step = model.tiled_head ? tokens : spec::loss_rows(tokens, model.spec->vocab_size);
   for (int64_t begin = 0; begin < tokens; begin += step)
     for (const int64_t numbers : {1, 2})
       bytes += sum_bytes(numbers * std::min(step, tokens - begin), sizeof(float), run.tensor_ranks);

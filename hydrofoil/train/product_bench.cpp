@@ -12,9 +12,9 @@
 #include "hydrofoil/core/parallel.h"
 #include "hydrofoil/core/stopwatch.h"
 #include "hydrofoil/kernels/peak.h"
-#include "hydrofoil/models/cross_entropy_chunks.h"
 #include "hydrofoil/models/product.h"
 #include "hydrofoil/monitor/ratio.h"
+#include "hydrofoil/spec/loss_pieces.h"
 #include "hydrofoil/train/threads.h"
 
 namespace hydrofoil::train {
@@ -28,9 +28,9 @@ void add_new(std::vector<Product>& all, const std::vector<Product>& products) {
 // As models/cross_entropy.cpp multiplies: logits of some rows at a time, the weight's gradient by
 // slices.
 std::vector<Product> products_of_head(int64_t tokens, int64_t width, int64_t vocabulary) {
-  const int64_t rows = models::chunk_rows(tokens, vocabulary);
+  const int64_t rows = spec::loss_rows(tokens, vocabulary);
   auto products = products_of(rows, width, vocabulary, false);
-  products.back().m = std::min(vocabulary, models::slice_rows(width));
+  products.back().m = std::min(vocabulary, spec::head_gradient_rows(width));
   products.back().a_width = vocabulary;
   return products;
 }

@@ -65,7 +65,7 @@ TEST(Doctor, WithoutTheTrainingLibraryTellsOfWhatWorks) {
                                          "/hydrofoil doctor --json; rm -r " + folder + "; true");
   const json facts = json::parse(alone.out);
   EXPECT_TRUE(facts["build"]["training_library"].is_null());
-  EXPECT_THAT(facts["problems"].dump(), HasSubstr("train, generate, eval and chat will not run"));
+  EXPECT_THAT(facts["problems"].dump(), HasSubstr("bench train and bench products will not run"));
   EXPECT_TRUE(facts["choices"].contains("packed_product"));
   EXPECT_FALSE(facts["choices"].contains("product_fp32"));
 }
