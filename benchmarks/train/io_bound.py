@@ -4,7 +4,8 @@
   benchmarks/train/io_bound.py --path /mnt/nvme [--layers 16] [--width 1536] [--length 64] [--steps 6] [--rounds 3]
 
 What a step reads and writes would take read / R + written / W seconds alone, by the best rates R and W of `bench io`
-(O_DIRECT), taken before and after each run; that over the time of the step is the share of the disk that is used.
+(O_DIRECT), taken before and after each run; that over the time of the step is the share of the disk that is used. A disk
+that reads and writes at one time gives more than 100 %.
 """
 import argparse
 import json
