@@ -63,9 +63,10 @@ bool same_files(const std::optional<Files>& a, const std::optional<Files>& b) {
   return a.has_value() == b.has_value() && (!a || a->share == b->share);
 }
 
+// An optimizer that measures first takes norms of whole tensors.
 bool can_cut(const Model& model, const RunShape& run) {
   const bool whole = model.unit_elements == 0 || model.unit_elements > kSmallUnit;
-  return whole && model.whole_spec && run.parameter_files && !run.norms_first;  // of whole tensors
+  return whole && model.whole_spec && run.parameter_files && !run.norms_first;
 }
 
 // Every combination of the changes, least first: by how many kinds there are, then smaller units
