@@ -45,9 +45,6 @@ bool works(long descriptor) {
   return true;
 }
 
-const std::string kNoTraining =
-    "train, replay, plan --tune, bench train and bench products will not run: ";
-
 using TellChoices = const char* (*)();
 
 Json build_facts(Json& problems, TellChoices& torch_choices) {
@@ -59,7 +56,7 @@ Json build_facts(Json& problems, TellChoices& torch_choices) {
     facts["training_library"] = torch_library_path().string();
     torch_choices = reinterpret_cast<TellChoices>(torch_function("hydrofoil_choices"));
   } catch (const Error& error) {
-    problems.push_back(kNoTraining + error.what());
+    problems.push_back(torch_command_names() + " will not run: " + error.what());
   }
   return facts;
 }

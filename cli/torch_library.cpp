@@ -49,6 +49,12 @@ bool is_torch_command(Arguments arguments) {
                      [&](const TorchCommand& command) { return name == command.name; });
 }
 
+std::string torch_command_names() {
+  std::string names;
+  for (const TorchCommand& command : kCommands) names += std::string(command.name) + ", ";
+  return names + "plan --tune, bench train and bench products";
+}
+
 void add_torch_commands(CLI::App& app) {
   for (const auto& [name, help] : kCommands) app.add_subcommand(name, help);
 }

@@ -4,6 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <filesystem>
+#include <string>
 #include <string_view>
 
 #include "cli/command_line.h"
@@ -12,6 +13,9 @@ namespace hydrofoil::cli {
 
 // Of a command line: its first word, or what it asks for (plan --tune).
 bool is_torch_command(Arguments arguments);
+
+// All of them, for a sentence: "train, replay, .. and bench products".
+std::string torch_command_names();
 
 // Lists them in the help of the program.
 void add_torch_commands(CLI::App& app);

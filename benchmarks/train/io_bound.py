@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A step whose state lies on a disk and whose tokens are few: its traffic against the disk's own rate.
 
-  benchmarks/train/io_bound.py --path /mnt/nvme [--layers 16] [--width 1536] [--length 64] [--steps 6] [--rounds 3]
+  benchmarks/train/io_bound.py --path /mnt/nvme [--layers 16] [--width 1536] [--length 64] [--steps 7] [--rounds 3]
 
 What a step reads and writes would take read / R + written / W seconds alone, by the best rates R and W of `bench io`
 (O_DIRECT), taken before and after each run; that over the time of the step is the share of the disk that is used. A disk

@@ -11,6 +11,7 @@
 #include "hydrofoil/core/stopwatch.h"
 
 namespace hydrofoil::memory {
+
 ParameterCache::ParameterCache(comm::Communicator group, CacheOptions options, Ledger& ledger)
     : group_(std::move(group)),
       options_([&] {

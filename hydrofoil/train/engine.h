@@ -124,8 +124,8 @@ struct EngineOptions {
   optim::ScheduleConfig schedule = optim::ConstantLr{};
   size_t resident_bytes =
       0;  // stage 3, budget of resident parameters; 0: the smallest that serves well
-  // Stage 3, fetched ahead of use on a thread of its own. 0: nothing, but from files half of
-  // resident_bytes.
+  // Stage 3, fetched ahead of use on a thread of its own. 0: nothing, but from files as much as
+  // resident_bytes have room for.
   size_t prefetch_bytes = 0;
 };
 
